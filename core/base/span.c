@@ -1,0 +1,27 @@
+#include "core/base/span.h"
+
+bool span_equal_nocase(struct span a, struct span b) {
+  if (a.len != b.len) return false;
+  for (size_t i = 0; i < a.len; i++)
+    if (ascii_lower(a.at[i]) != ascii_lower(b.at[i])) return false;
+  return true;
+}
+
+bool span_starts_nocase(struct span s, struct span prefix) {
+  return s.len >= prefix.len && span_equal_nocase(span_first(s, prefix.len), prefix);
+}
+
+bool span_ends_nocase(struct span s, struct span suffix) {
+  return s.len >= suffix.len && span_equal_nocase(span_skip(s, s.len - suffix.len), suffix);
+}
+
+bool span_to_u64(struct span s, uint64_t *value) {
+  uint64_t sum = 0;
+  if (s.len == 0) return false;
+  for (size_t i = 0; i < s.len; i++) {
+    if (!ascii_is_digit(s.at[i])) return false;
+    if (__builtin_mul_overflow(sum, 10, &sum) || __builtin_add_overflow(sum, s.at[i] - '0', &sum)) return false;
+  }
+  *value = sum;
+  return true;
+}

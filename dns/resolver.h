@@ -1,0 +1,65 @@
+/*
+ * resolver: finds the MX hosts of a domain, over UDP with TCP fallback, on the shard's ring, with a bounded cache.
+ *
+ * Owner: one shard. Queries go to the configured recursive servers in turn (time-out, then the next, then MX_TEMPORARY), with EDNS, random
+ * ids and ports; identical questions under way are merged; answers are checked (id, source, question). TTLs are honoured, negative answers cached
+ * (RFC 2308), expired answers served while no server replies (RFC 8767), at most for a day.
+ *
+ *   resolver_mx(r, SPAN("example.org"), &query);   // later, maybe at once: query.done(&query, set)
+ */
+#ifndef DNS_RESOLVER_H
+#define DNS_RESOLVER_H
+
+#include "core/base/wheel.h"
+#include "core/io/io.h"
+#include "dns/mx.h"
+
+struct resolver;
+struct resolver_query;
+
+/* `set` is borrowed for the call only. */
+typedef void (*resolver_done)(struct resolver_query *query, const struct mx_set *set);
+
+struct resolver_query { /* the caller's memory, from resolver_mx until done or resolver_cancel */
+  resolver_done done;
+  void *context;
+  struct resolver_query *_next;
+  struct resolver_question *_question; /* NULL: not waiting */
+};
+
+struct resolver_options {
+  const struct netaddr *servers; /* with ports; borrowed for the life of the resolver */
+  unsigned servers_count;
+  struct span hostname;    /* our own name, for MX_SELF */
+  uint32_t timeout_ms;     /* for one try with one server (default 2000) */
+  unsigned tries;          /* over all servers together, per question (default 4) */
+  uint32_t cache_entries;  /* bound; the least recently used go first (default 65536) */
+  uint32_t ttl_max_s;      /* cap for positive answers (default 86400) */
+  uint32_t negative_ttl_max_s; /* (default 900) */
+  bool ipv6;               /* ask for AAAA as well */
+};
+
+struct resolver_stats { /* monotonic; read by the owner */
+  uint64_t queries_sent, answers, timeouts, mismatches, truncated, cache_hits, cache_misses, stale_served, merged;
+};
+
+/* `token_kind` is put into the top 8 bits of the tokens of all operations; the caller's loop gives those completions to resolver_complete. */
+must_check int resolver_open(struct resolver **resolver, struct io *io, struct wheel *wheel, const struct resolver_options *options, uint8_t token_kind);
+/* Ends all queries without calling done. */
+void resolver_close(struct resolver *resolver);
+
+/*
+ * Asks for the MX set of the domain (any case, A-labels or UTF-8: converted with libidn2; no trailing dot). Address literals are not for here. From the cache `done` is called
+ * before this returns.
+ */
+void resolver_mx(struct resolver *resolver, struct span domain, struct resolver_query *query);
+/* Harmless if it is not waiting. */
+void resolver_cancel(struct resolver *resolver, struct resolver_query *query);
+
+void resolver_complete(struct resolver *resolver, const struct io_completion *completion);
+const struct resolver_stats *resolver_stats(const struct resolver *resolver);
+
+/* Reads "nameserver" lines of a resolv.conf text; returns how many were put into servers (port 53). */
+unsigned resolver_parse_resolv_conf(struct span text, struct netaddr *servers, unsigned max);
+
+#endif

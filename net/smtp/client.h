@@ -1,0 +1,134 @@
+/*
+ * client: the sending side of SMTP as a pure state machine (RFC 5321; PIPELINING 2920, SIZE, 8BITMIME, SMTPUTF8, CHUNKING 3030, DSN 3461, LIMITS 9422).
+ *
+ * Owner: one connection. Bytes of replies in, commands out, one event at a time. It knows nothing of sites, retries or scope: it
+ * reports replies with the stage they belong to. At most SMTP_CLIENT_TRANSACTIONS are under way: the one whose content is
+ * being sent or answered, and the next one, whose envelope may travel in the same packet as the content's end.
+ *
+ *   smtp_client_init(c, &options);
+ *   on bytes:  while ((event = smtp_client_next(c, &in, &out)) != SMTP_CLIENT_NEED_INPUT) ...
+ *   send `out` whenever it is not empty; keep the rest of `in` and present it again, with more behind it.
+ */
+#ifndef NET_SMTP_CLIENT_H
+#define NET_SMTP_CLIENT_H
+
+#include "core/base/fmt.h"
+#include "core/base/must.h"
+#include "core/base/span.h"
+#include "net/smtp/reply.h"
+
+#define SMTP_CLIENT_TRANSACTIONS 2
+#define SMTP_CLIENT_RECIPIENTS_MAX 100 /* RFC 5321 4.5.3.1.8: every server takes at least 100 */
+#define SMTP_CLIENT_COMMANDS_MAX 256   /* under way at once: two envelopes of 100 recipients, with MAIL and DATA */
+
+struct smtp_client_options { /* shared; outlives the machine */
+  struct span hostname;   /* for EHLO */
+  bool pipelining;        /* false: never pipeline, even when offered (the site is known to break on it) */
+  bool pipeline_messages; /* the next envelope may follow the content without waiting for its reply */
+  bool chunking;          /* use BDAT where offered */
+};
+
+struct smtp_client_recipient {
+  struct span address;
+  struct span orcpt;  /* "rfc822;xtext", or empty */
+  uint8_t notify;     /* bits as in net/smtp/server.h enum smtp_notify */
+};
+
+struct smtp_client_envelope { /* borrowed by the machine from begin to the transaction's last event */
+  struct span sender;       /* empty: <> */
+  struct span envid;        /* xtext */
+  uint8_t ret;              /* enum smtp_ret */
+  bool eight_bit;           /* content has bytes above 127 */
+  bool smtputf8;
+  bool leading_dot;         /* content has lines beginning with a dot: BDAT would need unstuffing, so DATA is used */
+  uint64_t size;            /* bytes of content as stored, without the final ".CRLF" */
+  uint32_t recipients;      /* 1..SMTP_CLIENT_RECIPIENTS_MAX, and at most the server's limit: smtp_client_recipients_max */
+  const struct smtp_client_recipient *recipient; /* that many */
+};
+
+enum smtp_client_event {
+  SMTP_CLIENT_INVALID = 0,
+  SMTP_CLIENT_NEED_INPUT,
+  SMTP_CLIENT_READY,   /* greeted and introduced: capabilities are known, transactions may begin */
+  SMTP_CLIENT_REFUSED, /* c->reply: the server will not talk to us (greeting, or EHLO and HELO, or a 421 at any time); the connection is of no more use. Transactions under way got no verdict */
+  SMTP_CLIENT_MAIL,    /* c->reply refuses MAIL of transaction c->tag (only sent on refusal). Followed by its DONE */
+  SMTP_CLIENT_RCPT,    /* c->reply to recipient number c->recipient of transaction c->tag, good or bad */
+  SMTP_CLIENT_DATA,    /* c->reply refuses DATA or BDAT of c->tag while some recipients had been accepted. Followed by its DONE */
+  SMTP_CLIENT_CONTENT, /* send the content of c->tag now, then call smtp_client_content_sent */
+  SMTP_CLIENT_FINAL,   /* c->reply answers the content of c->tag. Followed by its DONE */
+  SMTP_CLIENT_DONE,    /* transaction c->tag is over: the envelope is released */
+  SMTP_CLIENT_BROKEN,  /* what came is no SMTP (c->broken says what); the connection is of no more use */
+};
+
+enum smtp_client_stage { /* what the oldest unanswered command is: for time-outs and for reports */
+  SMTP_STAGE_GREETING, SMTP_STAGE_EHLO, SMTP_STAGE_MAIL, SMTP_STAGE_RCPT, SMTP_STAGE_DATA, SMTP_STAGE_CONTENT /* sending it */,
+  SMTP_STAGE_FINAL, SMTP_STAGE_RSET, SMTP_STAGE_QUIT, SMTP_STAGE_IDLE /* nothing is owed to us */
+};
+
+struct smtp_client_capabilities {
+  bool esmtp, pipelining, size, eight_bit, smtputf8, chunking, dsn, starttls, enhanced_codes;
+  uint64_t size_max;         /* 0: no limit said */
+  uint32_t recipients_max;   /* LIMITS RCPTMAX; 0: not said */
+  uint32_t messages_max;     /* LIMITS MAILMAX; 0: not said */
+};
+
+struct smtp_client {
+  struct smtp_client_capabilities capabilities;
+  struct smtp_reply reply; /* valid during the event that carries it */
+  uint32_t recipient;
+  uint32_t tag;
+  const char *broken;
+  uint32_t transactions_begun;
+  /* private: */
+  const struct smtp_client_options *_options;
+  uint8_t _state;
+  uint8_t _follow;         /* an event that is still owed after the present one (DONE) */
+  uint16_t _command_first; /* ring of commands that were written and not answered yet */
+  uint16_t _command_count;
+  uint8_t _commands[SMTP_CLIENT_COMMANDS_MAX];
+  struct smtp_client_transaction {
+    const struct smtp_client_envelope *envelope; /* NULL: none */
+    uint32_t tag;
+    uint32_t written;   /* recipients whose RCPT was written */
+    uint32_t answered;
+    uint32_t accepted;
+    uint8_t state;
+    bool chunked;
+  } _transaction[SMTP_CLIENT_TRANSACTIONS]; /* [0] is the older */
+};
+
+void smtp_client_init(struct smtp_client *c, const struct smtp_client_options *options);
+
+/* Eats replies from the front of *in, may write follow-up commands to `out` (EHLO after the greeting, HELO after a refused EHLO, RCPT and DATA without
+ * pipelining, RSET after a refused envelope where needed, "." to end an unwanted DATA). `out` must have SMTP_CLIENT_ROOM free. */
+#define SMTP_CLIENT_ROOM 2048
+enum smtp_client_event smtp_client_next(struct smtp_client *c, struct span *in, struct fmt *out);
+
+/* May a transaction begin now? (ready, a place free, the one before it is at its content, and pipelining over messages allowed if that is unanswered) */
+bool smtp_client_can_begin(const struct smtp_client *c);
+/* The largest number of recipients one transaction may have here. */
+uint32_t smtp_client_recipients_max(const struct smtp_client *c);
+
+enum smtp_client_unfit { SMTP_FIT = 0, SMTP_UNFIT_SIZE, SMTP_UNFIT_8BIT, SMTP_UNFIT_UTF8 };
+/* Can this server take this message at all? (SIZE, 8BITMIME, SMTPUTF8; known only after READY) */
+enum smtp_client_unfit smtp_client_fit(const struct smtp_client *c, const struct smtp_client_envelope *envelope);
+
+/* Room that smtp_client_begin may need in `out` for this envelope, in bytes. */
+size_t smtp_client_begin_room(const struct smtp_client_envelope *envelope);
+
+/*
+ * Begins a transaction under the caller's tag: writes as much of its commands as the server's capabilities allow. Needs smtp_client_can_begin and a fitting
+ * envelope. Returns true if the content is to be sent right behind `out`, without waiting (BDAT): that stands for the SMTP_CLIENT_CONTENT event.
+ */
+bool smtp_client_begin(struct smtp_client *c, const struct smtp_client_envelope *envelope, uint32_t tag, struct fmt *out);
+/* Is the transaction's content to be followed by ".CRLF" (DATA), or not (BDAT)? */
+bool smtp_client_wants_dot(const struct smtp_client *c, uint32_t tag);
+/* The content of `tag`, and its ".CRLF" if wanted, has been handed to the socket (before the next transaction's commands). */
+void smtp_client_content_sent(struct smtp_client *c, uint32_t tag);
+/* Writes QUIT. No transaction may begin afterwards. */
+void smtp_client_quit(struct smtp_client *c, struct fmt *out);
+enum smtp_client_stage smtp_client_stage(const struct smtp_client *c);
+/* The stage's command as text for reports: "MAIL", "end of DATA", .. */
+const char *smtp_client_stage_text(enum smtp_client_stage stage);
+
+#endif

@@ -1,0 +1,114 @@
+/*
+ * server: the receiving side of SMTP as a pure state machine (RFC 5321; PIPELINING 2920, SIZE 1870, 8BITMIME 6152, CHUNKING 3030, DSN 3461,
+ * ENHANCEDSTATUSCODES 2034, SMTPUTF8 6531, LIMITS 9422).
+ *
+ * Owner: one session. It reads bytes, writes replies, and hands the caller one thing at a time to decide or to keep. It never
+ * blocks, allocates, or looks at a clock. Grammar, order of commands, limits and reply texts are decided here; who may relay,
+ * whether there is room, and what is stored is the caller's.
+ *
+ *   while ((event = smtp_server_next(s, &in, &out)) != SMTP_SERVER_NEED_INPUT) {
+ *     switch (event) {
+ *     case SMTP_SERVER_MAIL: ... smtp_server_accept(s, &out) or smtp_server_refuse(s, &out, 451, "4.3.0", "try again"); break;
+ *     case SMTP_SERVER_CONTENT: store(s->content); break;
+ *     ...
+ *   }
+ *   send(out); keep what is left of `in` (an incomplete line) and present it again, with more behind it.
+ */
+#ifndef NET_SMTP_SERVER_H
+#define NET_SMTP_SERVER_H
+
+#include "core/base/fmt.h"
+#include "net/smtp/address.h"
+#include "net/smtp/data.h"
+
+#define SMTP_LINE_MAX 4096    /* a command line with CRLF. RFC 5321 wants 512, and more for each extension (DSN, SMTPUTF8, long ORCPT) */
+#define SMTP_REPLY_ROOM 1024  /* `out` must have this much room, or the answer is SMTP_SERVER_FLUSH */
+
+struct smtp_server_options { /* shared by all sessions of a listener; outlives them */
+  struct span hostname;
+  uint64_t message_size_max; /* bytes of content; announced with SIZE */
+  uint32_t recipients_max;   /* per message; then 452 4.5.3. Announced with LIMITS RCPTMAX */
+  uint32_t messages_max;     /* per session; then 421 4.7.0 at MAIL. 0: no limit. Announced with LIMITS MAILMAX */
+  uint32_t errors_max;       /* 5xx for commands in a session; then 421 4.7.0 and close (default of the configuration: 20) */
+  uint32_t idle_commands_max; /* NOOP, RSET, VRFY, HELP, EHLO.. without a message accepted between; then 421 4.7.0 (default: 1000) */
+};
+
+enum smtp_ret { SMTP_RET_NONE, SMTP_RET_FULL, SMTP_RET_HEADERS };
+enum smtp_body { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME };
+enum smtp_notify { SMTP_NOTIFY_DEFAULT = 0, SMTP_NOTIFY_NEVER = 1, SMTP_NOTIFY_SUCCESS = 2, SMTP_NOTIFY_FAILURE = 4, SMTP_NOTIFY_DELAY = 8 };
+
+struct smtp_mail { /* spans point into the input: valid until the next call */
+  struct address sender;
+  uint64_t size;     /* SIZE=, 0: not given */
+  enum smtp_body body;
+  enum smtp_ret ret;
+  bool smtputf8;
+  struct span envid; /* xtext as received, empty: none */
+};
+
+struct smtp_rcpt {
+  struct address recipient;
+  uint8_t notify;    /* bits of enum smtp_notify */
+  struct span orcpt; /* "rfc822;xtext" as received, empty: none */
+};
+
+enum smtp_server_event {
+  SMTP_SERVER_INVALID = 0,
+  SMTP_SERVER_NEED_INPUT, /* everything whole is eaten; *in holds the incomplete rest */
+  SMTP_SERVER_FLUSH,      /* no room for a reply: send `out`, empty it, call again */
+  SMTP_SERVER_HELLO,      /* EHLO or HELO taken (already answered): s->hello, s->esmtp; any transaction was dropped */
+  SMTP_SERVER_MAIL,       /* s->mail: accept or refuse */
+  SMTP_SERVER_RCPT,       /* s->rcpt: accept or refuse */
+  SMTP_SERVER_DATA,       /* DATA, or the first BDAT of a message: accept (354 goes out for DATA) or refuse */
+  SMTP_SERVER_CONTENT,    /* s->content: the next bytes of the message, wire form (dot-stuffed); valid until the next call */
+  SMTP_SERVER_END,        /* the content is whole and legal: store it, then accept (with the queue id) or refuse; nothing is read meanwhile */
+  SMTP_SERVER_RESET,      /* the transaction is off (RSET, illegal or oversized content, ..): forget it; already answered */
+  SMTP_SERVER_CLOSE,      /* QUIT, or a limit passed (421 is in `out`): send `out`, then close */
+};
+
+struct smtp_server {
+  /* for the caller to read */
+  struct smtp_mail mail;
+  struct smtp_rcpt rcpt;
+  struct span content;
+  struct span hello;       /* the client's name for itself: only valid during SMTP_SERVER_HELLO */
+  struct data_scan scan;   /* of the content: leading_dot, eight_bit */
+  uint64_t content_size;   /* bytes handed out with SMTP_SERVER_CONTENT since DATA */
+  uint32_t recipients;     /* accepted in this transaction */
+  uint32_t messages;       /* accepted in this session */
+  bool esmtp;              /* greeted with EHLO */
+  bool chunked;            /* the present message comes with BDAT */
+  /* private */
+  const struct smtp_server_options *_options;
+  uint8_t _state;
+  uint8_t _pending;        /* the event that waits for accept or refuse */
+  uint8_t _discard;        /* content or line is being thrown away, and why */
+  bool _utf8;
+  bool _last_chunk;
+  uint8_t _edge;           /* of BDAT content: what the last bytes were, for dot-stuffing across chunks */
+  uint32_t _errors;
+  uint32_t _idle_commands;
+  uint64_t _chunk_left;
+};
+
+/* `out` gets the 220 banner. `options` is borrowed for the life of the machine. */
+void smtp_server_init(struct smtp_server *s, const struct smtp_server_options *options, struct fmt *out);
+
+/* Eats from the front of *in. Must not be called between an event that wants a decision and that decision. */
+enum smtp_server_event smtp_server_next(struct smtp_server *s, struct span *in, struct fmt *out);
+
+/* The decision to MAIL, RCPT, DATA. Writes the reply (250 2.1.0, 250 2.1.5, 354; nothing yet for BDAT). */
+void smtp_server_accept(struct smtp_server *s, struct fmt *out);
+/* The decision to END: "250 2.0.0 queued as ID". */
+void smtp_server_accept_message(struct smtp_server *s, uint64_t id, struct fmt *out);
+/* The other decision, to MAIL, RCPT, DATA, END. A code of 421 also ends the session: the next event is SMTP_SERVER_CLOSE.
+ * `text` is one line without CRLF. A refused BDAT's octets are still eaten, as RFC 3030 wants. */
+void smtp_server_refuse(struct smtp_server *s, struct fmt *out, unsigned code, const char *enhanced, const char *text);
+
+/* Between events: is the session outside of content, with no transaction (a good moment to close)? For time-outs the caller writes
+ * "421 4.4.2 ..." itself with this, which also makes the machine refuse everything from now on. */
+void smtp_server_shut(struct smtp_server *s, const char *enhanced, const char *text, struct fmt *out);
+bool smtp_server_in_transaction(const struct smtp_server *s);
+bool smtp_server_in_content(const struct smtp_server *s);
+
+#endif

@@ -1,0 +1,16 @@
+#include "tests/lib/unit.h"
+
+#include <stdlib.h>
+
+int unit_main(const char *name, TCase *const *cases, unsigned count) {
+  Suite *suite = suite_create(name);
+  for (unsigned i = 0; i < count; i++) {
+    tcase_set_timeout(cases[i], 60);
+    suite_add_tcase(suite, cases[i]);
+  }
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_NORMAL);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
