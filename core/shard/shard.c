@@ -16,7 +16,7 @@ static void look_at_clock(struct shard *shard) {
 int shard_init(struct shard *shard, struct shard_group *group, unsigned index, const struct io_options *options, const char **why) {
   memset(shard, 0, sizeof *shard);
   struct io_options own = *options;
-  own.notify_token = shard_token(SHARD_KIND_NOTIFY, 0, 0);
+  own.notify_token = shard_token(SHARD_KIND_NOTIFY, 0, 0, 0);
   int error = io_open(&shard->io, &own, why);
   if (error != E_OK) return error;
   shard->index = index;

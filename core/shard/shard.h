@@ -49,11 +49,13 @@ struct shard {
   _Atomic bool _stop;
 };
 
-/* A token: what handler it is for, and 56 bits of the handler's own: usually slot (24) and generation (32). */
-static inline uint64_t shard_token(uint8_t kind, uint32_t slot, uint32_t generation) {
-  return ((uint64_t)kind << 56) | ((uint64_t)(slot & 0xffffff) << 32) | generation;
+/* A token: what handler it is for (8 bits), and of the handler's own: which operation (4), which slot (20), which generation of the slot (32). */
+#define SHARD_SLOTS_MAX (1u << 20)
+static inline uint64_t shard_token(uint8_t kind, unsigned operation, uint32_t slot, uint32_t generation) {
+  return ((uint64_t)kind << 56) | ((uint64_t)(operation & 15) << 52) | ((uint64_t)(slot & (SHARD_SLOTS_MAX - 1)) << 32) | generation;
 }
-static inline uint32_t shard_token_slot(uint64_t token) { return (uint32_t)(token >> 32) & 0xffffff; }
+static inline unsigned shard_token_operation(uint64_t token) { return (unsigned)(token >> 52) & 15; }
+static inline uint32_t shard_token_slot(uint64_t token) { return (uint32_t)(token >> 32) & (SHARD_SLOTS_MAX - 1); }
 static inline uint32_t shard_token_generation(uint64_t token) { return (uint32_t)token; }
 
 /* Opens io (so: on the shard's own thread) and clears the rest. `why` as io_open. */
