@@ -32,8 +32,10 @@ static void tear_down(void) { endpoint_close(endpoint); }
 
 static int connect_to(uint32_t host) {
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(endpoint_port(endpoint)), .sin_addr.s_addr = htonl(host)};
+  struct timeval patience = {.tv_sec = 5}; /* less than the endpoint's own with silent clients: an answer that only comes when these are thrown out is too late */
   int fd = socket(AF_INET, SOCK_STREAM, 0);
   ck_assert_int_ge(fd, 0);
+  ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
   if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0) return fd;
   close(fd);
   return -1;
