@@ -448,6 +448,7 @@ void spool_turn(struct spool *spool, uint64_t now_ms) {
   if (segments->failed != E_OK && (spool->waiting.first != NULL || spool->outcomes.len > 0)) fail(spool, segments->failed);
   tell_finished(spool);
   reads_turn(&spool->reads, segments);
+  if (segments->head == NULL) sync_start(spool);
   commit_start(spool); /* last: the callbacks may have appended */
   if ((segments->no_space || segments->stalled) && !timer_is_set(&spool->space_timer)) {
     timer_set(spool->wheel, &spool->space_timer, now_ms + SPACE_RETRY_MS);
@@ -518,7 +519,7 @@ void spool_close(struct spool *spool) {
 int spool_replay(struct spool *spool, const struct spool_replay *replay, uint64_t *damaged, struct fmt *why) {
   must(spool->segments.head == NULL);
   int error = segments_replay(&spool->segments, replay, damaged, why);
-  /* What was read need not be on disk yet, if it was the last process that died and not the machine; the next header block will say that it is. */
+  /* What was read need not be on disk yet, if it was the last process that died and not the machine. */
   spool->unsynced = segments_find(&spool->segments, spool->segments.sequence);
   return error;
 }
@@ -547,8 +548,7 @@ int spool_check(const struct spool *spool, struct spool_place place, const struc
 
 bool spool_idle(const struct spool *spool) {
   bool waiting = spool->waiting.first != NULL || spool->finished.first != NULL || spool->outcomes.len > 0;
-  bool unsynced = spool->unsynced != NULL && spool->written.commits > spool->segments.durable.commits;
-  if (spool->segments.failed != E_OK) unsynced = false;
+  bool unsynced = spool->unsynced != NULL && spool->segments.failed == E_OK;
   return !waiting && !spool->group.under_way && !unsynced && !spool->sync_under_way;
 }
 
