@@ -271,7 +271,8 @@ static void report_connections(const struct sink *sink, const struct receiver_st
   report_count(r, "max_per_address", "at most at once to one address", largest_per_address(sink), "");
   report_count(r, "max_per_domain", "at most at once for one domain", largest(config->domain_connections_max, config->domain_count), "");
   report_count(r, "pipelined", "that used PIPELINING", stats->pipelined_connections, "");
-  report_real(r, "messages_each", "messages each, mean", stats->connections > 0 ? (double)stats->transactions / (double)stats->connections : 0, 1, "");
+  report_real(r, "messages_each", "messages each, mean", stats->connections > 0 ? (double)stats->transactions / (double)stats->connections : 0, 1,
+              "");
   report_group_end(r);
 }
 
@@ -279,7 +280,8 @@ static void report_transactions(const struct receiver_stats *stats, struct repor
   report_group(r, "transactions", "transactions");
   report_count(r, "accepted", "accepted", stats->transactions, "");
   report_count(r, "recipients", "recipients", stats->recipients, "");
-  report_real(r, "recipients_each", "recipients each, mean", stats->transactions > 0 ? (double)stats->recipients / (double)stats->transactions : 0, 2, "");
+  report_real(r, "recipients_each", "recipients each, mean", stats->transactions > 0 ? (double)stats->recipients / (double)stats->transactions : 0, 2,
+              "");
   report_count(r, "recipients_max", "recipients each, at most", stats->recipients_per_transaction_max, "");
   report_count(r, "chunked", "by BDAT", stats->chunked, "");
   report_count(r, "pipelined_reads", "reads with pipelined commands", stats->pipelined, "");

@@ -48,8 +48,10 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
       {"duration", OPTION_DURATION, &s->duration_ns, "TIME", "for how long (default: until all messages are in)", NULL},
       {"sessions", OPTION_COUNT, &s->sessions, "N", "that send at the same time (default 100)", NULL},
       {"messages-per-session", OPTION_COUNT, &s->messages_per_session, "N", "then QUIT and connect anew (default 0: never)", NULL},
-      {"rate", OPTION_COUNT, &s->rate, "N", "messages a second, on a fixed schedule: latency counts from the time a message\n"
-       "was due, so a relay that falls behind is not spared (default 0: as fast as it answers)", NULL},
+      {"rate", OPTION_COUNT, &s->rate, "N",
+       "messages a second, on a fixed schedule: latency counts from the time a message\n"
+       "was due, so a relay that falls behind is not spared (default 0: as fast as it answers)",
+       NULL},
       {"idle", OPTION_COUNT, &s->idle, "N", "more sessions that are only held open (default 0)", NULL},
       {"threads", OPTION_COUNT, &s->threads, "N", "threads to send from (default 1)", NULL},
       {NULL, OPTION_TITLE, NULL, NULL, "Messages", NULL},

@@ -29,9 +29,9 @@ struct session {
   bool receiving;
   bool sending;
   bool closing;
-  bool in_spare;      /* listed among the sessions that wait for work */
-  bool greeted;       /* and counted so */
-  uint8_t *early;     /* replies that came while a send was under way */
+  bool in_spare;  /* listed among the sessions that wait for work */
+  bool greeted;   /* and counted so */
+  uint8_t *early; /* replies that came while a send was under way */
   size_t early_len;
 };
 
@@ -257,7 +257,8 @@ static void keep_early(struct session *session, struct span bytes) {
 /* The connection's last operation is done: it may be opened anew. */
 static void finish_close(struct loop *loop, struct session *session) {
   if (session->open || session->connecting || session->receiving || session->sending) return;
-  if (session->greeted && session->idle_only && loop->quit_ns == 0) counter_write(&loop->thread->idle_open, counter_read(&loop->thread->idle_open) - 1);
+  if (session->greeted && session->idle_only && loop->quit_ns == 0)
+    counter_write(&loop->thread->idle_open, counter_read(&loop->thread->idle_open) - 1);
   bool orderly = session->greeted && session->sender._messages > 0;
   bool failed = session->sender.state == SENDER_NONE;
   if (!failed) counter_write(&loop->thread->open, counter_read(&loop->thread->open) - 1);
@@ -370,7 +371,8 @@ static void quit_all(struct loop *loop) {
 
 static uint64_t wait_until(const struct loop *loop) {
   uint64_t until_ns = process_now_ns() + STOP_LATENCY_NS;
-  if (loop->open_count > 0 && loop->connecting < CONNECTING_MAX && loop->opens[loop->open_begin].at_ns < until_ns) until_ns = loop->opens[loop->open_begin].at_ns;
+  if (loop->open_count > 0 && loop->connecting < CONNECTING_MAX && loop->opens[loop->open_begin].at_ns < until_ns)
+    until_ns = loop->opens[loop->open_begin].at_ns;
   if (loop->spare_count == 0) return until_ns;
   if (loop->job_count > 0 && loop->jobs[loop->job_begin].at_ns < until_ns) until_ns = loop->jobs[loop->job_begin].at_ns;
   uint64_t due_ns = next_due_ns(loop);

@@ -29,9 +29,7 @@ static bool with_unit(struct span text, const struct unit *units, size_t count, 
 
 bool option_count(struct span text, uint64_t *value) { return with_unit(text, count_units, sizeof count_units / sizeof *count_units, value); }
 bool option_size(struct span text, uint64_t *bytes) { return with_unit(text, size_units, sizeof size_units / sizeof *size_units, bytes); }
-bool option_duration(struct span text, uint64_t *ns) {
-  return with_unit(text, duration_units, sizeof duration_units / sizeof *duration_units, ns);
-}
+bool option_duration(struct span text, uint64_t *ns) { return with_unit(text, duration_units, sizeof duration_units / sizeof *duration_units, ns); }
 
 static bool choose(const char *choices, struct span text, unsigned *chosen) {
   unsigned index = 0;

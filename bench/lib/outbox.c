@@ -68,14 +68,12 @@ void outbox_take(struct outbox *outbox, size_t len, uint64_t now_ns) {
   if (outbox->_hold_count > 0) drop_holds(outbox, now_ns);
 }
 
-bool outbox_is_empty(const struct outbox *outbox) { return outbox->_begin == outbox->_end; }
-
 uint64_t outbox_next_ns(const struct outbox *outbox) {
-  if (outbox_is_empty(outbox)) return UINT64_MAX;
-  uint64_t next = outbox->_drip_ns > 0 ? outbox->_drip_next_ns : 0;
+  bool empty = outbox->_begin == outbox->_end;
+  uint64_t next = empty ? UINT64_MAX : outbox->_drip_ns > 0 ? outbox->_drip_next_ns : 0;
   /* Several holds may stand at the same place: the latest counts. A passed one is dropped only when bytes are taken. */
   for (unsigned i = 0; i < outbox->_hold_count && outbox->_holds[i].at == outbox->_taken; i++) {
-    if (outbox->_holds[i].until_ns > next) next = outbox->_holds[i].until_ns;
+    if (next == UINT64_MAX || outbox->_holds[i].until_ns > next) next = outbox->_holds[i].until_ns;
   }
   return next;
 }

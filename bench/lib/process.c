@@ -40,8 +40,12 @@ static struct process_usage usage_of(int who) {
                                 (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec / 1e6, (uint64_t)usage.ru_maxrss};
 }
 
-struct process_usage process_usage(void) { return usage_of(RUSAGE_SELF); }
-struct process_usage process_thread_usage(void) { return usage_of(RUSAGE_THREAD); }
+struct process_usage process_usage(void) {
+  return usage_of(RUSAGE_SELF);
+}
+struct process_usage process_thread_usage(void) {
+  return usage_of(RUSAGE_THREAD);
+}
 
 static sigset_t taken_signals(void) {
   sigset_t set;

@@ -22,7 +22,7 @@ static void reply(struct receiver *r, const char *code, const char *enhanced, co
 }
 
 static void reply_error(struct receiver *r, const char *code, const char *enhanced, const char *text) {
-  counter_add(&r->_stats->protocol_errors, 1);
+  if (!r->_refused) counter_add(&r->_stats->protocol_errors, 1);
   reply(r, code, enhanced, text);
 }
 
@@ -60,7 +60,8 @@ static void put_rule_reply(struct receiver *r, const struct rule *rule) {
   if (rule->code >= 400 && rule->code < 500) counter_add(&r->_stats->deferred, 1);
   outbox_put(r->_outbox, span_of_text(rule->reply));
   outbox_put(r->_outbox, SPAN("\r\n"));
-  if (rule->code == 421) r->state = RECEIVER_CLOSING;
+  r->_refused = true;
+  if (rule->code == 421) r->state = RECEIVER_CUT;
 }
 
 /* True if the rule has answered, or ended the connection; false if the usual reply follows. */
@@ -87,7 +88,7 @@ static void envelope_reset(struct receiver *r) {
   r->_in_mail = false;
   r->_recipient_count = 0;
   r->_from_len = r->_rcpt_len = 0;
-  r->_chunk_refused = false;
+  r->_chunk_refused = r->_refused = false;
 }
 
 /* The path between < and > after "MAIL FROM:" or "RCPT TO:". */
@@ -112,6 +113,7 @@ static void on_mail(struct receiver *r, struct span arguments) {
   } else {
     memcpy(r->_from, path.at, path.len);
     r->_from_len = (uint32_t)path.len;
+    r->_refused = false;
     if (ruled(r, STAGE_MAIL)) {
       r->_from_len = 0;
       return;
@@ -137,7 +139,8 @@ static void count_domain(struct receiver *r, uint64_t domain) {
 static struct receiver_recipient identify(const struct receiver *r, struct span path) {
   struct receiver_recipient found = {RECEIVER_FOREIGN, RECEIVER_FOREIGN};
   struct span domain;
-  if (!recipient_parse(path, &found.number, &domain) || found.number >= LEDGER_NUMBERS) return (struct receiver_recipient){RECEIVER_FOREIGN, RECEIVER_FOREIGN};
+  if (!recipient_parse(path, &found.number, &domain) || found.number >= LEDGER_NUMBERS)
+    return (struct receiver_recipient){RECEIVER_FOREIGN, RECEIVER_FOREIGN};
   if (!domains_index(&r->_config->zone->domains, domain, &found.domain)) found.domain = RECEIVER_FOREIGN;
   return found;
 }
@@ -195,10 +198,10 @@ static void count_recipient(struct receiver *r, struct receiver_recipient recipi
   if (r->_config->check_address && recipient.domain != RECEIVER_FOREIGN && !zone_is_address_of(r->_config->zone, recipient.domain, r->_local)) {
     counter_add(&r->_stats->misrouted, 1);
   }
-  if (excuse) ledger_set(r->_run, LEDGER_EXCUSED, recipient.number);
+  bool excused = excuse ? ledger_set(r->_run, LEDGER_EXCUSED, recipient.number) : ledger_has(r->_run, LEDGER_EXCUSED, recipient.number);
   if (!ledger_set(r->_run, LEDGER_ARRIVED, recipient.number)) {
     counter_add(&r->_stats->arrived, 1);
-  } else if (!excuse && ledger_has(r->_run, LEDGER_EXCUSED, recipient.number)) {
+  } else if (excused) {
     counter_add(&r->_stats->excused_duplicates, 1);
   } else {
     counter_add(&r->_stats->duplicated, 1);
@@ -290,7 +293,7 @@ static void on_bdat(struct receiver *r, struct span arguments) {
   struct span last = space < 0 ? span_of(NULL, 0) : span_skip(arguments, (size_t)space + 1);
   if (!r->_config->chunking || !span_to_u64(size, &r->_chunk_left) || (last.len > 0 && !span_equal_nocase(last, SPAN("LAST")))) {
     reply_error(r, "501", "5.5.4", "syntax: BDAT size [LAST]");
-    r->state = RECEIVER_CLOSING; /* where the next command begins is unknown */
+    r->state = RECEIVER_CUT; /* where the next command begins is unknown */
     return;
   }
   bool first = r->state == RECEIVER_COMMAND && r->_content._block == NULL;
@@ -404,9 +407,9 @@ static void on_ehlo(struct receiver *r, struct span arguments) {
   const struct {
     bool offered;
     const char *line;
-  } extensions[] = {{config->pipelining, "250-PIPELINING\r\n"}, {config->size, size},
-                    {config->eight_bit, "250-8BITMIME\r\n"},    {config->smtputf8, "250-SMTPUTF8\r\n"},
-                    {config->chunking, "250-CHUNKING\r\n"},     {config->dsn, "250-DSN\r\n"},
+  } extensions[] = {{config->pipelining, "250-PIPELINING\r\n"},       {config->size, size},
+                    {config->eight_bit, "250-8BITMIME\r\n"},          {config->smtputf8, "250-SMTPUTF8\r\n"},
+                    {config->chunking, "250-CHUNKING\r\n"},           {config->dsn, "250-DSN\r\n"},
                     {config->enhanced, "250-ENHANCEDSTATUSCODES\r\n"}};
   outbox_put(r->_outbox, SPAN("250-"));
   outbox_put(r->_outbox, span_of_text(config->hostname));
@@ -478,7 +481,7 @@ static size_t feed_line(struct receiver *r, struct span bytes) {
   }
   if (len > sizeof r->_line - r->_line_len) {
     reply_error(r, "500", "5.5.2", "line too long");
-    r->state = RECEIVER_CLOSING;
+    r->state = RECEIVER_CUT;
     return bytes.len;
   }
   memcpy(r->_line + r->_line_len, bytes.at, len);
@@ -541,7 +544,7 @@ void receiver_begin(struct receiver *r, const struct receiver_config *config, st
   snprintf(r->_host, sizeof r->_host, "%u.%u.%u.%u", local >> 24, local >> 16 & 255, local >> 8 & 255, local & 255);
   counter_add(&stats->connections, 1);
   if (ruled(r, STAGE_CONNECT)) {
-    if (r->state == RECEIVER_COMMAND) r->state = RECEIVER_CLOSING;
+    r->state = RECEIVER_CUT;
     return;
   }
   outbox_put(outbox, SPAN("220 "));

@@ -58,7 +58,7 @@ struct receiver_stats {
   uint64_t refused;               /* permanent negative replies by rules or limits: recipients, or messages */
   uint64_t deferred;              /* transient ones */
   uint64_t cuts;
-  uint64_t protocol_errors; /* commands answered 5xx for syntax or sequence */
+  uint64_t protocol_errors; /* commands answered 5xx for syntax or sequence, but for those that were pipelined behind a refused one */
   struct histogram latency; /* from the stamp to the end of content */
   uint64_t first_ns;        /* when the first message was accepted; 0: none yet */
   uint64_t last_ns;
@@ -75,8 +75,8 @@ enum receiver_state {
   RECEIVER_COMMAND,
   RECEIVER_DATA,
   RECEIVER_CHUNK,
-  RECEIVER_CLOSING, /* nothing is read any more: close when the outbox is empty */
-  RECEIVER_CUT,     /* close at once */
+  RECEIVER_CLOSING, /* QUIT was said: close when all has gone from the outbox */
+  RECEIVER_CUT,     /* we end it: the same, but what the peer still sends is to be expected */
 };
 
 struct receiver {
@@ -89,6 +89,7 @@ struct receiver {
   uint32_t _local; /* IPv4 address the connection came to, host byte order; 0: none */
   char _host[48];  /* the same as text */
   bool _greeted, _in_mail, _pipelined, _chunk_last, _chunk_refused;
+  bool _refused; /* MAIL or a RCPT of this envelope was: that DATA fails is no error of the peer */
   uint8_t _data_state;
   uint64_t _chunk_left;
   uint64_t _domain; /* that the connection is counted for */

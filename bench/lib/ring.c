@@ -78,9 +78,7 @@ struct io_uring_sqe *ring_entry(struct ring *ring) {
   return sqe;
 }
 
-void ring_token(struct io_uring_sqe *sqe, uint32_t operation, uint32_t index) {
-  io_uring_sqe_set_data64(sqe, (uint64_t)operation << 32 | index);
-}
+void ring_token(struct io_uring_sqe *sqe, uint32_t operation, uint32_t index) { io_uring_sqe_set_data64(sqe, (uint64_t)operation << 32 | index); }
 
 static void on_slot(struct io_uring_sqe *sqe, uint32_t operation, uint32_t index) {
   sqe->flags |= IOSQE_FIXED_FILE;
@@ -117,6 +115,12 @@ void ring_send_message(struct ring *ring, unsigned slot, const struct msghdr *me
   struct io_uring_sqe *sqe = ring_entry(ring);
   io_uring_prep_sendmsg(sqe, (int)slot, message, MSG_NOSIGNAL | MSG_WAITALL);
   on_slot(sqe, operation, index);
+}
+
+void ring_shutdown(struct ring *ring, unsigned slot) {
+  struct io_uring_sqe *sqe = ring_entry(ring);
+  io_uring_prep_shutdown(sqe, (int)slot, SHUT_WR);
+  on_slot(sqe, RING_IGNORE, slot);
 }
 
 void ring_drop(struct ring *ring, unsigned slot, uint32_t operation, uint32_t index) {

@@ -56,6 +56,8 @@ void ring_connect(struct ring *ring, unsigned slot, const struct sockaddr *addre
 void ring_receive(struct ring *ring, unsigned slot, uint32_t operation, uint32_t index); /* multishot; ends without IORING_CQE_F_MORE */
 void ring_send(struct ring *ring, unsigned slot, const void *at, size_t len, uint32_t operation, uint32_t index);
 void ring_send_message(struct ring *ring, unsigned slot, const struct msghdr *message, uint32_t operation, uint32_t index);
+/* No more will be sent (FIN). Does not complete. */
+void ring_shutdown(struct ring *ring, unsigned slot);
 /* Cancels what is under way on the slot and closes it. The canceled operations complete too. */
 void ring_drop(struct ring *ring, unsigned slot, uint32_t operation, uint32_t index);
 /* The next submission entry, for operations not listed. Set the token with ring_token after preparing it. */

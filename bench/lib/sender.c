@@ -63,11 +63,8 @@ static void put_content(struct sender *s, struct transaction *t) {
   const struct sender_plan *plan = s->_plan;
   uint8_t header_room[HEADER_ROOM], to_room[RECIPIENT_TEXT_MAX];
   struct fmt header = fmt_over(header_room, sizeof header_room), to = fmt_over(to_room, sizeof to_room);
-  struct content_stamp stamp = {.run = plan->run,
-                                .seq = t->job.seq,
-                                .sent_ns = t->started_ns,
-                                .messages = plan->messages,
-                                .recipients = plan->recipients};
+  struct content_stamp stamp = {
+      .run = plan->run, .seq = t->job.seq, .sent_ns = t->started_ns, .messages = plan->messages, .recipients = plan->recipients};
   put_recipient(s, t->job.seq, t->job.begin, &to);
   must(content_header(&stamp, plan->size, plan->from, fmt_span(&to), plan->date, &header));
   if (s->_chunking) {
@@ -163,9 +160,7 @@ static bool start_transaction(struct sender *s, uint64_t now_ns) {
   return true;
 }
 
-static bool session_is_full(const struct sender *s) {
-  return s->_plan->messages_per_session > 0 && s->_messages >= s->_plan->messages_per_session;
-}
+static bool session_is_full(const struct sender *s) { return s->_plan->messages_per_session > 0 && s->_messages >= s->_plan->messages_per_session; }
 
 static void end_transaction(struct sender *s, uint64_t now_ns) {
   s->_host.done(s->_host.context);
@@ -338,9 +333,7 @@ static bool on_line(struct sender *s, struct span line, uint64_t now_ns) {
   return true;
 }
 
-static struct span without_cr(struct span line) {
-  return line.len > 0 && line.at[line.len - 1] == '\r' ? span_first(line, line.len - 1) : line;
-}
+static struct span without_cr(struct span line) { return line.len > 0 && line.at[line.len - 1] == '\r' ? span_first(line, line.len - 1) : line; }
 
 void sender_feed(struct sender *s, struct span bytes, uint64_t now_ns) {
   while (bytes.len > 0 && s->state != SENDER_OVER) {

@@ -18,16 +18,18 @@ enum {
   RECEIVE_BUFFERS = 256,
   RECEIVE_BUFFER_SIZE = 32768,
   TIMERS_PER_TURN = 1024,
+  LINGER_MS = 2000,
 };
 #define STOP_LATENCY_NS 50000000u
 
 struct connection {
-  struct timer timer; /* for delays and drips */
+  struct timer timer; /* for delays, drips and lingering; first, so that it is found again */
   struct outbox outbox;
   struct listener *listener;
   uint32_t address; /* index within the listener's network */
   bool receiving;   /* an operation is with the kernel */
   bool sending;
+  bool lingering;
   bool closing;
   bool dropped; /* ring_drop was called */
   bool closed;  /* and is done */
@@ -129,7 +131,11 @@ static void finish_close(struct loop *loop, struct connection *c) {
   pool_put(&loop->pool, c);
 }
 
-static void on_timer(void *context, struct timer *timer) { mark_dirty(context, (struct connection *)timer); }
+static void on_timer(void *context, struct timer *timer) {
+  struct connection *c = (struct connection *)timer;
+  if (c->lingering) begin_close(c);
+  mark_dirty(context, c);
+}
 
 /* The address a connection came to; false if it is outside the listener's network. */
 static bool local_address(const struct listener *listener, int fd, uint32_t *local, uint32_t *index) {
@@ -194,6 +200,15 @@ static void on_send(struct loop *loop, struct connection *c, const struct ring_e
   mark_dirty(loop, c);
 }
 
+/* Closing while the peer's bytes come in would reset the connection, and the replies before the cut could be lost to it: say that no more will come,
+ * and read on until the peer closes. */
+static void linger(struct loop *loop, struct connection *c, uint64_t now_ns) {
+  if (c->lingering) return;
+  c->lingering = true;
+  ring_shutdown(&loop->ring, pool_index(&loop->pool, c));
+  timer_set(&loop->wheel, &c->timer, now_ns / 1000000 + LINGER_MS);
+}
+
 /* Puts what may be sent on its way, or sees what to wait for. */
 static void flush(struct loop *loop, struct connection *c, uint64_t now_ns) {
   if (c->flight_begin == c->flight_end) {
@@ -207,16 +222,21 @@ static void flush(struct loop *loop, struct connection *c, uint64_t now_ns) {
   if (c->flight_begin < c->flight_end) {
     ring_send(&loop->ring, slot, c->flight + c->flight_begin, c->flight_end - c->flight_begin, OP_SEND, slot);
     c->sending = true;
-  } else if (!outbox_is_empty(&c->outbox)) {
-    timer_set(&loop->wheel, &c->timer, outbox_next_ns(&c->outbox) / 1000000 + 1);
+    return;
+  }
+  uint64_t next_ns = outbox_next_ns(&c->outbox);
+  if (next_ns != UINT64_MAX && next_ns > now_ns) {
+    timer_set(&loop->wheel, &c->timer, next_ns / 1000000 + 1);
   } else if (c->receiver.state == RECEIVER_CLOSING) {
     begin_close(c);
+  } else if (c->receiver.state == RECEIVER_CUT) {
+    linger(loop, c, now_ns);
   }
 }
 
 static void settle(struct loop *loop, struct connection *c, uint64_t now_ns) {
   c->dirty = false;
-  if (c->receiver.state == RECEIVER_CUT || c->outbox.overflow) begin_close(c);
+  if (c->outbox.overflow) begin_close(c);
   if (!c->closing && !c->sending) flush(loop, c, now_ns);
   if (c->closing && !c->dropped) {
     c->dropped = true;

@@ -252,7 +252,8 @@ static void put_header(struct fmt *out, size_t at, const struct question *q, uns
   for (unsigned i = 0; i < 4; i++) put16(&head, counts[i]);
 }
 
-static void put_response(const struct zone *zone, const struct question *q, unsigned rcode, const struct meaning *means, bool whole, struct fmt *out) {
+static void put_response(const struct zone *zone, const struct question *q, unsigned rcode, const struct meaning *means, bool whole,
+                         struct fmt *out) {
   static const uint8_t header[HEADER_SIZE];
   unsigned counts[4] = {q->wire.len > 0, 0, 0, q->edns};
   size_t begin = out->len;
