@@ -6,17 +6,17 @@
 
 /* What is owed to us, in the order of writing. The greeting is the answer to the connection itself. */
 enum command {
-  COMMAND_INVALID = 0,
-  COMMAND_CONNECT,
-  COMMAND_EHLO,
-  COMMAND_HELO,
-  COMMAND_MAIL,
-  COMMAND_RCPT,
-  COMMAND_DATA,
-  COMMAND_BDAT,
-  COMMAND_CONTENT, /* the "." behind the content of DATA */
-  COMMAND_RSET,
-  COMMAND_QUIT,
+  SENT_INVALID = 0,
+  SENT_CONNECT,
+  SENT_EHLO,
+  SENT_HELO,
+  SENT_MAIL,
+  SENT_RCPT,
+  SENT_DATA,
+  SENT_BDAT,
+  SENT_CONTENT, /* the "." behind the content of DATA */
+  SENT_RSET,
+  SENT_QUIT,
 };
 
 enum client_state {
@@ -54,16 +54,16 @@ static const struct rule {
   handler *yes, *no;
   const char *wrong;
 } rules[] = {
-    [COMMAND_CONNECT] = {SMTP_STAGE_GREETING, 2, on_greeting, on_refused, "the greeting is neither 220 nor a refusal"},
-    [COMMAND_EHLO] = {SMTP_STAGE_EHLO, 2, on_ehlo, on_ehlo_refused, "3xx in answer to EHLO"},
-    [COMMAND_HELO] = {SMTP_STAGE_EHLO, 2, on_helo, on_refused, "3xx in answer to HELO"},
-    [COMMAND_MAIL] = {SMTP_STAGE_MAIL, 2, on_mail, on_mail_refused, "3xx in answer to MAIL"},
-    [COMMAND_RCPT] = {SMTP_STAGE_RCPT, 2, on_rcpt, on_rcpt, "3xx in answer to RCPT"},
-    [COMMAND_DATA] = {SMTP_STAGE_DATA, 3, on_data, on_data_refused, "2xx in answer to DATA"},
-    [COMMAND_BDAT] = {SMTP_STAGE_FINAL, 2, on_bdat, on_bdat_refused, "3xx in answer to BDAT"},
-    [COMMAND_CONTENT] = {SMTP_STAGE_FINAL, 2, on_final, on_final, "3xx in answer to the end of DATA"},
-    [COMMAND_RSET] = {SMTP_STAGE_RSET, 2, on_rset, NULL, "RSET was not answered with 250"}, /* 4.1.1.5: it is always 250 */
-    [COMMAND_QUIT] = {SMTP_STAGE_QUIT, 2, on_quit, on_quit, "3xx in answer to QUIT"},
+    [SENT_CONNECT] = {SMTP_STAGE_GREETING, 2, on_greeting, on_refused, "the greeting is neither 220 nor a refusal"},
+    [SENT_EHLO] = {SMTP_STAGE_EHLO, 2, on_ehlo, on_ehlo_refused, "3xx in answer to EHLO"},
+    [SENT_HELO] = {SMTP_STAGE_EHLO, 2, on_helo, on_refused, "3xx in answer to HELO"},
+    [SENT_MAIL] = {SMTP_STAGE_MAIL, 2, on_mail, on_mail_refused, "3xx in answer to MAIL"},
+    [SENT_RCPT] = {SMTP_STAGE_RCPT, 2, on_rcpt, on_rcpt, "3xx in answer to RCPT"},
+    [SENT_DATA] = {SMTP_STAGE_DATA, 3, on_data, on_data_refused, "2xx in answer to DATA"},
+    [SENT_BDAT] = {SMTP_STAGE_FINAL, 2, on_bdat, on_bdat_refused, "3xx in answer to BDAT"},
+    [SENT_CONTENT] = {SMTP_STAGE_FINAL, 2, on_final, on_final, "3xx in answer to the end of DATA"},
+    [SENT_RSET] = {SMTP_STAGE_RSET, 2, on_rset, NULL, "RSET was not answered with 250"}, /* 4.1.1.5: it is always 250 */
+    [SENT_QUIT] = {SMTP_STAGE_QUIT, 2, on_quit, on_quit, "3xx in answer to QUIT"},
 };
 
 static const uint8_t legal_moves[] = {
@@ -101,7 +101,7 @@ static void owe(struct smtp_client *c, enum command command) {
   c->_commands[(c->_command_first + c->_command_count++) % SMTP_CLIENT_COMMANDS_MAX] = (uint8_t)command;
 }
 
-static enum command oldest_command(const struct smtp_client *c) { return c->_command_count == 0 ? COMMAND_INVALID : c->_commands[c->_command_first]; }
+static enum command oldest_command(const struct smtp_client *c) { return c->_command_count == 0 ? SENT_INVALID : c->_commands[c->_command_first]; }
 
 static void command_answered(struct smtp_client *c) {
   c->_command_first = (uint16_t)((c->_command_first + 1) % SMTP_CLIENT_COMMANDS_MAX);
@@ -113,7 +113,7 @@ static void command_answered(struct smtp_client *c) {
 #define FMT_LITERAL(out, literal) fmt_bytes(out, "" literal, sizeof(literal) - 1)
 
 static void write_hello(struct smtp_client *c, enum command command, struct fmt *out) {
-  fmt_text(out, command == COMMAND_EHLO ? "EHLO " : "HELO ");
+  fmt_text(out, command == SENT_EHLO ? "EHLO " : "HELO ");
   fmt_put(out, c->_options->hostname);
   FMT_LITERAL(out, "\r\n");
   owe(c, command);
@@ -141,7 +141,7 @@ static void write_mail(struct smtp_client *c, const transaction *t, struct fmt *
   if (envelope->smtputf8) FMT_LITERAL(out, " SMTPUTF8");
   if (c->capabilities.dsn) write_mail_dsn(envelope, out);
   FMT_LITERAL(out, "\r\n");
-  owe(c, COMMAND_MAIL);
+  owe(c, SENT_MAIL);
 }
 
 /* RFC 3461 4.1: NEVER stands alone, the others are a list. */
@@ -176,7 +176,7 @@ static void write_rcpt(struct smtp_client *c, transaction *t, struct fmt *out) {
     }
   }
   FMT_LITERAL(out, "\r\n");
-  owe(c, COMMAND_RCPT);
+  owe(c, SENT_RCPT);
 }
 
 /* Writes DATA or BDAT; the event is CONTENT if the content is to follow at once. */
@@ -184,20 +184,20 @@ static enum smtp_client_event write_content_command(struct smtp_client *c, trans
   t->content_asked = true;
   if (!t->chunked) {
     FMT_LITERAL(out, "DATA\r\n");
-    owe(c, COMMAND_DATA);
+    owe(c, SENT_DATA);
     return NO_EVENT;
   }
   FMT_LITERAL(out, "BDAT ");
   fmt_u64(out, t->envelope->size);
   FMT_LITERAL(out, " LAST\r\n");
-  owe(c, COMMAND_BDAT);
+  owe(c, SENT_BDAT);
   transaction_enter(t, TRANSACTION_SENDING);
   return SMTP_CLIENT_CONTENT;
 }
 
 static void write_rset(struct smtp_client *c, struct fmt *out) {
   FMT_LITERAL(out, "RSET\r\n");
-  owe(c, COMMAND_RSET);
+  owe(c, SENT_RSET);
   c->_dirty = false;
 }
 
@@ -247,7 +247,7 @@ static void keyword_take(struct smtp_client_capabilities *can, struct span line)
 }
 
 static enum smtp_client_event on_greeting(struct smtp_client *c, struct fmt *out) {
-  write_hello(c, COMMAND_EHLO, out);
+  write_hello(c, SENT_EHLO, out);
   return NO_EVENT;
 }
 
@@ -265,7 +265,7 @@ static enum smtp_client_event on_ehlo(struct smtp_client *c, struct fmt *out) {
 /* RFC 5321 3.2: a server that does not know EHLO (5xx) is to be asked with HELO. A 4xx is no such thing: it will not talk to us now. */
 static enum smtp_client_event on_ehlo_refused(struct smtp_client *c, struct fmt *out) {
   if (c->reply.code < 500) return on_refused(c, out);
-  write_hello(c, COMMAND_HELO, out);
+  write_hello(c, SENT_HELO, out);
   return NO_EVENT;
 }
 
@@ -321,7 +321,7 @@ static enum smtp_client_event on_data(struct smtp_client *c, struct fmt *out) {
   transaction *t = &c->_transaction[0];
   /* To end this DATA would be to send an empty message to recipients whose sender was refused. Only hanging up is safe. */
   if (t->mail_refused && t->accepted > 0) return break_off(c, "RCPT and DATA were taken after MAIL was refused");
-  owe(c, COMMAND_CONTENT);
+  owe(c, SENT_CONTENT);
   if (is_wanted(t)) {
     transaction_enter(t, TRANSACTION_SENDING);
     return SMTP_CLIENT_CONTENT;
@@ -391,7 +391,7 @@ static enum smtp_client_event follow_take(struct smtp_client *c) {
 
 /* Is this the answer to content that is still being sent? RFC 5321 knows none, but servers refuse early, and a completion may be seen late. */
 static bool is_early(const struct smtp_client *c, enum command command) {
-  return (command == COMMAND_CONTENT || command == COMMAND_BDAT) && c->_transaction[0].state == TRANSACTION_SENDING;
+  return (command == SENT_CONTENT || command == SENT_BDAT) && c->_transaction[0].state == TRANSACTION_SENDING;
 }
 
 /* One reply meets the oldest command. A command whose answer ends the connection stays, so that smtp_client_stage can name it. */
@@ -402,7 +402,7 @@ static enum smtp_client_event reply_take(struct smtp_client *c, struct span *in,
   if (got < 0) return break_off(c, "not an SMTP reply");
   if (c->reply.code == 421) return on_refused(c, out);
   enum command command = oldest_command(c);
-  if (command == COMMAND_INVALID) return break_off(c, "a reply to no command");
+  if (command == SENT_INVALID) return break_off(c, "a reply to no command");
 
   const struct rule *rule = &rules[command];
   unsigned class = c->reply.code / 100;
@@ -428,7 +428,7 @@ static enum smtp_client_event reply_take(struct smtp_client *c, struct span *in,
 void smtp_client_init(struct smtp_client *c, const struct smtp_client_options *options) {
   must(options->hostname.len <= ADDRESS_DOMAIN_MAX);
   *c = (struct smtp_client){._options = options, ._state = CLIENT_OPENING};
-  owe(c, COMMAND_CONNECT);
+  owe(c, SENT_CONNECT);
 }
 
 enum smtp_client_event smtp_client_next(struct smtp_client *c, struct span *in, struct fmt *out) {
@@ -551,7 +551,7 @@ void smtp_client_quit(struct smtp_client *c, struct fmt *out) {
   if (is_over(c)) return;
   must(c->_command_count == 0 || is_pipelining(c));
   for (size_t i = 0; i < SMTP_CLIENT_TRANSACTIONS; i++) must(!is_open(&c->_transaction[i]) || c->_transaction[i].state == TRANSACTION_SENT);
-  owe(c, COMMAND_QUIT);
+  owe(c, SENT_QUIT);
   c->_state = CLIENT_QUITTING;
 }
 
