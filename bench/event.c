@@ -50,7 +50,7 @@ static struct event refusal(struct span content) {
   struct event event = delivery();
   event.type = EVENT_BOUNCE;
   event.code = 550;
-  memcpy(event.enhanced, (uint8_t[]){5, 1, 1}, 3);
+  memcpy(event.enhanced, (uint16_t[]){5, 1, 1}, sizeof event.enhanced);
   event.content = content;
   event.verdict = "hard";
   event.category = "invalid-recipient";

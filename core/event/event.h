@@ -22,7 +22,7 @@ struct event {
   uint64_t timestamp_ms, created_ms; /* wall clock; written as seconds with three decimals; created 0: left out */
   uint32_t num_attempts;
   uint16_t code;             /* response; 0: no response field */
-  uint8_t enhanced[3];       /* class 0: no enhanced_code */
+  uint16_t enhanced[3];      /* class 0: no enhanced_code; RFC 3463 gives subject and detail three digits, and 5.7.606 and its like are in daily use */
   struct span content, command; /* of the response */
   struct span peer_name;       /* empty, and peer of family 0: no peer_address */
   struct netaddr peer, source; /* family 0: left out */

@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
   struct event event = {.type = (enum event_type)(1 + bytes[0] % EVENT_ADMIN_BOUNCE),
                         .id = len,
                         .code = bytes[0],
-                        .enhanced = {bytes[0] & 7, bytes[1], 255},
+                        .enhanced = {bytes[0] & 7, bytes[1], 65535},
                         .timestamp_ms = UINT64_MAX - bytes[0],
                         .created_ms = bytes[1],
                         .size = UINT64_MAX,
