@@ -79,6 +79,7 @@ START_TEST(soft_where_anything_speaks_against_hard) {
       {VERDICT_AT_RCPT, 550, {0}, "userunknown", false, "unknown"},
       {VERDICT_AT_RCPT, 550, {0}, "account has been disabled", false, "inactive-mailbox"},
       {VERDICT_AT_RCPT, 550, {5, 1, 4}, "", false, "invalid-recipient"},
+      {VERDICT_AT_RCPT, 550, {5, 2, 0}, "user unknown", false, "invalid-recipient"}, /* says something else */
   };
   EXPECT(table);
 }
