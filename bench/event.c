@@ -1,6 +1,6 @@
 /*
- * event: what formatting one event costs. Prints nanoseconds and bytes per event for what the relay writes most: a Reception, a Delivery, a refusal with
- * a long text, and (the slow path) a refusal whose text has to be escaped.
+ * event: what formatting one event costs. Prints nanoseconds and bytes per event for what the relay writes most: a Reception, a Delivery, a refusal
+ * with a long text, and (the slow path) a refusal whose text has to be escaped.
  *
  *   build/bench/event [rounds]
  */

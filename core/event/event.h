@@ -32,15 +32,16 @@ struct event {
 };
 
 /*
- * Longer strings are cut (between characters), so that an event with one recipient always fits EVENT_SIZE_MAX, each byte of it escaped: 10 strings and the content, six
- * bytes a byte, and keys and numbers. The longest legal string is a mailbox or a name of 255 bytes; the content is a reply of up to a few lines.
+ * Longer strings are cut (between characters), so that an event with one recipient always fits EVENT_SIZE_MAX, each byte of it escaped: 10 strings
+ * and the content, six bytes a byte, and keys and numbers. The longest legal string is a mailbox or a name of 255 bytes; the content is a reply of up
+ * to a few lines.
  */
 #define EVENT_STRING_MAX 512
 #define EVENT_CONTENT_MAX 4096
 #define EVENT_SIZE_MAX 65536 /* more recipients than fit are written as several events of the same id by event_format's caller */
 /*
- * Writes one line with its newline. Always there, in this order: type, sender, size, timestamp, num_attempts, meta; the others where they have a value.
- * On overflow `out` is as before but for the flag.
+ * Writes one line with its newline. Always there, in this order: type, sender, size, timestamp, num_attempts, meta; the others where they have a
+ * value. On overflow `out` is as before but for the flag.
  */
 void event_format(const struct event *event, struct fmt *out);
 /* "Delivery"; "" for what is no type. */

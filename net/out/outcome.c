@@ -1,6 +1,6 @@
 /*
- * The table of rulings. A failure becomes a set of facts and a stage; the first row whose facts are all among them, and whose stages include it, decides. Rows go from the
- * special to the general within each kind, and the last of each kind takes whatever is left, so there is always one.
+ * The table of rulings. A failure becomes a set of facts and a stage; the first row whose facts are all among them, and whose stages include it,
+ * decides. Rows go from the special to the general within each kind, and the last of each kind takes whatever is left, so there is always one.
  */
 #include "net/out/outcome.h"
 
@@ -69,20 +69,22 @@ struct ruling {
 static const struct ruling rulings[] = {
     /* ---- replies ---- */
 
-    /* "Closing transmission channel" may come instead of any reply (RFC 5321 3.8, 4.2.1). In place of a greeting it is about the host, which is busy or going down. Later it often
-       only means "enough for this connection": a new one may be welcome, and a host that greets just to say 421 is the caller's to notice. It is a refusal even after the final dot. */
+    /* "Closing transmission channel" may come instead of any reply (RFC 5321 3.8, 4.2.1). In place of a greeting it is about the host, which is busy
+       or going down. Later it often only means "enough for this connection": a new one may be welcome, and a host that greets just to say 421 is the
+       caller's to notice. It is a refusal even after the final dot. */
     {REPLY | CLOSING, OPENING, SCOPE_HOST, FATE_AGAIN, 0, OF_REPLY},
     {REPLY | CLOSING, ANYWHERE, SCOPE_CONNECTION, FATE_AGAIN, 0, OF_REPLY},
 
-    /* A host that refuses to talk (554, RFC 5321 3.1; 4xx) is as good as one that does not answer: the next one, then later (5.1). Not a bounce: the others may take it, and it
-       said nothing about sender, recipient or message. */
+    /* A host that refuses to talk (554, RFC 5321 3.1; 4xx) is as good as one that does not answer: the next one, then later (5.1). Not a bounce: the
+       others may take it, and it said nothing about sender, recipient or message. */
     {REPLY, OPENING, SCOPE_HOST, FATE_AGAIN, 0, OF_REPLY},
 
     /* MAIL speaks for the sender or the message, so for all its recipients. */
     {REPLY | TRANSIENT, AT(MAIL), SCOPE_MESSAGE, FATE_DEFERRED, 0, OF_REPLY},
     {REPLY | PERMANENT, AT(MAIL), SCOPE_MESSAGE, FATE_FAILED, 0, OF_REPLY},
 
-    /* No more recipients in this transaction (RFC 5321 4.5.3.1.10: 452, and 552 by servers of RFC 821): nothing is wrong with this one, it goes into the next transaction. */
+    /* No more recipients in this transaction (RFC 5321 4.5.3.1.10: 452, and 552 by servers of RFC 821): nothing is wrong with this one, it goes into
+       the next transaction. */
     {REPLY | TOO_MANY, AT(RCPT), SCOPE_RECIPIENT, FATE_AGAIN, 0, OF_REPLY},
     /* RCPT speaks for one recipient (RFC 5321 3.3, 4.2.1). */
     {REPLY | POSITIVE, AT(RCPT), SCOPE_RECIPIENT, FATE_INVALID, 0, OF_REPLY},
@@ -102,7 +104,7 @@ static const struct ruling rulings[] = {
 
     /* ---- the network ---- */
 
-    /* No descriptor, no memory: the host is not to blame, and another one would not help. Where content was sent the connection is lost as any other. */
+    /* No descriptor, no memory: the host is not to blame, and another one would not help. After the content it is a lost connection like any other. */
     {NETWORK | OURS, AT(FINAL), SCOPE_CONNECTION, FATE_DEFERRED, MAYBE_DUPLICATE, OUR_FAULT},
     {NETWORK | OURS, ANYWHERE, SCOPE_CONNECTION, FATE_DEFERRED, 0, OUR_FAULT},
 
@@ -112,19 +114,21 @@ static const struct ruling rulings[] = {
     {NETWORK | TIMED_OUT, OPENING, SCOPE_HOST, FATE_AGAIN, 0, LOST(VERDICT_TIMEOUT, "timeout")},
     {NETWORK, OPENING, SCOPE_HOST, FATE_AGAIN, 0, LOST(VERDICT_NETWORK, "connection-lost")},
 
-    /* After the final dot silence is no refusal: the peer may have the message and not have been able to say so (RFC 5321 4.5.3.2.6; RFC 1047). Not to another host at once: that
-       would be the second copy. The fate of what was not answered in time is the same as that of what was cut off. */
+    /* After the final dot silence is no refusal: the peer may have the message and not have been able to say so (RFC 5321 4.5.3.2.6; RFC 1047). Not
+       to another host at once: that would be the second copy. The fate of what was not answered in time is the same as that of what was cut off. */
     {NETWORK | TIMED_OUT, AT(FINAL), SCOPE_HOST, FATE_DEFERRED, MAYBE_DUPLICATE, LOST(VERDICT_TIMEOUT, "timeout-after-content")},
     {NETWORK, AT(FINAL), SCOPE_CONNECTION, FATE_DEFERRED, MAYBE_DUPLICATE, LOST(VERDICT_NETWORK, "lost-after-content")},
 
-    /* Some servers, and more of the boxes before them, offer PIPELINING (RFC 2920) and then hang or hang up on it: once more, one command at a time. */
+    /* Some servers, and more of the boxes before them, offer PIPELINING (RFC 2920) and then hang, or hang up: once more, one command at a time. */
     {NETWORK | CHOKED | TIMED_OUT, ENVELOPE, SCOPE_CONNECTION, FATE_AGAIN, WITHOUT_PIPELINING, LOST(VERDICT_TIMEOUT, "timeout")},
     {NETWORK | CHOKED, ENVELOPE, SCOPE_CONNECTION, FATE_AGAIN, WITHOUT_PIPELINING, LOST(VERDICT_NETWORK, "connection-lost")},
 
-    /* A host that falls silent in the middle is left alone for a while; one that hung up may have had enough of this connection only. Nothing was taken: at once, elsewhere. */
+    /* A host that falls silent in the middle is left alone for a while; one that hung up may have had enough of this connection only. Nothing was
+       taken: at once, elsewhere. */
     {NETWORK | TIMED_OUT, ENVELOPE, SCOPE_HOST, FATE_AGAIN, 0, LOST(VERDICT_TIMEOUT, "timeout")},
     {NETWORK, ENVELOPE, SCOPE_CONNECTION, FATE_AGAIN, 0, LOST(VERDICT_NETWORK, "connection-lost")},
-    /* In the middle of the content the message itself may be what the peer, or a filter on the way, cannot bear: the attempt counts, or it would go round for ever. */
+    /* In the middle of the content the message itself may be what the peer, or a filter on the way, cannot bear: the attempt counts, or it would go
+       round for ever. */
     {NETWORK | TIMED_OUT, AT(CONTENT), SCOPE_HOST, FATE_DEFERRED, 0, LOST(VERDICT_TIMEOUT, "timeout")},
     {NETWORK, AT(CONTENT), SCOPE_CONNECTION, FATE_DEFERRED, 0, LOST(VERDICT_NETWORK, "connection-lost")},
     /* Idle, RSET, QUIT: nothing was under way. */
@@ -162,7 +166,8 @@ static const struct ruling rulings[] = {
 
 /* ---- facts ---- */
 
-/* 452 or 552 to RCPT with X.5.3 means the number of recipients, and so it does without an enhanced code: RFC 5321 4.5.3.1.10 gives them no other meaning there. */
+/* 452 or 552 to RCPT with X.5.3 means the number of recipients, and so it does without an enhanced code: RFC 5321 4.5.3.1.10 gives them no other
+   meaning there. */
 static bool is_too_many(const struct smtp_reply *reply) {
   if (reply->code != 452 && reply->code != 552) return false;
   return reply->enhanced_class == 0 || (reply->enhanced[0] == 5 && reply->enhanced[1] == 3);

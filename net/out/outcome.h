@@ -3,8 +3,8 @@
  *
  * The protocol machine and the sockets report a struct failure; outcome_decide says whom it concerns and what becomes of the recipients concerned.
  *
- * When a connection ends, each transaction under way is decided by itself: one whose content was handed to the socket as a whole with stage FINAL (the peer may have it),
- * the others with the machine's stage.
+ * When a connection ends, each transaction under way is decided by itself: one whose content was handed to the socket as a whole with stage FINAL
+ * (the peer may have it), the others with the machine's stage.
  */
 #ifndef NET_OUT_OUTCOME_H
 #define NET_OUT_OUTCOME_H

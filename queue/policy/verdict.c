@@ -1,6 +1,7 @@
 /*
- * Three tables, asked in this order: phrases in the text (what a person wrote is closer to the truth than the code, and most of what speaks against "hard" is only said there),
- * the enhanced code, the code. The first that knows a category decides. Only rows that say so can be hard, and only where the stage and both codes allow it.
+ * Three tables, asked in this order: phrases in the text (what a person wrote is closer to the truth than the code, and most of what speaks against
+ * "hard" is only said there), the enhanced code, the code. The first that knows a category decides. Only rows that say so can be hard, and only where
+ * the stage and both codes allow it.
  */
 #include "queue/policy/verdict.h"
 
@@ -79,7 +80,8 @@ static const struct {
     [SIGN_NO_USER] = {VERDICT_INVALID_RECIPIENT, "text-no-such-user"},
 };
 
-/* In lower case; a blank stands for one to GAP_MAX blanks, hyphens or underscores. A phrase begins where a word begins, but may end within one, unless it ends in '$'. */
+/* In lower case; a blank stands for one to GAP_MAX blanks, hyphens or underscores. A phrase begins where a word begins, but may end within one,
+   unless it ends in '$'. */
 static const struct phrase {
   const char *text;
   enum sign sign;
@@ -245,7 +247,7 @@ static void index_make(struct index *index) {
   }
 }
 
-/* The place behind "<...>" at text[at]: an address that is repeated there says nothing, whatever words it is made of. *closed: are there any more '>'? */
+/* The place behind "<...>" at text[at]: an address that is repeated there says nothing, whatever its words. *closed: are there more '>'? */
 static size_t skip_address(struct span text, size_t at, bool *closed) {
   ptrdiff_t len = *closed ? span_find(span_skip(text, at), '>') : -1;
   *closed = len >= 0;

@@ -1,6 +1,6 @@
 /*
- * verdict: what a refusal means for the address: hard (never mail this address again) or soft (anything else), a category, and the rule that decided. Pure.
- * A wrong hard loses a customer: hard only where the address or the domain itself is gone. A 4xx is never hard.
+ * verdict: what a refusal means for the address: hard (never mail this address again) or soft (anything else), a category, and the rule that decided.
+ * Pure. A wrong hard loses a customer: hard only where the address or the domain itself is gone. A 4xx is never hard.
  */
 #ifndef QUEUE_POLICY_VERDICT_H
 #define QUEUE_POLICY_VERDICT_H
@@ -27,8 +27,9 @@ struct verdict {
 
 /*
  * `enhanced`: class, subject, detail; class 0: none. `text` is the joined text of the reply; its first 2048 bytes count.
- * Hard are: a 5xx (with an enhanced code of class 5, if any) to RCPT or to the content that says by enhanced code, or as 550, 551 or 553 in plain words, that there is no such
- * mailbox, unless something in the text speaks against it; and of our own codes for DNS (VERDICT_AT_DNS) no such domain and null MX.
+ * Hard are: a 5xx (with an enhanced code of class 5, if any) to RCPT or to the content that says by enhanced code, or as 550, 551 or 553 in plain
+ * words, that there is no such mailbox, unless something in the text speaks against it; and of our own codes for DNS (VERDICT_AT_DNS) no such domain
+ * and null MX.
  */
 struct verdict verdict_of(enum verdict_stage stage, unsigned code, const uint16_t enhanced[3], struct span text);
 

@@ -1,6 +1,7 @@
 /*
- * Whatever bytes stand in the strings of an event, and however many recipients it has: one line of strict JSON that fits EVENT_SIZE_MAX, or, with many recipients,
- * an overflow that leaves the buffer as it was; and a buffer one byte too small is an overflow. The first byte says what kind of event, the second where the rest is cut.
+ * Whatever bytes stand in the strings of an event, and however many recipients it has: one line of strict JSON that fits EVENT_SIZE_MAX, or, with
+ * many recipients, an overflow that leaves the buffer as it was; and a buffer one byte too small is an overflow. The first byte says what kind of
+ * event, the second where the rest is cut.
  */
 #include "core/event/event.h"
 #include "tests/lib/json.h"

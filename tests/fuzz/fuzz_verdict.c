@@ -1,6 +1,6 @@
 /*
- * Whatever a server says: a 4xx is never hard, nor is anything that is not 5xx, nor what is not about a recipient; the letters' case makes no difference, nor does
- * what is written in angle brackets. Input: stage, code (2 bytes), enhanced code (3 bytes), text.
+ * Whatever a server says: a 4xx is never hard, nor is anything that is not 5xx, nor what is not about a recipient; the letters' case makes no
+ * difference, nor does what is written in angle brackets. Input: stage, code (2 bytes), enhanced code (3 bytes), text.
  */
 #include "core/base/must.h"
 #include "queue/policy/verdict.h"

@@ -22,7 +22,7 @@ static struct decision decide_reply(enum smtp_client_stage stage, const char *li
   char bytes[512];
   snprintf(bytes, sizeof bytes, "%s\r\n", line);
   struct span in = span_of_text(bytes);
-  struct smtp_reply reply;
+  struct smtp_reply reply = {0};
   ck_assert_int_eq(reply_parse(&reply, &in), 1);
   return decide(&(struct failure){.kind = FAILURE_REPLY, .stage = stage, .reply = &reply, .pipelined = true, .alone = alone});
 }
