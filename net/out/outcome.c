@@ -104,7 +104,7 @@ static const struct ruling rulings[] = {
 
     /* ---- the network ---- */
 
-    /* No descriptor, no memory: the host is not to blame, and another one would not help. After the content it is a lost connection like any other. */
+    /* No descriptor or memory: the host is not to blame, and another one would not help. After the content it is a lost connection like any other. */
     {NETWORK | OURS, AT(FINAL), SCOPE_CONNECTION, FATE_DEFERRED, MAYBE_DUPLICATE, OUR_FAULT},
     {NETWORK | OURS, ANYWHERE, SCOPE_CONNECTION, FATE_DEFERRED, 0, OUR_FAULT},
 
