@@ -249,6 +249,7 @@ static void stream_loaded(struct connection *c, struct job *job) {
   push_content(c, job, last ? message->content : job->load.content);
   if (!last) {
     c->part = job->load.content;
+    c->part_flush = job->flush;
     job->load.content = NULL;
     transfer_flush(c); /* on with the next when it is sent */
     return;
@@ -290,7 +291,7 @@ void transfer_sent(struct connection *c) {
   c->flushes_done = c->flushes;
   release_sent(c);
   end_finished(c, false);
-  if (c->part != NULL) {
+  if (c->part != NULL && c->part_flush <= c->flushes_done) {
     content_free(slab_of(c), c->part);
     c->part = NULL;
     if (c->streaming != NULL) {
