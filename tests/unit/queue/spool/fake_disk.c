@@ -138,6 +138,7 @@ static void fake_put_sector(struct fake_file *file, uint64_t offset, const uint8
 
 static void fake_make_safe(struct fake_file *file, uint64_t offset, uint64_t len) {
   for (uint64_t at = offset; at < offset + len && at < file->capacity; at += FAKE_SECTOR) {
+    if (!file->dirty[at / FAKE_SECTOR]) continue;
     memcpy(file->safe + at, file->now + at, FAKE_SECTOR);
     file->dirty[at / FAKE_SECTOR] = false;
   }

@@ -8,12 +8,16 @@
 
 #define IDS 16384
 
+/* As ck_assert_msg, but Check hears only of what fails: it takes notes of every assertion, and there are millions. */
+#define hold(cond, ...) ((cond) ? (void)0 : ck_abort_msg(__VA_ARGS__))
+
 /* What the ledger knows of a message. It may have a part, stored before it. */
 struct known {
   bool appended, acknowledged, refused, ended; /* ended: its outcome was appended */
   bool safe, end_safe;       /* ... and of these two we know for certain that they were made durable */
   bool has_part;
   bool live, moving;
+  bool dropped;              /* came back without its part: the queue gives it up */
   uint32_t version;          /* the newest appended */
   struct spool_place place, part_place;
 };
@@ -180,17 +184,16 @@ static void look_at_replay(struct ledger *l, struct seen *seen) {
   memset(seen, 0, IDS * sizeof *seen);
   for (unsigned i = 0; i < world->noted_count; i++) {
     const struct noted *n = &world->noted[i];
-    ck_assert_uint_ge(n->id, 1);
-    ck_assert_uint_le(n->id, l->ids);
+    hold(n->id >= 1 && n->id <= l->ids, "message %lu was never sent", (unsigned long)n->id);
     struct known *k = &l->known[n->id];
     struct seen *s = &seen[n->id];
-    ck_assert(k->appended);
+    hold(k->appended, "message %lu was never sent", (unsigned long)n->id);
     if (n->outcome) {
-      ck_assert(n->version == 1 || k->ended); /* made of an outcome that was appended */
+      hold(n->version == 1 || k->ended, "message %lu never ended", (unsigned long)n->id);
       if (n->version == 2) s->delivered = true;
       continue;
     }
-    ck_assert_uint_le(n->version, k->version);
+    hold(n->version <= k->version, "message %lu has a version too many", (unsigned long)n->id);
     if (n->part) {
       s->parts++;
       s->part_place = n->place;
@@ -203,22 +206,28 @@ static void look_at_replay(struct ledger *l, struct seen *seen) {
   }
 }
 
-/* `all`: the cache of the living system survived, or every write was synced: what was answered counts, not only what was certainly made durable. */
+/*
+ * `all`: the cache of the living system survived, or every write was synced: what was answered counts, not only what was certainly made durable.
+ * On a full disk the first segment goes although the outcomes of what was in it cannot be written: then a later record may be without its part, if it had ended.
+ */
 static void check_message(struct ledger *l, uint64_t id, const struct seen *s, bool all) {
   struct known *k = &l->known[id];
+  if (k->dropped) return;
   bool answered = all ? k->acknowledged && !k->refused : k->safe && !k->refused;
-  if (answered && !k->ended) ck_assert_msg(s->records > 0, "message %lu was answered and is gone", (unsigned long)id);
+  if (answered && !k->ended) hold(s->records > 0, "message %lu was answered and is gone", (unsigned long)id);
   if (answered && k->ended && s->records == 0) return;
-  if (k->end_safe && s->records > 0) ck_assert_msg(s->delivered, "message %lu had ended and came back", (unsigned long)id);
-  ck_assert_msg(!k->refused || s->records == 0, "message %lu was refused and is there", (unsigned long)id);
-  if (k->has_part && s->records > 0 && !s->delivered) ck_assert_msg(s->parts > 0, "message %lu lost its part", (unsigned long)id);
+  if (k->end_safe && s->records > 0) hold(s->delivered, "message %lu had ended and came back", (unsigned long)id);
+  hold(!k->refused || s->records == 0, "message %lu was refused and is there", (unsigned long)id);
+  bool may_lack = k->ended && l->world->options.disk_max_bytes != 0;
+  if (k->has_part && s->records > 0 && !s->delivered && !may_lack) hold(s->parts > 0, "message %lu lost its part", (unsigned long)id);
 }
 
 /* Goes on with what the spool knows. */
 static void adopt(struct ledger *l, uint64_t id, const struct seen *s, bool power) {
   struct known *k = &l->known[id];
   struct spool *spool = l->world->spool;
-  if (s->delivered || s->records == 0) {
+  k->dropped |= k->has_part && s->records > 0 && s->parts == 0;
+  if (s->delivered || s->records == 0 || k->dropped) {
     if (s->records > 0) spool_forget(spool, s->place);
     if (s->parts > 0) spool_forget(spool, s->part_place);
     k->live = k->acknowledged = k->safe = false; /* nothing is owed any more */
@@ -232,7 +241,6 @@ static void adopt(struct ledger *l, uint64_t id, const struct seen *s, bool powe
   k->ended = k->end_safe = k->moving = false;
   k->place = s->place;
   k->part_place = s->part_place;
-  k->has_part = s->parts > 0;
   l->replayed++;
 }
 
@@ -272,7 +280,9 @@ static void crash_often(uint64_t seed, enum spool_durability durability, uint64_
   world_free(l->world);
 }
 
+#ifndef SEEDS
 #define SEEDS 12
+#endif
 
 START_TEST(nothing_answered_is_lost_and_nothing_ended_comes_back) {
   crash_often((uint64_t)_i + 1, SPOOL_SYNC, 0, 25, 300);
