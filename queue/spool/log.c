@@ -239,6 +239,7 @@ static bool commit_is_due(struct spool *spool) {
 /* E_OK: *segment, which has room for `need` bytes, and is to be begun if it is not the head. E_BUSY: there will be one. */
 static int find_segment(struct spool *spool, uint64_t need, bool reserve, struct segment **segment) {
   struct segments *segments = &spool->segments;
+  if (!reserve && segments_is_last(segments)) return E_NO_SPACE;
   if (segments_head_room(segments) >= need) {
     *segment = segments->head;
     return segments->head->filled_bytes - segments->head->end >= need ? E_OK : E_BUSY;
@@ -559,7 +560,7 @@ int spool_failed(const struct spool *spool) { return spool->segments.failed; }
 
 bool spool_full(const struct spool *spool) {
   const struct segments *segments = &spool->segments;
-  if (segments->stalled) return true;
+  if (segments->stalled || segments_is_last(segments)) return true;
   if (!segments->no_space || segments_spare(segments) >= SEGMENT_FREE_WANTED) return false;
   uint64_t kept = segments->size_bytes / ROOM_KEPT_PARTS;
   return segments_head_room(segments) < (kept < SPOOL_RECORD_MAX ? kept : SPOOL_RECORD_MAX);
