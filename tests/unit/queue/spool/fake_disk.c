@@ -59,7 +59,8 @@ struct io {
   unsigned fail_write_in;   /* not yet those before the n-th */
   bool fail_write_alone;    /* only one */
   bool short_writes;        /* a write that reports less than it was given */
-  bool hold;                /* nothing completes */
+  bool fail_whole;          /* ... though all of it is on the disk */
+  bool hold, hold_sync;     /* nothing completes; no io_sync */
   unsigned one_at_a_time;   /* at most this many completions a wait, in any order; 0: all, in order */
   bool dead;                /* between fake_crash and fake_revive: the old process ends, and the disk hears nothing of it */
   uint64_t dead_tokens[FAKE_OPERATIONS];
@@ -361,7 +362,7 @@ static int64_t fake_write(struct io *io, const struct fake_operation *op) {
   if (error != 0 && io->fail_write_alone) io->fail_write = 0;
   if (error == 0 && !fake_has_room(io, op->file, op->offset + op->len)) error = E_NO_SPACE;
   for (size_t at = 0; at < op->len; at += FAKE_SECTOR)
-    if (error == 0 || fake_random(io) % 2 == 0) fake_put_sector(io, op->file, op->offset + at, op->copy + at);
+    if (error == 0 || io->fail_whole || fake_random(io) % 2 == 0) fake_put_sector(io, op->file, op->offset + at, op->copy + at);
   if (error != 0) return error;
   io->written_bytes += op->len;
   if (io->short_writes) return (int64_t)op->len - FAKE_SECTOR;
@@ -391,8 +392,13 @@ unsigned io_wait(struct io *io, uint64_t until_ns, const struct io_completion **
   unsigned count = 0;
   *done = io->completions;
   while (io->dead_count > 0) io->completions[count++] = (struct io_completion){io->dead_tokens[--io->dead_count], E_CANCELED, {NULL, 0}};
-  while (!io->hold && io->operations_count > 0 && (io->one_at_a_time == 0 || count < io->one_at_a_time)) {
-    unsigned which = io->one_at_a_time == 0 ? 0 : (unsigned)(fake_random(io) % io->operations_count);
+  unsigned held = 0; /* at the front */
+  while (!io->hold && io->operations_count > held && (io->one_at_a_time == 0 || count < io->one_at_a_time)) {
+    unsigned which = io->one_at_a_time == 0 ? held : (unsigned)(fake_random(io) % io->operations_count);
+    if (io->hold_sync && io->operations[which].kind == FAKE_SYNC) {
+      held++;
+      continue;
+    }
     struct fake_operation op = io->operations[which];
     memmove(&io->operations[which], &io->operations[which + 1], (--io->operations_count - which) * sizeof op);
     int64_t result = op.kind == FAKE_WRITE ? fake_write(io, &op) : op.kind == FAKE_READ ? fake_read(&op) : fake_sync(io, &op);

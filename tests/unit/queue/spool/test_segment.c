@@ -275,6 +275,137 @@ START_TEST(no_space_for_a_write_refuses_and_goes_on) {
 }
 END_TEST
 
+static void fail_next_write_of(struct world *world, const uint64_t *ids, unsigned count, uint32_t length) {
+  world->io->fail_write = E_NO_SPACE;
+  world->io->fail_write_in = 1;
+  world->io->fail_write_alone = world->io->fail_whole = true;
+  struct message *m[4];
+  for (unsigned i = 0; i < count; i++) {
+    m[i] = message_new(world, ids[i], 0, false, length, 1);
+    spool_append(world->spool, &m[i]->entry);
+  }
+  while (!m[0]->told) world_turn(world);
+  for (unsigned i = 0; i < count; i++) {
+    ck_assert(m[i]->told && m[i]->error == E_NO_SPACE);
+    message_free(m[i]);
+  }
+}
+
+/* All three were on disk when the write was refused. What is written next must not make the last two of them follow it. */
+START_TEST(what_was_refused_is_not_found_behind_what_comes_next) {
+  struct world *world = world_new(1);
+  world_start(world);
+  world_turns(world, 40);
+  ck_assert_int_eq(store(world, 1, 4096, NULL), E_OK);
+  fail_next_write_of(world, (uint64_t[]){2, 3, 4}, 3, 4096);
+  world_turns(world, 1100);
+  ck_assert_int_eq(store(world, 5, 4096, NULL), E_OK);
+  world_crash(world, true);
+  world_start(world);
+  ck_assert_uint_eq(world->noted_count, 2);
+  ck_assert_uint_eq(world->noted[1].id, 5);
+  world_free(world);
+}
+END_TEST
+
+/* The header block of the next segment was on disk when its write was refused: its number must not be used in another file while it is there. */
+START_TEST(a_sequence_number_is_never_on_disk_twice) {
+  struct world *world = world_new((uint64_t)_i + 500);
+  world_start(world);
+  world_turns(world, 40);
+  ck_assert_int_eq(store(world, 1, LONG, NULL), E_OK);
+  ck_assert_int_eq(store(world, 2, LONG, NULL), E_OK);
+  world_settle(world);
+  fail_next_write_of(world, (uint64_t[]){3}, 1, LONG);
+  struct message *m = message_new(world, 4, 0, false, LONG, 1);
+  m->entry.move = true; /* waits instead of being refused */
+  spool_append(world->spool, &m->entry);
+  while (spool_full(world->spool)) world_turn(world);
+  world->io->one_at_a_time = 1;
+  world_turns(world, (unsigned)_i % 5);
+  world_crash(world, false);
+  world_start(world); /* would not, with a number twice */
+  ck_assert_uint_ge(world->noted_count, 2);
+  message_free(m);
+  world_free(world);
+}
+END_TEST
+
+START_TEST(sequence_numbers_go_on_after_a_restart) {
+  struct world *world = world_new(1);
+  world_start(world);
+  struct spool_place place, next;
+  ck_assert_int_eq(store(world, 1, LONG, &place), E_OK);
+  finish_message(world, 1, place);
+  for (unsigned i = 0; i < 3; i++) {
+    world_settle(world);
+    world_stop(world);
+    world_start(world);
+    for (unsigned n = 0; n < world->noted_count; n++)
+      if (!world->noted[n].outcome) spool_forget(world->spool, world->noted[n].place);
+  }
+  world_settle(world);
+  ck_assert_int_eq(store(world, 2, LONG, &next), E_OK);
+  ck_assert_uint_gt(next.segment, place.segment);
+  world_free(world);
+}
+END_TEST
+
+/* ---- without a sync for each commit ---- */
+
+static unsigned copies_of(const struct world *world, uint64_t id) {
+  unsigned copies = 0;
+  for (unsigned i = 0; i < world->noted_count; i++) copies += world->noted[i].id == id && !world->noted[i].outcome;
+  return copies;
+}
+
+/* Record 1 lies in the first segment, and is alone there; the head is another. Its copy is written, but not synced. */
+static struct world *with_an_unsynced_copy(struct spool_place *first) {
+  struct world *world = world_new(1);
+  world->options.durability = SPOOL_LAZY;
+  world_start(world);
+  ck_assert_int_eq(store(world, 1, LONG, first), E_OK);
+  struct spool_place place;
+  ck_assert_int_eq(store(world, 2, LONG, &place), E_OK);
+  spool_forget(world->spool, place);
+  ck_assert_int_eq(store(world, 3, 4096, &place), E_OK);
+  ck_assert_uint_eq(place.segment, 2);
+  world->io->hold_sync = true;
+  world_turns(world, 110); /* the sync of this is under way */
+  ck_assert_int_eq(store(world, 1, LONG, &place), E_OK);
+  return world;
+}
+
+START_TEST(the_old_copy_stays_until_the_new_one_is_synced) {
+  struct spool_place first;
+  struct world *world = with_an_unsynced_copy(&first);
+  spool_forget(world->spool, first);
+  world->io->hold_sync = false; /* it covers what was written before it, not the copy */
+  world_turns(world, 20);
+  world_crash(world, true);
+  world_start(world);
+  ck_assert_uint_ge(copies_of(world, 1), 1);
+  world_free(world);
+}
+END_TEST
+
+START_TEST(the_old_copy_stays_though_the_new_one_was_replayed) {
+  struct spool_place first;
+  struct world *world = with_an_unsynced_copy(&first);
+  world_crash(world, false);
+  world->io->hold_sync = true;
+  world_start(world);
+  ck_assert_uint_eq(copies_of(world, 1), 2);
+  spool_forget(world->spool, first);
+  world_turns(world, 20);
+  world_crash(world, true);
+  world->io->hold_sync = false;
+  world_start(world);
+  ck_assert_uint_ge(copies_of(world, 1), 1);
+  world_free(world);
+}
+END_TEST
+
 /* ---- moving ---- */
 
 struct asked {
@@ -340,6 +471,11 @@ int main(void) {
   tcase_add_test(full, a_disk_that_gets_room_is_used_again);
   tcase_add_test(full, three_segments_are_enough);
   tcase_add_test(full, a_disk_that_cannot_make_files_is_final);
+  tcase_add_test(full, what_was_refused_is_not_found_behind_what_comes_next);
+  tcase_add_loop_test(full, a_sequence_number_is_never_on_disk_twice, 0, 60);
+  tcase_add_test(life, sequence_numbers_go_on_after_a_restart);
+  tcase_add_test(life, the_old_copy_stays_until_the_new_one_is_synced);
+  tcase_add_test(life, the_old_copy_stays_though_the_new_one_was_replayed);
   tcase_add_loop_test(full, no_space_for_a_write_refuses_and_goes_on, 0, 12);
   return unit_main("queue/spool/segment", (TCase *[]){life, full}, 2);
 }
