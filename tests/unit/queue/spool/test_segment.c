@@ -276,6 +276,7 @@ START_TEST(no_space_for_a_write_refuses_and_goes_on) {
 END_TEST
 
 static void fail_next_write_of(struct world *world, const uint64_t *ids, unsigned count, uint32_t length) {
+  world_settle(world);
   world->io->fail_write = E_NO_SPACE;
   world->io->fail_write_in = 1;
   world->io->fail_write_alone = world->io->fail_whole = true;
@@ -368,7 +369,7 @@ static struct world *with_an_unsynced_copy(struct spool_place *first) {
   struct spool_place place;
   ck_assert_int_eq(store(world, 2, LONG, &place), E_OK);
   spool_forget(world->spool, place);
-  ck_assert_int_eq(store(world, 3, 4096, &place), E_OK);
+  ck_assert_int_eq(store(world, 3, 8192, &place), E_OK);
   ck_assert_uint_eq(place.segment, 2);
   world->io->hold_sync = true;
   world_turns(world, 110); /* the sync of this is under way */
