@@ -326,8 +326,8 @@ static enum smtp_server_event obey(struct smtp_server *s, struct span line, stru
 /* Takes what there is of a command line that is too long, and was answered. */
 static enum smtp_server_event discard_line(struct smtp_server *s, struct span *in) {
   ptrdiff_t lf = span_find(*in, '\n');
-  *in = lf < 0 ? span_of(NULL, 0) : span_skip(*in, (size_t)lf + 1);
   s->_overlong = lf < 0;
+  if (in->len > 0) *in = span_skip(*in, s->_overlong ? in->len : (size_t)lf + 1);
   return s->_overlong ? SMTP_SERVER_NEED_INPUT : GO_ON;
 }
 
@@ -412,7 +412,7 @@ static enum smtp_server_event step_ended(struct smtp_server *s, struct span *in,
 
 static enum smtp_server_event step_skip(struct smtp_server *s, struct span *in, struct fmt *out) {
   size_t len = s->_chunk_left < in->len ? (size_t)s->_chunk_left : in->len;
-  *in = span_skip(*in, len);
+  if (len > 0) *in = span_skip(*in, len);
   s->_chunk_left -= len;
   if (s->_chunk_left > 0) return SMTP_SERVER_NEED_INPUT;
   fmt_bytes(out, s->_owed, s->_owed_len);
@@ -422,7 +422,7 @@ static enum smtp_server_event step_skip(struct smtp_server *s, struct span *in, 
 
 static enum smtp_server_event step_closed(struct smtp_server *s, struct span *in, struct fmt *out) {
   (void)s, (void)out;
-  *in = span_of(NULL, 0); /* after QUIT or 421 nothing counts */
+  in->len = 0; /* after QUIT or 421 nothing counts */
   return SMTP_SERVER_CLOSE;
 }
 
