@@ -223,7 +223,9 @@ static struct spool_place load_place(const struct load *load) {
 static int check_record(const struct load *load, struct content *content) {
   struct record_header header;
   uint64_t hash;
-  int error = record_header_decode(&header, content->slice[0].at, content->slice[0].len, load_place(load).segment, &hash);
+  int error = spool_check(load->_schedule->spool, load_place(load), content->slice, content->chunks);
+  if (error != E_OK) return error;
+  error = record_header_decode(&header, content->slice[0].at, content->slice[0].len, load_place(load).segment, &hash);
   if (error != E_OK) return error;
   if (header.id != load->message->id || header.length != load_place(load).length) return E_CORRUPT;
   content->head_size = RECORD_HEADER_SIZE + header.envelope_size;

@@ -22,6 +22,7 @@ int shard_init(struct shard *shard, struct shard_group *group, unsigned index, c
   shard->index = index;
   shard->group = group;
   shard->turn_due_ms = UINT64_MAX;
+  shard->busy = true; /* the first turn does not sleep: on_turn may have work from the start */
   look_at_clock(shard);
   wheel_init(&shard->wheel, shard->now_ms);
   shard_group_join(group, shard);

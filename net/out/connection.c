@@ -346,6 +346,7 @@ void connection_pull(struct connection *c) {
   transfer_pull(c);
   if (transfer_busy(c)) {
     connection_set_idle(c, false);
+    connection_arm(c);
   } else if (c->idle && c->site->jobs > 0 && c->state == CONNECTION_OPEN) { /* it could not: it is of no more use */
     connection_retire(c);
   }

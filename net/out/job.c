@@ -1,7 +1,5 @@
 #include "net/out/job.h"
 
-#define CHUNKING_MAX (256 * 1024) /* a longer content is worth the round trip that tells whether it is wanted */
-
 static void set_recipient(struct job *job, unsigned at, unsigned recipient) {
   const struct message *message = job->message;
   job->smtp[at] = (struct smtp_client_recipient){.address = message_address(message, recipient), .orcpt = message_orcpt(message, recipient),
@@ -17,7 +15,7 @@ struct job *job_new(struct slab *slab, struct message *message, unsigned recipie
   job->each = &job->one_each;
   job->envelope = (struct smtp_client_envelope){
       .sender = message_sender(message), .envid = message_envid(message), .ret = message->ret, .eight_bit = message->eight_bit,
-      .smtputf8 = message->smtputf8, .leading_dot = message->leading_dot || message->size > CHUNKING_MAX, .size = message->size,
+      .smtputf8 = message->smtputf8, .leading_dot = message->leading_dot, .size = message->size,
       .recipients = 1, .recipient = job->smtp,
   };
   set_recipient(job, 0, recipient);

@@ -262,6 +262,7 @@ static void stream_loaded(struct connection *c, struct job *job) {
     return;
   }
   content_out(c, transaction);
+  transfer_received(c, (struct span){NULL, 0}); /* replies that came early wait for the content to be out */
 }
 
 void transfer_loaded(struct connection *c, struct job *job, int error) {
@@ -402,6 +403,7 @@ static void settle(struct connection *c) {
 
 void transfer_received(struct connection *c, struct span bytes) {
   bool stashed = c->in.len > 0;
+  if (!stashed && bytes.len == 0) return;
   if (stashed && !buffer_append(slab_of(c), &c->in, bytes)) {
     no_memory(c);
     return;
