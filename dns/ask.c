@@ -252,7 +252,9 @@ void ask_close(struct asker *asker) {
 
 /* ---- questions ---- */
 
-struct question *ask_find(const struct asker *asker, const struct dns_key *key) { return map_find(&asker->_by_key, dns_key_span(key)); }
+struct question *ask_find(const struct asker *asker, const struct dns_key *key) {
+  return map_find(&asker->_by_key, dns_key_span(key));
+}
 
 struct question *ask_start(struct asker *asker, const struct dns_key *key) {
   struct question *question = pool_get(&asker->_questions);

@@ -44,8 +44,7 @@ struct cache_entry *cache_find(struct cache *cache, struct span key, uint64_t no
 }
 
 static void make_room(struct cache *cache, size_t size) {
-  while (cache->_map.count >= cache->_entries_max || cache->bytes + size > bytes_max(cache))
-    drop(cache, TAILQ_LAST(&cache->_recent, cache_entries));
+  while (cache->_map.count >= cache->_entries_max || cache->bytes + size > bytes_max(cache)) drop(cache, TAILQ_LAST(&cache->_recent, cache_entries));
 }
 
 void cache_put(struct cache *cache, struct span key, struct span value, uint64_t expires_ms, uint64_t dies_ms) {
@@ -57,8 +56,7 @@ void cache_put(struct cache *cache, struct span key, struct span value, uint64_t
   make_room(cache, size);
   struct cache_entry *entry = malloc(size);
   if (entry == NULL) return;
-  *entry = (struct cache_entry){
-      .expires_ms = expires_ms, .dies_ms = dies_ms, ._key_len = (uint16_t)key.len, ._value_len = (uint32_t)value.len};
+  *entry = (struct cache_entry){.expires_ms = expires_ms, .dies_ms = dies_ms, ._key_len = (uint16_t)key.len, ._value_len = (uint32_t)value.len};
   memcpy(entry->_bytes, key.at, key.len);
   if (value.len > 0) memcpy(entry->_bytes + key.len, value.at, value.len);
   if (map_insert(&cache->_map, entry) != E_OK) {

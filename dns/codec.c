@@ -210,9 +210,7 @@ static void collect(const struct reader *r, struct span owner, uint16_t type, st
   }
 }
 
-static void failed(struct dns_answer *answer, uint16_t rcode) {
-  *answer = (struct dns_answer){.outcome = DNS_FAILED, .rcode = rcode};
-}
+static void failed(struct dns_answer *answer, uint16_t rcode) { *answer = (struct dns_answer){.outcome = DNS_FAILED, .rcode = rcode}; }
 
 static void set_negative(const struct reader *r, struct dns_answer *answer, enum dns_outcome outcome) {
   answer->outcome = outcome;

@@ -26,7 +26,7 @@ unsigned resolver_parse_resolv_conf(struct span text, struct netaddr *servers, u
   unsigned count = 0;
   while (text.len > 0 && count < max) {
     struct span line = next_line(&text);
-    if (!span_equal(next_word(&line), SPAN("nameserver"))) continue; /* comments too */
+    if (!span_equal(next_word(&line), SPAN("nameserver"))) continue;        /* comments too */
     if (netaddr_parse(&servers[count], next_word(&line)) != E_OK) continue; /* a zone (fe80::1%eth0) included: connecting would need its index */
     servers[count++].port = DNS_PORT;
   }

@@ -51,7 +51,9 @@ static uint64_t chance(const struct resolver *r) {
 
 /* ---- sets in the cache ---- */
 
-static struct cache_entry *set_entry(struct resolver *r, const struct dns_key *key, uint64_t now) { return cache_find(&r->cache, dns_key_span(key), now); }
+static struct cache_entry *set_entry(struct resolver *r, const struct dns_key *key, uint64_t now) {
+  return cache_find(&r->cache, dns_key_span(key), now);
+}
 
 static void set_store(struct resolver *r, const struct lookup *lookup) {
   const struct mx_set *set = &lookup->set;

@@ -55,9 +55,10 @@ START_TEST(mixed_case_goes_out_and_must_come_back) {
   struct dns_question question = {DNS_A, SPAN("abc.de"), mix};
   out = fmt_over(room, sizeof room);
   ck_assert_int_eq(dns_encode(&question, 1, true, &out), E_OK);
-  ck_assert(memcmp(room + 12, "\x03"
-                              "AbC\x02"
-                              "de",
+  ck_assert(memcmp(room + 12,
+                   "\x03"
+                   "AbC\x02"
+                   "de",
                    7) == 0);
   begin_about("AbC.de", DNS_A);
   decode();

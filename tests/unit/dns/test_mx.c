@@ -136,11 +136,14 @@ START_TEST(implicit_host_is_the_domain) {
 END_TEST
 
 START_TEST(addresses_interleave_ipv6_first) {
-  static const struct { unsigned v6, v4; const char *families; } table[] = {
-      {0, 0, ""}, {1, 1, "64"}, {2, 1, "646"}, {1, 3, "6444"}, {8, 8, "64646464"}, {0, 12, "44444444"}, {7, 0, "6666666"}};
+  static const struct {
+    unsigned v6, v4;
+    const char *families;
+  } table[] = {{0, 0, ""}, {1, 1, "64"}, {2, 1, "646"}, {1, 3, "6444"}, {8, 8, "64646464"}, {0, 12, "44444444"}, {7, 0, "6666666"}};
   struct netaddr v6[12] = {{0}}, v4[12] = {{0}};
   struct mx_host host;
-  for (unsigned i = 0; i < 12; i++) v6[i] = (struct netaddr){.family = 6, .bytes = {(uint8_t)i}}, v4[i] = (struct netaddr){.family = 4, .bytes = {(uint8_t)i}};
+  for (unsigned i = 0; i < 12; i++)
+    v6[i] = (struct netaddr){.family = 6, .bytes = {(uint8_t)i}}, v4[i] = (struct netaddr){.family = 4, .bytes = {(uint8_t)i}};
   for (unsigned t = 0; t < sizeof table / sizeof *table; t++) {
     mx_host_set_addresses(&host, v6, table[t].v6, v4, table[t].v4);
     ck_assert_uint_eq(host.addresses, strlen(table[t].families));

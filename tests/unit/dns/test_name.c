@@ -35,7 +35,8 @@ START_TEST(u_labels_become_a_labels) {
 END_TEST
 
 START_TEST(what_is_no_name_is_refused) {
-  static const char *const bad[] = {"", ".", "a..b", ".a", "a.", "a b", "a@b", "a/b", "192.0.2.1", "host.1", "[192.0.2.1]", "a\\.b", "\xff\xfe.org", "*.a"};
+  static const char *const bad[] = {"",    ".",         "a..b",   ".a",          "a.",    "a b",          "a@b",
+                                    "a/b", "192.0.2.1", "host.1", "[192.0.2.1]", "a\\.b", "\xff\xfe.org", "*.a"};
   for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) refused(span_of_text(bad[i]));
   refused(SPAN("a\0b"));
   refused(SPAN("\xc3\xbc\0.org"));
