@@ -33,8 +33,7 @@ static ldns_pkt *query_packet(const struct dns_question *question, uint16_t id, 
 
 int dns_encode(const struct dns_question *question, uint16_t id, bool edns, struct fmt *out) {
   uint8_t room[DNS_QUERY_MAX];
-  int error = dns_name_check(question->name);
-  if (error != E_OK) return E_SYNTAX;
+  if (question->type == 0 || dns_name_check(question->name) != E_OK) return E_SYNTAX; /* type 0: ldns would make it A */
   ldns_pkt *packet = query_packet(question, id, edns);
   if (packet == NULL) return E_NO_MEMORY;
   /* A buffer over our own memory: ldns would take 64 KiB for every query. Fixed, so it never reallocates. */

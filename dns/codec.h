@@ -70,7 +70,7 @@ struct dns_reply {
 
 enum dns_match_result { DNS_NO_MATCH = 0, DNS_MATCH, DNS_MATCH_BUT_CASE };
 
-/* A query with RD and AD set (RFC 6840 5.7: "tell me whether it is authentic"), class IN. E_SYNTAX if the name is none; E_FULL without room. */
+/* A query with RD and AD set (RFC 6840 5.7: "tell me whether it is authentic"), class IN. E_SYNTAX if the name is none or the type 0; E_FULL without room. */
 must_check int dns_encode(const struct dns_question *question, uint16_t id, bool edns, struct fmt *out);
 
 /* E_SYNTAX: not a packet, or not one with at most one question of class IN; E_TOO_LONG: more records than we look at. */
