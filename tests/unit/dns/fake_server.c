@@ -25,6 +25,8 @@ enum fault {
   GARBAGE_FIRST,
   TCP_REFUSED, /* truncates, but does not listen on TCP */
   TCP_SILENT,
+  TCP_TALKS_ON, /* sends more than the reply */
+  TCP_WRONG_ID,
   TCP_CUTS, /* closes within the reply */
   NO_AD,
   SLOW, /* 300 ms */
@@ -133,7 +135,7 @@ static void write_reply(struct fmt *out, struct span query, bool datagram, enum 
   strcpy(plain, name);
   lower(plain);
   if (datagram && fault == LOWERS_CASE) lower(name);
-  bool cut = datagram && (fault == TRUNCATES || fault == TCP_REFUSED || fault == TCP_SILENT || fault == TCP_CUTS);
+  bool cut = datagram && (fault == TRUNCATES || (fault >= TCP_REFUSED && fault <= TCP_CUTS));
   packet_begin(out, (uint16_t)(query.at[0] << 8 | query.at[1]), flags | (cut ? PACKET_TC : 0));
   if (fault == HATES_EDNS && query.at[11] == 1) {
     out->at[3] |= DNS_FORMERR;
@@ -154,12 +156,13 @@ static void reply_over_tcp(struct io *io, io_socket socket, struct span reply, e
   uint8_t framed[65537] = {(uint8_t)(reply.len >> 8), (uint8_t)reply.len};
   memcpy(framed + 2, reply.at, reply.len);
   if (fault == TCP_SILENT) return;
+  if (fault == TCP_WRONG_ID) framed[2] ^= 1;
   fake_arrive(io, socket, 1, span_of(framed, 1), E_OK); /* cut in the worst places */
   fake_arrive(io, socket, 2, span_of(framed + 1, 5), E_OK);
   if (fault == TCP_CUTS) {
     fake_arrive(io, socket, 3, (struct span){NULL, 0}, E_OK);
   } else {
-    fake_arrive(io, socket, 3, span_of(framed + 6, reply.len - 4), E_OK);
+    fake_arrive(io, socket, 3, span_of(framed + 6, reply.len - 4 + (fault == TCP_TALKS_ON ? 5000 : 0)), E_OK);
   }
 }
 
