@@ -59,8 +59,11 @@ END_TEST
 
 START_TEST(expectation_from_outside) {
   ck_assert_uint_eq(ledger_sum(&ledger, 20, NULL, 0).lost, 20);
-  ledger_set(ledger_find(&ledger, 1, 0), LEDGER_ARRIVED, 19);
+  ledger_refuse(&ledger, 5);
   ck_assert_uint_eq(ledger_sum(&ledger, 20, NULL, 0).lost, 19);
+  ck_assert_uint_eq(ledger_sum(&ledger, 0, NULL, 0).refused, 1);
+  ledger_set(ledger_find(&ledger, 1, 0), LEDGER_ARRIVED, 19);
+  ck_assert_uint_eq(ledger_sum(&ledger, 20, NULL, 0).lost, 18);
 }
 END_TEST
 
