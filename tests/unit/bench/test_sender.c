@@ -219,6 +219,7 @@ START_TEST(recipients_refused_and_deferred) {
   struct world *w = world_new(ways[_i].way, ways[_i].chunking);
   rule(w, "stage=rcpt rcpt=*@d00002.test reply=550 5.1.1 no rate=0.5");
   rule(w, "stage=rcpt reply=451 4.1.1 later rate=0.3");
+  rule(w, "stage=final reply=451 4.1.1 later rate=0.3"); /* for those only that RCPT took */
   run(w);
   ck_assert_uint_gt(w->sent->refused_recipients, 0);
   ck_assert_uint_gt(w->sent->deferred_recipients, 0);
@@ -262,6 +263,24 @@ START_TEST(cut_after_acceptance_is_excused) {
 }
 END_TEST
 
+/* What was answered before a session breaks is settled; only the rest comes again. */
+START_TEST(broken_behind_a_refused_mail) {
+  struct world *w = world_new(ways[_i].way, ways[_i].chunking);
+  sender_begin(w->sender);
+  sender_feed(w->sender, SPAN("220 x\r\n"), 1000);
+  sender_sent(w->sender);
+  sender_feed(w->sender, SPAN("250-PIPELINING\r\n250 CHUNKING\r\n"), 1000);
+  sender_sent(w->sender);
+  w->next_seq = MESSAGES; /* no more than the one */
+  sender_feed(w->sender, SPAN("451 4.3.0 no\r\n"), 1000);
+  ck_assert_uint_eq(w->job_count, 1);
+  sender_broken(w->sender);
+  ck_assert_uint_eq(w->job_count, 1);
+  ck_assert_uint_eq(w->sent->deferred_recipients, RECIPIENTS);
+  world_free(w);
+}
+END_TEST
+
 /* Replies that nobody asked for: the session breaks, nothing worse. */
 START_TEST(peer_out_of_its_mind) {
   struct world *w = world_new(ways[_i].way, ways[_i].chunking);
@@ -293,6 +312,7 @@ int main(void) {
   tcase_add_loop_test(agreement, every_stage_defers, 0, count);
   tcase_add_loop_test(agreement, connections_end_early, 0, count);
   tcase_add_loop_test(agreement, cut_after_acceptance_is_excused, 0, count);
+  tcase_add_loop_test(agreement, broken_behind_a_refused_mail, 2, count); /* the pipelined ways */
   tcase_add_loop_test(agreement, peer_out_of_its_mind, 0, count);
   return unit_main("bench/sender", &agreement, 1);
 }
