@@ -50,7 +50,11 @@ $(BUILD)/libringpost.a: $(OBJECTS)
 $(BUILD)/ringpost: $(BUILD)/obj/main.o $(BUILD)/libringpost.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BENCH_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libringpost.a
+$(BUILD)/libbench.a: $(BENCH_PARTS:%.c=$(BUILD)/obj/%.o)
+	@rm -f $@
+	gcc-ar rcs $@ $^
+
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -59,11 +63,11 @@ SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-san
 SANMAKE  := $(MAKE) --no-print-directory BUILD=$(BUILD)/san CFLAGS='$(SANITIZE)' HARDEN=
 TEST_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 
-$(BUILD)/unit/%: $(BUILD)/obj/tests/%.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libringpost.a
+$(BUILD)/unit/%: $(BUILD)/obj/tests/%.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 
-$(BUILD)/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libringpost.a
+$(BUILD)/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 
@@ -84,11 +88,17 @@ FORCE:
 FUZZ_SECONDS ?= 60
 FUZZMAKE := $(MAKE) --no-print-directory BUILD=$(BUILD)/fuzzing CC=clang HARDEN= \
             CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all'
-$(BUILD)/fuzzing/fuzz/%: $(BUILD)/fuzzing/obj/tests/fuzz/%.o $(TEST_PARTS:%.c=$(BUILD)/fuzzing/obj/%.o) $(BUILD)/fuzzing/libringpost.a
+$(BUILD)/fuzzing/fuzz/%: $(BUILD)/fuzzing/obj/tests/fuzz/%.o $(TEST_PARTS:%.c=$(BUILD)/fuzzing/obj/%.o) $(BUILD)/fuzzing/libbench.a $(BUILD)/fuzzing/libringpost.a
 	@mkdir -p $(@D)
 	clang $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 fuzz:
 	@tests/fuzz/run.sh '$(FUZZMAKE)' $(BUILD)/fuzzing $(FUZZ_SECONDS) $(patsubst tests/fuzz/%.c,%,$(FUZZERS))
+
+# ---- make demo: 100,000 messages through it; make bench: against the floor. Options: bench/demo.py --help, bench/run.py --help ----
+demo: all
+	@bench/demo.py --build $(BUILD) $(DEMO)
+bench: all
+	@bench/run.py --build $(BUILD) --out bench/RESULTS.md $(BENCH)
 
 clean:
 	rm -rf $(BUILD)
