@@ -494,6 +494,7 @@ int spool_open(struct spool **out, struct io *io, struct wheel *wheel, const str
   spool->space_timer.fire = look_for_space;
   spool->turn_timer.fire = turn_is_due;
   reads_init(&spool->reads);
+  want_turn(spool); /* segments are to be made ready */
   look_at_segments(spool);
   *out = spool;
   return E_OK;

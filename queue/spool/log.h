@@ -33,6 +33,7 @@ struct spool_options {
   uint64_t disk_max_bytes;        /* of all segments together, at least three; 0: what the disk has. Beyond: E_NO_SPACE */
   uint32_t lazy_sync_ms;          /* SPOOL_LAZY: default 100 */
   uint32_t outcome_delay_ms;      /* a group of outcomes alone may wait this long for company: default 5 */
+  bool buffered;                  /* through the page cache even where direct I/O works: for comparison */
 };
 
 /* Where a message lies on disk. */

@@ -28,14 +28,14 @@ static int take_options(struct segments *s, const struct spool_options *options,
 }
 
 /* The lock, and on the same file the question whether direct I/O works here, at a granularity that goes with our blocks. */
-static int take_lock(struct segments *s, struct fmt *why) {
+static int take_lock(struct segments *s, bool buffered, struct fmt *why) {
   const char *path = segments_path(s, "lock");
   int error = io_file_open(s->io, path, IO_FILE_WRITE | IO_FILE_CREATE | IO_FILE_LOCK, &s->lock);
   if (error == E_BUSY) return complain(why, path, "another process has this spool", error);
   if (error != E_OK) return complain(why, path, NULL, error);
   io_file probe;
   s->alignment = RECORD_UNIT;
-  if (io_file_open(s->io, path, IO_FILE_WRITE | IO_FILE_DIRECT, &probe) != E_OK) return E_OK;
+  if (buffered || io_file_open(s->io, path, IO_FILE_WRITE | IO_FILE_DIRECT, &probe) != E_OK) return E_OK;
   unsigned alignment = io_file_alignment(s->io, probe);
   io_file_close(s->io, probe);
   s->direct = alignment <= SEGMENT_BLOCK;
@@ -251,7 +251,7 @@ int segments_open(struct segments *s, struct io *io, const struct spool_options 
   }
   int error = take_options(s, options, why);
   if (error == E_OK && (error = io_directory_make(io, s->path)) != E_OK) complain(why, s->path, NULL, error);
-  if (error == E_OK) error = take_lock(s, why);
+  if (error == E_OK) error = take_lock(s, options->buffered, why);
   if (error == E_OK && (error = take_memory(s)) != E_OK) complain(why, s->path, NULL, error);
   struct scan scan = {0};
   if (error == E_OK) error = scan_directory(s, &scan, why);
