@@ -91,7 +91,8 @@ static void run_for(struct bench *bench, uint64_t duration_ns) {
 }
 
 static void make_producers(struct bench *bench, const struct plan *plan) {
-  uint32_t length = (uint32_t)((plan->size_bytes + RECORD_HEADER_SIZE + spool_padding(bench->spool) - 1) / spool_padding(bench->spool) * spool_padding(bench->spool));
+  uint32_t length = (uint32_t)((plan->size_bytes + RECORD_HEADER_SIZE + spool_padding(bench->spool) - 1) / spool_padding(bench->spool) *
+                               spool_padding(bench->spool));
   if (plan->size_bytes > SPOOL_RECORD_MAX - 8192) fail("--size", "too large for a record");
   struct producer *producers = calloc(plan->producers, sizeof *producers);
   if (producers == NULL) fail("producers", "no memory");
@@ -126,7 +127,9 @@ static void open_spool(struct bench *bench, const struct plan *plan) {
   wheel_init(&bench->wheel, bench->now_ns / 1000000);
   char room[512];
   struct fmt why = fmt_over(room, sizeof room - 1);
-  struct spool_options spool = {.path = plan->path, .durability = (enum spool_durability)plan->durability, .segment_size_bytes = plan->segment_bytes,
+  struct spool_options spool = {.path = plan->path,
+                                .durability = (enum spool_durability)plan->durability,
+                                .segment_size_bytes = plan->segment_bytes,
                                 .buffered = plan->buffered};
   struct spool_replay replay = {ignore_record, ignore_outcome, bench};
   uint64_t damaged;
@@ -167,8 +170,13 @@ static void measure(struct bench *bench, const struct plan *plan) {
 }
 
 int main(int argc, char **argv) {
-  struct plan plan = {.path = "build/bench-spool", .size_bytes = 4000, .producers = 64, .segment_bytes = 64 << 20,
-                      .duration_ns = 3000000000, .warm_up_ns = 2000000000, .outcomes = true};
+  struct plan plan = {.path = "build/bench-spool",
+                      .size_bytes = 4000,
+                      .producers = 64,
+                      .segment_bytes = 64 << 20,
+                      .duration_ns = 3000000000,
+                      .warm_up_ns = 2000000000,
+                      .outcomes = true};
   const struct option_usage usage = {"spool", "[options]", "Appends records to a spool and reports what each costs.\n", NULL};
   const struct option table[] = {
       {"path", OPTION_TEXT, &plan.path, "DIR", "the spool's directory (build/bench-spool); reused from run to run", NULL},
