@@ -56,7 +56,8 @@ static inline uint64_t count_get(const struct counters *counters, enum counter w
   return atomic_load_explicit(&counters->value[which], memory_order_relaxed);
 }
 
-/* Prometheus text of all shards added up (counters ringpost_..._total, gauges ringpost_...), one series each, with # HELP and # TYPE. */
+/* Prometheus text of all shards added up (counters ringpost_..._total, gauges ringpost_...), one series each, with # HELP and # TYPE. COUNTERS_TEXT_MAX is room enough. */
+#define COUNTERS_TEXT_MAX (COUNTER_COUNT * 256)
 void counters_format(const struct counters *const *shards, unsigned count, struct fmt *out);
 
 #endif

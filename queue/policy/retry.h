@@ -1,0 +1,22 @@
+/*
+ * retry: when to try again. Pure: time and chance are arguments.
+ */
+#ifndef QUEUE_POLICY_RETRY_H
+#define QUEUE_POLICY_RETRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct retry_policy {
+  uint64_t initial_ms;
+  double factor;
+  uint64_t max_ms;     /* cap of one delay */
+  uint64_t max_age_ms; /* of a message; after that it has expired */
+};
+
+/* The delay after `attempts` failed ones (>= 1): exponential, capped, +-10 % by `random`, so that what failed together does not come back together. */
+uint64_t retry_delay_ms(const struct retry_policy *policy, unsigned attempts, uint64_t random);
+/* The wall-clock time of the next try. *expired if the message is past its age now, or has just had its last try, at the limit itself; a next try beyond the limit is moved to the limit. */
+uint64_t retry_due_ms(const struct retry_policy *policy, uint64_t created_ms, uint64_t now_ms, unsigned attempts, uint64_t random, bool *expired);
+
+#endif
