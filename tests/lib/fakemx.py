@@ -9,13 +9,14 @@ server offered, is put into mx.violations, which must be empty at the test's end
 """
 import asyncio
 import dataclasses
+import errno
 import re
 import socket
 import struct
 import threading
 import time
 
-from harness import Skip, until
+from harness import until
 from smtp import unstuff
 
 CAPABILITIES = ("PIPELINING", "SIZE 104857600", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
@@ -32,6 +33,14 @@ class Cut:
 
 class Silence:
     """Says nothing until the client has gone."""
+
+
+class Deaf:
+    """Sends this text, does not read for so long, and cuts."""
+
+    def __init__(self, text, seconds):
+        self.text = text
+        self.seconds = seconds
 
 
 class Slow:
@@ -202,6 +211,11 @@ class Session:
             await self._flush()
             await asyncio.sleep(action.seconds)
             action = action.action
+        if isinstance(action, Deaf):
+            self._out += action.text.encode()
+            await self._flush()
+            await asyncio.sleep(action.seconds)
+            action = Cut(reset=True)
         if isinstance(action, Silence):
             await self._flush()
             while True:
@@ -400,18 +414,23 @@ class FakeMx:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._listener = socket.socket(family, socket.SOCK_STREAM)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._listener.bind((address, port))
-        except OSError as error:
-            if family == socket.AF_INET6:
-                raise Skip("no IPv6 on loopback here: %s" % error) from None
-            raise
+        until(self._bind, "%s:%d to be free" % (address, port))
         self._listener.listen(backlog)
         self._listener.setblocking(False)
         self._accepting = _loop.call(self._start())
         if lawful:
             case.at_end(self._judge)
         case.at_end(self.close)
+
+    def _bind(self):
+        """A program being started by another test may hold our probe of this port for an instant, between fork and exec."""
+        try:
+            self._listener.bind((self.address, self.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+        return True
 
     async def _start(self):
         return _loop.get().create_task(self._accept())

@@ -58,7 +58,8 @@ unpacked() {
   fi
   rm -rf "${peers:?}/$1"
   dpkg -x "$work"/*.deb "$peers/$1" || { rm -rf "$work"; lack "cannot unpack $1"; return 1; }
-  rm -rf "$work"
+  # Programs are wanted, no configuration: and make looks for *.d, so an init.d would be in its way.
+  rm -rf "$work" "${peers:?}/$1/etc" "${peers:?}/$1/usr/share" "${peers:?}/$1/lib/systemd"
   wanted=$(ldd "$peers/$1/$2" 2>/dev/null | sed -n 's/^[[:space:]]*\(.*\) => not found.*/\1/p')
   if [ -n "$wanted" ]; then
     [ "$(id -u)" = 0 ] || { lack "$1 needs $wanted and only root can install that"; return 1; }
@@ -85,14 +86,12 @@ installed postfix /usr/sbin/postfix
 unpacked exim4-daemon-light usr/sbin/exim4
 unpacked opensmtpd usr/sbin/smtpd
 
-# OpenSMTPD runs its parts as these two users, whose names are built in.
-if [ -e "$peers/opensmtpd/.complete" ]; then
-  for user in opensmtpd opensmtpq; do
-    id "$user" >/dev/null 2>&1 && continue
-    [ "$(id -u)" = 0 ] || { lack "user $user is missing and only root can add it"; continue; }
-    useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user" || lack "cannot add user $user"
-  done
-fi
+# The names of the users that these run as are built in.
+for user in Debian-exim opensmtpd opensmtpq; do
+  id "$user" >/dev/null 2>&1 && continue
+  [ "$(id -u)" = 0 ] || { lack "user $user is missing and only root can add it"; continue; }
+  useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user" || lack "cannot add user $user"
+done
 
 # Pinned: the tests shall not change because a registry did.
 nodemailer=6.9.16

@@ -96,6 +96,14 @@ def free_port(*addresses):
             return port
 
 
+def need_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError as error:
+        raise Skip("no IPv6 on loopback here: %s" % error) from None
+
+
 class Case:
     """What one test owns: a directory (for everyone to enter: some peers drop root) and what is to be stopped at its end."""
 

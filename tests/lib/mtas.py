@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 
 from fakemx import FakeMx
 from harness import BUILD, PATIENCE_S, Process, Skip, free_address, free_port, need_program, run_program, until
@@ -235,6 +236,7 @@ class OpenSmtpd:
     """Unpacked from its package. What it takes it passes on to a FakeMx, whose messages are read: its own delivery agents sit at fixed places.
     Its queue does, too (/var/spool/smtpd), so there is one at a time, and none where a real one is at home."""
 
+    _one_at_a_time = threading.Lock()
     SPOOL = "/var/spool/smtpd"
     EMPTY = "/var/lib/opensmtpd/empty"
     CONFIG = """
@@ -250,6 +252,8 @@ match from any for any action "on"
         binary = need_program(os.path.join(PEERS, "opensmtpd/usr/sbin/smtpd"))
         user_of("opensmtpd")
         user_of("opensmtpq")
+        self._one_at_a_time.acquire()  # pylint: disable=consider-using-with # released by the case
+        case.at_end(self._one_at_a_time.release)
         if os.path.exists("/usr/sbin/smtpctl") or (os.path.isdir(self.SPOOL + "/queue") and any(files for _, _, files in os.walk(self.SPOOL + "/queue"))):
             raise Skip("an OpenSMTPD is at home on this machine: its queue is %s" % self.SPOOL)
         case.at_end(shutil.rmtree, self.SPOOL, True)
@@ -363,4 +367,5 @@ def nodemailer(relay, messages, pool=False):
 
 
 def parse(content):
+    """As a mail program would read it."""
     return email.message_from_bytes(content)

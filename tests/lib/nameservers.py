@@ -34,9 +34,9 @@ def ask(address, port, name, kind=TYPE_A, timeout_s=1.0):
 class Nsd:
     """`zones`: name -> list of record lines, with names relative to the zone; None: a zone that cannot be loaded (SERVFAIL)."""
 
-    def __init__(self, case, zones, port=None):
+    def __init__(self, case, zones, port=None, address=None):
         program = need_program("/usr/sbin/nsd")
-        self.address = free_address()
+        self.address = address or free_address()
         self.port = port or free_port(self.address)
         self.where = "%s:%d" % (self.address, self.port)
         directory = case.directory("nsd-%d" % self.port)

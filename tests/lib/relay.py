@@ -15,7 +15,8 @@ import urllib.error
 import urllib.request
 
 import smtp
-from harness import BUILD, Case, Process, Skip, free_address, free_port, until
+from fakemx import FakeMx
+from harness import BUILD, Case, Process, free_address, free_port, until
 
 SANITIZER = re.compile(r"ERROR: AddressSanitizer|ERROR: LeakSanitizer|runtime error:|ThreadSanitizer|invariant|must\(|assertion", re.I)
 FINAL_TYPES = ("Delivery", "Bounce", "Expiration", "AdminBounce")
@@ -28,7 +29,7 @@ def binary(release=False):
     if release:
         path = os.path.join(BUILD, "ringpost")
     if not os.access(path, os.X_OK):
-        raise Skip("no %s; `make test` builds it" % path)
+        raise AssertionError("no %s; `make test` builds it" % path)
     return path
 
 
@@ -352,3 +353,11 @@ def check_events(events, finished=False, killed=False):
         open_ones = set(begun) - set(ended)
         if open_ones:
             raise AssertionError("%d recipients without an end: %s" % (len(open_ones), sorted(open_ones)[:3]))
+
+
+def relay_and_mx(case, config=None, script=None, release=False, **mx_options):
+    """A relay whose mail for every domain goes to one FakeMx."""
+    address = free_address()
+    mx = FakeMx(case, address, free_port(address), script=script, **mx_options)
+    relay = Ringpost(case, merge({"routes": [route("*", (mx.address, mx.port))]}, config or {}), release=release)
+    return relay, mx
