@@ -1,6 +1,6 @@
 /*
- * event: what formatting one event costs. Prints nanoseconds and bytes per event for what the relay writes most: a Reception, a Delivery, a refusal with
- * a long text, and (the slow path) a refusal whose text has to be escaped.
+ * event: what formatting one event costs. Prints nanoseconds and bytes per event for what the relay writes most: a Reception, a Delivery, a refusal
+ * with a long text, and (the slow path) a refusal whose text has to be escaped.
  *
  *   build/bench/event [rounds]
  */
@@ -50,7 +50,7 @@ static struct event refusal(struct span content) {
   struct event event = delivery();
   event.type = EVENT_BOUNCE;
   event.code = 550;
-  memcpy(event.enhanced, (uint8_t[]){5, 1, 1}, 3);
+  memcpy(event.enhanced, (uint16_t[]){5, 1, 1}, sizeof event.enhanced);
   event.content = content;
   event.verdict = "hard";
   event.category = "invalid-recipient";

@@ -61,7 +61,9 @@ static void finish_if_over(struct relay *relay) {
   if (!quiet) return;
   bool stored = schedule_store_all(&relay->schedule);
   spool_turn(relay->spool, relay->shard.now_ms);
-  if (spool_failed(relay->spool) != E_OK || (stored && spool_idle(relay->spool))) shard_finish(&relay->shard);
+  event_writer_turn(relay->events, relay->shard.now_ms, true);
+  bool safe = spool_failed(relay->spool) != E_OK || (stored && spool_idle(relay->spool));
+  if (safe && (event_writer_idle(relay->events) || relay->out_of_time)) shard_finish(&relay->shard);
 }
 
 /* Events leave before the outcomes they tell of become durable: a crash in between repeats an event, but loses none. */

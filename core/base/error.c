@@ -34,21 +34,41 @@ const char *error_text(int error) {
 int error_from_errno(int errno_value) {
   switch (errno_value) {
   case 0: return E_OK;
-  case ENOMEM: case ENOBUFS: return E_NO_MEMORY;
-  case ENOSPC: case EDQUOT: return E_NO_SPACE;
+  case ENOMEM:
+  case ENOBUFS: return E_NO_MEMORY;
+  case ENOSPC:
+  case EDQUOT: return E_NO_SPACE;
   case EIO: return E_IO;
   case ENOENT: return E_NOT_FOUND;
   case EEXIST: return E_EXISTS;
-  case EACCES: case EPERM: case EROFS: return E_PERMISSION;
-  case EADDRINUSE: case EBUSY: case EWOULDBLOCK: return E_BUSY;
-  case ECANCELED: case EINTR: return E_CANCELED;
-  case ETIMEDOUT: case ETIME: return E_TIMEOUT;
+  case EACCES:
+  case EPERM:
+  case EROFS: return E_PERMISSION;
+  case EADDRINUSE:
+  case EBUSY:
+  case EWOULDBLOCK: return E_BUSY;
+  case ECANCELED:
+  case EINTR: return E_CANCELED;
+  case ETIMEDOUT:
+  case ETIME: return E_TIMEOUT;
   case ECONNREFUSED: return E_REFUSED;
-  case ECONNRESET: case EPIPE: case ECONNABORTED: case ENOTCONN: return E_RESET;
-  case EHOSTUNREACH: case ENETUNREACH: case ENETDOWN: case EHOSTDOWN: case EADDRNOTAVAIL: return E_UNREACHABLE;
-  case EMFILE: case ENFILE: return E_TOO_MANY_FILES;
-  case EOPNOTSUPP: case ENOSYS: case EINVAL: case EAFNOSUPPORT: return E_UNSUPPORTED;
-  case ENAMETOOLONG: case EMSGSIZE: return E_TOO_LONG;
+  case ECONNRESET:
+  case EPIPE:
+  case ECONNABORTED:
+  case ENOTCONN: return E_RESET;
+  case EHOSTUNREACH:
+  case ENETUNREACH:
+  case ENETDOWN:
+  case EHOSTDOWN:
+  case EADDRNOTAVAIL: return E_UNREACHABLE;
+  case EMFILE:
+  case ENFILE: return E_TOO_MANY_FILES;
+  case EOPNOTSUPP:
+  case ENOSYS:
+  case EINVAL:
+  case EAFNOSUPPORT: return E_UNSUPPORTED;
+  case ENAMETOOLONG:
+  case EMSGSIZE: return E_TOO_LONG;
   default: return E_OTHER;
   }
 }

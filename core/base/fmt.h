@@ -37,7 +37,7 @@ static inline void fmt_text(struct fmt *f, const char *text) { fmt_bytes(f, text
 
 /* Decimal, without leading zeros. */
 void fmt_u64(struct fmt *f, uint64_t value);
-/* Decimal, at least `digits` wide, padded with zeros. */
+/* Decimal, at least `digits` (at most 20) wide, padded with zeros. */
 void fmt_u64_padded(struct fmt *f, uint64_t value, unsigned digits);
 /* 16 lower-case hexadecimal digits. */
 void fmt_hex64(struct fmt *f, uint64_t value);

@@ -10,9 +10,7 @@ struct map_cell {
   void *object; /* NULL: free */
 };
 
-void map_init(struct map *map, map_key_of key_of, uint64_t seed) {
-  *map = (struct map){._seed = seed, ._key_of = key_of};
-}
+void map_init(struct map *map, map_key_of key_of, uint64_t seed) { *map = (struct map){._seed = seed, ._key_of = key_of}; }
 
 void map_fini(struct map *map) {
   free(map->_cells);

@@ -11,8 +11,10 @@ static void *reserve(size_t bytes) {
 }
 
 int pool_init(struct pool *pool, size_t slot_size_bytes, uint32_t capacity) {
-  *pool = (struct pool){.capacity = capacity, .slot_size_bytes = (slot_size_bytes + 15) & ~(size_t)15};
-  if (capacity == 0 || capacity > POOL_CAPACITY_MAX) return E_RANGE;
+  *pool = (struct pool){0};
+  if (capacity == 0 || capacity > POOL_CAPACITY_MAX || slot_size_bytes == 0 || slot_size_bytes > POOL_SLOT_SIZE_MAX) return E_RANGE;
+  pool->capacity = capacity;
+  pool->slot_size_bytes = (slot_size_bytes + 15) & ~(size_t)15;
   pool->_slots = reserve(pool->slot_size_bytes * capacity);
   pool->_generation = reserve(sizeof *pool->_generation * capacity);
   pool->_free = reserve(sizeof *pool->_free * capacity);

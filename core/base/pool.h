@@ -15,6 +15,7 @@
 #include "core/base/must.h"
 
 #define POOL_CAPACITY_MAX (1u << 24) /* an index fits into 24 bits of an io token */
+#define POOL_SLOT_SIZE_MAX ((size_t)1 << 30)
 
 struct pool {
   uint8_t *_slots;
@@ -27,7 +28,8 @@ struct pool {
   size_t slot_size_bytes;
 };
 
-/* E_NO_MEMORY if the address space cannot be had, E_RANGE if capacity is 0 or above POOL_CAPACITY_MAX. */
+/* E_NO_MEMORY if the address space cannot be had, E_RANGE if capacity is 0 or above POOL_CAPACITY_MAX, or a slot
+ * is empty or above POOL_SLOT_SIZE_MAX. After an error there is nothing to give back. */
 must_check int pool_init(struct pool *pool, size_t slot_size_bytes, uint32_t capacity);
 /* Gives all memory back; slots in use become invalid. */
 void pool_fini(struct pool *pool);

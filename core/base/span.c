@@ -7,9 +7,7 @@ bool span_equal_nocase(struct span a, struct span b) {
   return true;
 }
 
-bool span_starts_nocase(struct span s, struct span prefix) {
-  return s.len >= prefix.len && span_equal_nocase(span_first(s, prefix.len), prefix);
-}
+bool span_starts_nocase(struct span s, struct span prefix) { return s.len >= prefix.len && span_equal_nocase(span_first(s, prefix.len), prefix); }
 
 bool span_ends_nocase(struct span s, struct span suffix) {
   return s.len >= suffix.len && span_equal_nocase(span_skip(s, s.len - suffix.len), suffix);

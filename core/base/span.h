@@ -20,12 +20,12 @@ struct span {
 static inline struct span span_of(const void *at, size_t len) { return (struct span){(const uint8_t *)at, len}; }
 static inline struct span span_of_text(const char *text) { return span_of(text, strlen(text)); }
 
-static inline bool span_equal(struct span a, struct span b) {
-  return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
-}
+static inline bool span_equal(struct span a, struct span b) { return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0); }
 
 /* The rest after the first n bytes; n must not exceed the length. */
-static inline struct span span_skip(struct span s, size_t n) { return (struct span){s.at + n, s.len - n}; }
+static inline struct span span_skip(struct span s, size_t n) {
+  return n == 0 ? s : (struct span){s.at + n, s.len - n}; /* NULL + 0 is undefined in C */
+}
 
 /* The first n bytes, or all of them if there are fewer. */
 static inline struct span span_first(struct span s, size_t n) { return (struct span){s.at, n < s.len ? n : s.len}; }

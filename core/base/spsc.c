@@ -6,7 +6,7 @@
 #include "core/base/error.h"
 
 int spsc_init(struct spsc *ring, size_t item_size_bytes, uint32_t capacity) {
-  if (capacity == 0 || (capacity & (capacity - 1)) != 0) return E_RANGE;
+  if (item_size_bytes == 0 || capacity == 0 || (capacity & (capacity - 1)) != 0) return E_RANGE;
   memset(ring, 0, sizeof *ring);
   ring->_items = calloc(capacity, item_size_bytes);
   if (ring->_items == NULL) return E_NO_MEMORY;

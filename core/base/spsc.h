@@ -24,7 +24,7 @@ struct spsc {
   uint32_t _mask;
 };
 
-/* Capacity is a power of two. */
+/* E_RANGE unless capacity is a power of two and items have a size; E_NO_MEMORY. */
 must_check int spsc_init(struct spsc *ring, size_t item_size_bytes, uint32_t capacity);
 void spsc_fini(struct spsc *ring);
 

@@ -1,6 +1,6 @@
 /*
- * One event as one JSON line. Written on the hot path, twice for every message, so by hand: keys are literals of known length, a string that needs no escaping
- * is checked and copied eight bytes at a time, and every function takes and returns the line's two pointers in registers.
+ * One event as one JSON line. Written on the hot path, twice for every message, so by hand: keys are literals of known length, a string that needs no
+ * escaping is checked and copied eight bytes at a time, and every function takes and returns the line's two pointers in registers.
  */
 #include "core/event/event.h"
 
@@ -85,8 +85,9 @@ static struct line put_address(struct line line, const struct netaddr *address) 
 /* ---- strings ---- */
 
 /*
- * Is there a byte in the word that JSON wants escaped or that is not ASCII: control (below 0x20), quote, backslash, or above 0x7f? Each subtraction sets
- * the top bit of a byte that is below (or, after xor, equal to) what is looked for; a borrow only ever comes out of such a byte, so "none" is exact.
+ * Is there a byte in the word that JSON wants escaped or that is not ASCII: control (below 0x20), quote, backslash, or above 0x7f? Each subtraction
+ * sets the top bit of a byte that is below (or, after xor, equal to) what is looked for; a borrow only ever comes out of such a byte, so "none" is
+ * exact.
  */
 #define EACH_BYTE(byte) (0x0101010101010101u * (byte))
 always_inline bool word_is_plain(uint64_t word) {

@@ -1,6 +1,7 @@
 /*
- * Two buffers: `filling` takes lines, `writing` is on its way to the disk (or waits there for a disk that fails). They swap when `writing` is empty and `filling` is worth a write.
- * A write that failed is cut off the file again and its buffer kept for the next try, in a new file; so nothing is lost or doubled as long as the buffers hold out.
+ * Two buffers: `filling` takes lines, `writing` is on its way to the disk (or waits there for a disk that fails). They swap when `writing` is empty
+ * and `filling` is worth a write. A write that failed is cut off the file again and its buffer kept for the next try, in a new file; so nothing is
+ * lost or doubled as long as the buffers hold out.
  */
 #include "core/event/writer.h"
 
@@ -9,8 +10,8 @@
 #include "core/base/error.h"
 
 /*
- * Of each buffer. At 30,000 messages a second a shard writes about 30 MB of lines a second, so the two bridge half a second in which the disk takes nothing, as happens when
- * the page cache is flushed. Memory is only touched as far as it is filled: 64 KiB of each as long as the disk keeps up.
+ * Of each buffer. At 30,000 messages a second a shard writes about 30 MB of lines a second, so the two bridge half a second in which the disk takes
+ * nothing, as happens when the page cache is flushed. Memory is only touched as far as it is filled: 64 KiB of each as long as the disk keeps up.
  */
 #define BUFFER_SIZE (8u << 20)
 #define PATH_SIZE 4096
@@ -180,7 +181,8 @@ static void start_write(struct event_writer *writer) {
   io_write(writer->io, writer->file, &writer->slice, 1, writer->file_size, 0, writer->token);
 }
 
-/* Part of the buffer may be in the file: it is cut off again. If even that fails nobody knows what a reader sees, and writing the lines again might double them. */
+/* Part of the buffer may be in the file: it is cut off again. If even that fails nobody knows what a reader sees, and writing the lines again might
+   double them. */
 static void write_failed(struct event_writer *writer) {
   if (io_file_truncate(writer->io, writer->file, writer->file_size) != E_OK) lose(writer, &writer->writing);
   close_file(writer);

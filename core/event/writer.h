@@ -1,9 +1,10 @@
 /*
  * writer: puts a shard's event lines into files events.path/ringpost-SHARD-STAMP.jsonl.
  *
- * Owner: one shard. Lines are gathered in memory and written by the shard's ring in large appends, at the latest EVENT_FLUSH_MS after the first. If the disk cannot keep up
- * or fails, lines wait as long as there is room, then they are dropped and counted (never the mail); a failing write is tried again once a second, into a new file. STAMP is the wall
- * clock in milliseconds, and greater than that of every file before, so that names sort by age. A new file begins before `file_size_bytes` is passed. Whole lines only, except after a crash.
+ * Owner: one shard. Lines are gathered in memory and written by the shard's ring in large appends, at the latest EVENT_FLUSH_MS after the first. If
+ * the disk cannot keep up or fails, lines wait as long as there is room, then they are dropped and counted (never the mail); a failing write is tried
+ * again once a second, into a new file. STAMP is the wall clock in milliseconds, and greater than that of every file before, so that names sort by
+ * age. A new file begins before `file_size_bytes` is passed. Whole lines only, except after a crash.
  *
  *   event_write(w, &event);                              // any number, during a turn
  *   event_writer_turn(w, now_ms, false);                 // end of the turn; sleep until event_writer_due_ms at most
@@ -33,7 +34,8 @@ struct event_writer_options {
 
 /* Makes the directory and the first file. On error `why` gets a phrase naming the path. Strings of the options are copied. */
 must_check int event_writer_open(struct event_writer **writer, struct io *io, const struct event_writer_options *options, uint8_t token_kind, struct fmt *why);
-/* Writes what is left, blocking, and closes. If a write is under way it waits for it with io_wait, which loses completions of others: drain first (event_writer_idle). NULL is fine. */
+/* Writes what is left, blocking, and closes. If a write is under way it waits for it with io_wait, which loses completions of others: drain first
+   (event_writer_idle). NULL is fine. */
 void event_writer_close(struct event_writer *writer);
 /* Nothing gathered and nothing under way? */
 bool event_writer_idle(const struct event_writer *writer);

@@ -1,8 +1,9 @@
 /*
- * The HTTP side door over libmicrohttpd: one thread of the library's own polls all connections and runs all callbacks, so what hangs off struct endpoint needs no lock.
+ * The HTTP side door over libmicrohttpd: one thread of the library's own polls all connections and runs all callbacks, so what hangs off struct
+ * endpoint needs no lock.
  *
- * Slow and endless clients are bounded three ways: a request must fit CONNECTION_MEMORY, silence ends a connection after SILENCE_S, and of more than CONNECTIONS_MAX
- * connections the oldest is shut, so that clients who dribble a byte now and then can never keep a monitor out.
+ * Slow and endless clients are bounded three ways: a request must fit CONNECTION_MEMORY, silence ends a connection after SILENCE_S, and of more than
+ * CONNECTIONS_MAX connections the oldest is shut, so that clients who dribble a byte now and then can never keep a monitor out.
  */
 #include "net/http/endpoint.h"
 

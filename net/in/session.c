@@ -111,16 +111,23 @@ static void leave(struct session *s) {
 
 /* ---- a message is stored, or not ---- */
 
+/* All recipients of a message in one event, as far as memory allows: else in several of the same id. */
 static void report_reception(struct session *s, const struct submission *submission) {
   struct intake *intake = s->intake;
   const struct message *message = submission->message;
-  struct span more[64];
-  for (unsigned first = 0; first < message->recipients; first += 1 + sizeof more / sizeof more[0]) {
-    unsigned count = 0;
-    while (count < sizeof more / sizeof more[0] && first + 1 + count < message->recipients) {
-      more[count] = message_address(message, first + 1 + count);
-      count++;
+  struct span few[16], *more = few;
+  unsigned room = sizeof few / sizeof few[0];
+  size_t size = message->recipients * sizeof *more;
+  if (message->recipients > room) {
+    struct span *many = slab_get(intake->o.slab, size);
+    if (many != NULL) {
+      more = many;
+      room = message->recipients;
     }
+  }
+  for (unsigned first = 0; first < message->recipients; first += 1 + room) {
+    unsigned count = 0;
+    for (; count < room && first + 1 + count < message->recipients; count++) more[count] = message_address(message, first + 1 + count);
     struct event event = {
         .type = EVENT_RECEPTION, .id = message->id, .session_id = message->session, .sender = message_sender(message),
         .recipient = message_address(message, first), .more_recipients = more, .more_recipients_count = count, .queue = message_domain(message, first),
@@ -129,6 +136,7 @@ static void report_reception(struct session *s, const struct submission *submiss
     };
     event_write(intake->o.events, &event);
   }
+  if (more != few) slab_put(intake->o.slab, more, size);
 }
 
 static void count_accepted(const struct intake *intake, const struct submission *submission) {

@@ -279,6 +279,7 @@ void connection_fail(struct connection *c, const struct failure *failure) {
   }
   full.connecting = c->state == CONNECTION_CONNECTING;
   full.pipelined = c->pipelined;
+  full.proven = c->completed > 0;
   if (full.kind != FAILURE_REPLY) full.stage = c->state == CONNECTION_CONNECTING ? SMTP_STAGE_GREETING : smtp_client_stage(&c->client);
   if (c->state < CONNECTION_OPEN) {
     count_add(c->outlet->o.counters, COUNT_CONNECTIONS_FAILED, 1);

@@ -134,11 +134,13 @@ void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, co
   count_fate(outlet, decision->fate);
 }
 
-void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer) {
+static void decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer,
+                        bool elsewhere) {
   uint8_t room[512];
   struct fmt text = fmt_over(room, sizeof room);
   struct decision decision;
   outcome_decide(failure, &decision, &text);
+  if (decision.fate == FATE_AGAIN && !elsewhere) decision.fate = FATE_DEFERRED;
   const char *command = failure->kind == FAILURE_DNS ? "DNS" : failure->connecting ? "connect" : smtp_client_stage_text(failure->stage);
   for (unsigned at = 0; at < job->recipients; at++) {
     if (job->each[at].fate != FATE_INVALID) continue;
@@ -151,6 +153,14 @@ void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct fai
     }
     if (decision.maybe_duplicate) count_add(outlet->o.counters, COUNT_MAYBE_DUPLICATE, 1);
   }
+}
+
+void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer) {
+  decide_rest(outlet, job, failure, site, peer, true);
+}
+
+void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer) {
+  decide_rest(outlet, job, failure, site, peer, false);
 }
 
 /* ---- content from disk, at the owner's ---- */

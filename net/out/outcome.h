@@ -2,6 +2,9 @@
  * outcome: from what went wrong (or right) on the way out to what it means: the one place that decides scope (DESIGN D8). Pure, one table.
  *
  * The protocol machine and the sockets report a struct failure; outcome_decide says whom it concerns and what becomes of the recipients concerned.
+ *
+ * When a connection ends, each transaction under way is decided by itself: one whose content was handed to the socket as a whole with stage FINAL
+ * (the peer may have it), the others with the machine's stage.
  */
 #ifndef NET_OUT_OUTCOME_H
 #define NET_OUT_OUTCOME_H
@@ -27,6 +30,8 @@ struct failure {
   enum smtp_client_stage stage; /* SMTP_STAGE_GREETING with kind NETWORK and connecting = true: the connect itself */
   bool connecting;
   bool pipelined;               /* commands were under way that a peer without pipelining may have choked on */
+  bool proven;                  /* a transaction was completed on this connection before: it is not pipelining that the peer chokes on */
+  bool alone;                   /* the transaction has one recipient: what the reply to the content says may be meant for it (else it is never hard) */
   const struct smtp_reply *reply;
   int error;
   enum smtp_client_unfit unfit;
@@ -44,7 +49,7 @@ enum scope { /* who is concerned */
 };
 
 enum fate { /* what becomes of the recipients concerned */
-  FATE_INVALID = 0,
+  FATE_INVALID = 0, /* none yet: RCPT was accepted */
   FATE_DELIVERED,
   FATE_FAILED,   /* bounce */
   FATE_DEFERRED, /* later, the attempt counts */
@@ -57,11 +62,11 @@ struct decision {
   bool maybe_duplicate;   /* the peer may have taken it (silence after the final dot) */
   bool without_pipelining; /* speak plainly to this site from now on */
   uint16_t code;          /* what to report: the reply's, or one of ours when there was none */
-  uint8_t enhanced[3];    /* class 0: none */
-  struct verdict verdict; /* of FAILED and DEFERRED */
+  uint16_t enhanced[3];   /* class 0: none */
+  struct verdict verdict; /* of anything but DELIVERED and none; hard only with FAILED */
 };
 
-/* `text`: receives the text to report: the reply's joined lines, or one of ours ("connect: connection refused"). */
+/* `text`: receives the text to report: the reply's joined lines, or one of ours ("connect: connection refused"); cut if there is no room. */
 void outcome_decide(const struct failure *failure, struct decision *decision, struct fmt *text);
 
 #endif

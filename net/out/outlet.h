@@ -89,6 +89,8 @@ void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, co
                    const struct site *site, const struct outlet_peer *peer);
 /* Decides, reports and marks every recipient of the job that has no fate yet. */
 void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer);
+/* Likewise, where there is nowhere to go at once: what would go round again is deferred. */
+void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer);
 uint64_t outlet_random(struct outlet *outlet);
 
 enum outlet_letter_kind { LETTER_JOB = 1, LETTER_JOB_END, LETTER_LOAD, LETTER_LOADED, LETTER_LEASE_ASK, LETTER_LEASE_GRANT, LETTER_LEASE_RETURN };

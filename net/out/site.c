@@ -253,13 +253,7 @@ void site_failed(struct site *site, const struct failure *failure, const struct 
   while (jobs != NULL) {
     struct job *job = jobs;
     jobs = job->next;
-    struct failure own = *failure;
-    outlet_decide_rest(outlet, job, &own, site, peer);
-    for (unsigned at = 0; at < job->recipients; at++) { /* there is nowhere else to go at once */
-      if (job->each[at].fate != FATE_AGAIN) continue;
-      job->each[at].fate = FATE_DEFERRED;
-      job->each[at].counts = true;
-    }
+    outlet_defer_rest(outlet, job, failure, site, peer);
     outlet_job_end(outlet, job);
   }
 }

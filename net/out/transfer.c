@@ -306,7 +306,8 @@ void transfer_sent(struct connection *c) {
 /* ---- replies ---- */
 
 static void decide(struct connection *c, struct job *job, unsigned at, enum smtp_client_stage stage) {
-  struct failure failure = {.kind = FAILURE_REPLY, .stage = stage, .reply = &c->client.reply, .pipelined = c->pipelined};
+  struct failure failure = {.kind = FAILURE_REPLY, .stage = stage, .reply = &c->client.reply, .pipelined = c->pipelined, .proven = c->completed > 0,
+                            .alone = job->envelope.recipients == 1};
   uint8_t room[1024];
   struct fmt text = fmt_over(room, sizeof room);
   struct decision decision;

@@ -1,6 +1,7 @@
 /*
- * Whatever bytes stand in the strings of an event, and however many recipients it has: one line of strict JSON that fits EVENT_SIZE_MAX, or, with many recipients,
- * an overflow that leaves the buffer as it was; and a buffer one byte too small is an overflow. The first byte says what kind of event, the second where the rest is cut.
+ * Whatever bytes stand in the strings of an event, and however many recipients it has: one line of strict JSON that fits EVENT_SIZE_MAX, or, with
+ * many recipients, an overflow that leaves the buffer as it was; and a buffer one byte too small is an overflow. The first byte says what kind of
+ * event, the second where the rest is cut.
  */
 #include "core/event/event.h"
 #include "tests/lib/json.h"
@@ -48,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
   struct event event = {.type = (enum event_type)(1 + bytes[0] % EVENT_ADMIN_BOUNCE),
                         .id = len,
                         .code = bytes[0],
-                        .enhanced = {bytes[0] & 7, bytes[1], 255},
+                        .enhanced = {bytes[0] & 7, bytes[1], 65535},
                         .timestamp_ms = UINT64_MAX - bytes[0],
                         .created_ms = bytes[1],
                         .size = UINT64_MAX,

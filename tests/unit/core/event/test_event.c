@@ -36,7 +36,7 @@ START_TEST(delivery_has_its_fields_in_their_order) {
                         .created_ms = 1763999999007,
                         .num_attempts = 12,
                         .code = 250,
-                        .enhanced = {2, 1, 5},
+                        .enhanced = {2, 1, 605},
                         .content = SPAN("Ok"),
                         .command = SPAN("end of DATA"),
                         .peer_name = SPAN("mx1.example.org"),
@@ -45,7 +45,7 @@ START_TEST(delivery_has_its_fields_in_their_order) {
   expect(&event,
          "{\"type\":\"Delivery\",\"id\":\"018f3a2b4c5d6e7f\",\"sender\":\"a@example.net\",\"recipient\":\"b@example.org\",\"queue\":\"example.org\","
          "\"site\":\"mx1.example.org,mx2.example.org\",\"provider\":\"big\",\"size\":4312,"
-         "\"response\":{\"code\":250,\"enhanced_code\":{\"class\":2,\"subject\":1,\"detail\":5},\"content\":\"Ok\",\"command\":\"end of DATA\"},"
+         "\"response\":{\"code\":250,\"enhanced_code\":{\"class\":2,\"subject\":1,\"detail\":605},\"content\":\"Ok\",\"command\":\"end of DATA\"},"
          "\"peer_address\":{\"name\":\"mx1.example.org\",\"addr\":\"192.0.2.17\"},\"timestamp\":1764000000.123,\"created\":1763999999.007,"
          "\"num_attempts\":12,\"source_address\":\"198.51.100.255\",\"session_id\":\"00000000000000ab\",\"meta\":{}}\n");
 }
@@ -176,7 +176,7 @@ START_TEST(an_event_of_one_recipient_always_fits) {
                         .created_ms = UINT64_MAX,
                         .num_attempts = UINT32_MAX,
                         .code = UINT16_MAX,
-                        .enhanced = {255, 255, 255},
+                        .enhanced = {UINT16_MAX, UINT16_MAX, UINT16_MAX},
                         .content = s,
                         .command = s,
                         .peer_name = s,
