@@ -90,9 +90,7 @@ def an_idle_connection_closed_by_the_mx_costs_no_attempt(t):
     relay, mx = relay_and_mx(t, {"shards": 1, "delivery": {"idle": "30s"}})
     send_many(relay, 1)
     relay.wait_outcomes(1)
-    old = list(mx._open.values())  # pylint: disable=protected-access
-    for session in old:
-        session.socket.shutdown(2)
+    mx.hang_up()
     send_many(relay, 1)
     relay.wait_outcomes(2)
     equal((mx.connections, relay.tally().get("TransientFailure")), (2, None))

@@ -443,12 +443,12 @@ class FakeMx:
             self.connections += 1
             session = Session(self, connection, self.connections)
             self.gauge.enter(session)
+            self._open[session.number] = session
             task = _loop.get().create_task(self._serve(session))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, session):
-        self._open[session.number] = session
         try:
             await session.run()
         except (_Gone, ConnectionError):
@@ -485,6 +485,15 @@ class FakeMx:
     def wait_recipients(self, count, timeout_s=None):
         until(lambda: len(self.recipients) >= count, lambda: "%d recipients at %s, there are %d" % (count, self.name, len(self.recipients)), timeout_s)
         return self.messages
+
+    @property
+    def open_sessions(self):
+        return len(self._open)
+
+    def hang_up(self):
+        """Closes all connections from this side, without a word."""
+        for session in list(self._open.values()):
+            session.socket.shutdown(socket.SHUT_RDWR)
 
     def verbs(self):
         return [line.split(" ")[0].upper() for _, line in list(self.commands)]
