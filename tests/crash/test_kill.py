@@ -134,7 +134,7 @@ def kill_with_big_messages(t):
 @test
 def kill_with_recycled_segments(t):
     """Small segments: some were used and used again before the kill."""
-    killed_again_and_again(t, 3, 60, {"spool": {"path": t.path("ringpost-spool"), "segment_size": "1MiB", "durability": "sync"}},
+    killed_again_and_again(t, 3, 60, {"spool": {"segment_size": "1MiB"}},
                            content=lambda count: SMALL if count % 4 else SMALL + (b"m" * 98 + b"\r\n") * 3000)
 
 

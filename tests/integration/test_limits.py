@@ -173,7 +173,7 @@ def nothing_stays_when_all_is_delivered(t):
 
     def idle():
         metrics = relay.metrics()
-        return not any(metrics["ringpost_" + name] for name in ("sessions", "connections", "queued_messages", "ready_recipients", "deferred_recipients", "body_bytes"))
+        return not any(metrics["ringpost_" + name] for name in ("sessions_open", "connections_open", "queued_messages", "ready_recipients", "deferred_recipients"))
     until(idle, lambda: "gauges to go back to 0: %s" % {k: v for k, v in relay.metrics().items() if not k.endswith("_total")})
 
 

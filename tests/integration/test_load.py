@@ -260,8 +260,7 @@ def fewer_shards_adopt_the_spools_of_the_others(t):
 @test
 def every_durability_delivers(t):
     for durability in ("sync", "lazy", "memory"):
-        relay, mx = relay_and_mx(t, {"spool": {"durability": durability, "path": t.path(durability + "-spool")}, "events": {"path": t.path(durability + "-events")}})
-        relay.events_path = t.path(durability + "-events")
+        relay, mx = relay_and_mx(t, {"spool": {"durability": durability}})
         for i in range(30):
             relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
         relay.wait_outcomes(30)

@@ -7,7 +7,7 @@ from mtas import without_envelope_headers
 from relay import Ringpost, check_events, relay_and_mx, route
 
 CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
-COMMANDS = {"GREETING": "greeting|connect", "EHLO": "EHLO", "MAIL": "MAIL", "RCPT": "RCPT", "DATA": "DATA", "FINAL": r"end of DATA|\."}
+COMMANDS = {"FINAL of BDAT": r"end of DATA|BDAT|DATA", "GREETING": "greeting|connect", "EHLO": "EHLO", "MAIL": "MAIL", "RCPT": "RCPT", "DATA": "DATA", "FINAL": r"end of DATA|\."}
 
 
 def outcome(relay, sender="a@b.example", recipient="c@d.example", content=CONTENT, parameters=""):
@@ -21,6 +21,12 @@ def response(event):
     return event["response"]["code"], "%(class)d.%(subject)d.%(detail)d" % code if code else None
 
 
+def right_command(stage, event, capabilities):
+    command = event["response"]["command"]
+    if not re.search(COMMANDS[stage + " of BDAT" if stage == "FINAL" and "CHUNKING" in capabilities else stage], command):
+        raise AssertionError("command %r of a failure at %s" % (command, stage))
+
+
 def deferred_then_delivered(t, stage, reply, code, enhanced, capabilities=CAPABILITIES, **config):
     relay, mx = relay_and_mx(t, config, script={stage: [reply]}, capabilities=capabilities)
     end = outcome(relay)
@@ -29,8 +35,7 @@ def deferred_then_delivered(t, stage, reply, code, enhanced, capabilities=CAPABI
     first = relay.events("TransientFailure")[0]
     equal(response(first), (code, enhanced))
     equal(first["verdict"], "soft")
-    if not re.search(COMMANDS[stage], first["response"]["command"]):
-        raise AssertionError("command %r of a failure at %s" % (first["response"]["command"], stage))
+    right_command(stage, first, capabilities)
     equal(first["num_attempts"] < end["num_attempts"], True, "attempts are counted")
     if "later please" not in first["response"]["content"]:
         raise AssertionError("content %r" % first["response"]["content"])
@@ -41,8 +46,7 @@ def bounced(t, stage, reply, code, enhanced, capabilities=CAPABILITIES, verdict=
     end = outcome(relay)
     equal(end["type"], "Bounce")
     equal(response(end), (code, enhanced))
-    if not re.search(COMMANDS[stage], end["response"]["command"]):
-        raise AssertionError("command %r of a failure at %s" % (end["response"]["command"], stage))
+    right_command(stage, end, capabilities)
     equal("never ever" in end["response"]["content"], True, end["response"]["content"])
     equal(end["peer_address"]["addr"], mx.address)
     if verdict:
@@ -166,10 +170,36 @@ def cut_in_mid_reply_is_no_reply(t):
 
 
 def survives_cut(t, stage):
+    """Another connection at once or a deferral: both are fair, and neither is an end of the message."""
     relay, mx = relay_and_mx(t, script={stage: [Cut(), Cut(reset=True)]})
     equal(outcome(relay)["type"], "Delivery")
     equal(len(mx.contents), 1)
-    equal(relay.events("TransientFailure")[0].get("maybe_duplicate"), None)
+    equal([event.get("maybe_duplicate") for event in relay.events("TransientFailure")], [None] * len(relay.events("TransientFailure")))
+
+
+def hammered(t, stage):
+    """An MX that cuts off every time is not asked as fast as it can cut."""
+    relay, mx = relay_and_mx(t, {"queue": {"max_age": "2s"}}, script={stage: lambda *_: Cut()})
+    for i in range(3):
+        relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+    ends = relay.wait_outcomes(3)
+    equal({end["type"] for end in ends}, {"Expiration"})
+    equal(mx.connections <= 60, True, "%d connections in 2 s" % mx.connections)
+
+
+@test
+def an_mx_that_always_cuts_at_the_greeting_is_not_hammered(t):
+    hammered(t, "GREETING")
+
+
+@test
+def an_mx_that_always_cuts_at_mail_is_not_hammered(t):
+    hammered(t, "MAIL")
+
+
+@test
+def an_mx_that_always_cuts_after_the_dot_is_not_hammered(t):
+    hammered(t, "FINAL")
 
 
 @test
@@ -331,7 +361,7 @@ def wrong_reply_counts_are_survived(t):
 
 @test
 def what_is_no_smtp_is_deferred(t):
-    relay, _ = relay_and_mx(t, {"queue": {"max_age": "2s"}},
+    relay, _ = relay_and_mx(t, {"queue": {"max_age": "4s"}, "delivery": {"timeouts": {"greeting": "1s"}}},
                             script={"GREETING": [Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Raw(b"\x15\x03\x01\0\2\2\x46"), Raw(b"220" + b"x" * 100000 + b"\r\n"), Raw(b"220-a\r\n" * 20000)]},
                             lawful=False)
     equal(outcome(relay)["type"] in ("Delivery", "Expiration"), True)
@@ -343,9 +373,10 @@ def times_out(t, stage, capabilities=CAPABILITIES):
     relay, mx = relay_and_mx(t, {"delivery": {"timeouts": timeouts}}, script={stage: [Silence()]}, capabilities=capabilities)
     end = outcome(relay)
     equal(end["type"], "Delivery")
-    first = relay.events("TransientFailure")[0]
-    equal(first["response"]["code"] // 100, 4)
-    equal(first.get("maybe_duplicate"), True if stage == "FINAL" else None)
+    for failure in relay.events("TransientFailure"):
+        equal((failure["response"]["code"] // 100, failure.get("maybe_duplicate")), (4, True if stage == "FINAL" else None))
+    equal(1 <= end["timestamp"] - end["created"] < 15, True, "gave up in time")
+    equal(len(relay.events("TransientFailure")) >= (stage == "FINAL"), True)
     until(lambda: mx.gauge.now <= 1, "the silent connection to be given up")
 
 

@@ -112,6 +112,12 @@ class Case:
         self.dir = tempfile.mkdtemp(prefix="ringpost-", dir=os.environ.get("RINGPOST_TEST_DIR"))
         os.chmod(self.dir, 0o755)
         self._stack = contextlib.ExitStack()
+        self._names = {}
+
+    def unique(self, name):
+        """name, name-2, name-3.."""
+        self._names[name] = self._names.get(name, 0) + 1
+        return name if self._names[name] == 1 else "%s-%d" % (name, self._names[name])
 
     def path(self, *parts):
         return os.path.join(self.dir, *parts)

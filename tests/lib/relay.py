@@ -65,8 +65,9 @@ def route(domain, *hosts):
 
 
 class Ringpost:
-    def __init__(self, case: Case, config=None, release=False, start=True, check=True, name="ringpost"):
+    def __init__(self, case: Case, config=None, release=False, start=True, check=True, name=None):
         self.case = case
+        name = name or case.unique("ringpost")
         self.name = name
         self.binary = binary(release)
         self.address = free_address()
@@ -92,7 +93,6 @@ class Ringpost:
         self._files = {}   # path -> [offset, rest of an unfinished line]
         self._events = []
         self.accepted = {}  # id -> recipients, of what was sent with send()
-        case.at_end(self._finish)
         if start:
             self.start()
 
@@ -100,8 +100,9 @@ class Ringpost:
 
     def start(self, wait=True):
         self.starts += 1
-        environment = {"ASAN_OPTIONS": "detect_leaks=1:" + os.environ.get("ASAN_OPTIONS", ""), "UBSAN_OPTIONS": "print_stacktrace=1:" + os.environ.get("UBSAN_OPTIONS", "")}
+        environment = {"ASAN_OPTIONS": "detect_leaks=1:handle_abort=1:" + os.environ.get("ASAN_OPTIONS", ""), "UBSAN_OPTIONS": "print_stacktrace=1:" + os.environ.get("UBSAN_OPTIONS", "")}
         self.process = Process(self.case, "%s-%d" % (self.name, self.starts), [self.binary, "--config", self.config_path], env=environment)
+        self.case.at_end(self._finish)  # behind the process, so it comes before that is simply ended
         if wait:
             self.process.wait_line(r"^ready\b")
         return self
@@ -129,11 +130,12 @@ class Ringpost:
         process.wait()
 
     def _finish(self):
-        if self.process:
-            if self.process.running():
-                self.stop()
-            else:
-                self._examine(self.process, self.process.popen.returncode)
+        process = self.process
+        if process and process.running():
+            self.stop()
+        elif process:
+            self.process = None
+            self._examine(process, process.popen.returncode)
         if self._check and self.starts:
             check_events(self.events())
             for line in self._unfinished():
