@@ -326,14 +326,12 @@ static void resume_receiving(struct session *s) {
   io_receive(s->intake->o.shard->io, s->socket, token_of(s, OP_RECEIVE));
 }
 
-/* Goes on with what was stashed. */
+/* Goes on with what was stashed. Also without any of it: the machine may owe an event for what it has eaten. */
 static void feed(struct session *s) {
-  if (s->stash.len > 0) {
-    struct span rest = eat(s, buffer_span(&s->stash));
-    if (s->closing) return;
-    buffer_consume(&s->stash, s->stash.len - rest.len);
-    if (s->stash.len == 0) buffer_free(s->intake->o.slab, &s->stash);
-  }
+  struct span rest = eat(s, buffer_span(&s->stash));
+  if (s->closing) return;
+  buffer_consume(&s->stash, s->stash.len - rest.len);
+  if (s->stash.len == 0) buffer_free(s->intake->o.slab, &s->stash);
   if (s->gone && !s->waiting) begin_close(s);
   if (!s->closing) resume_receiving(s);
 }

@@ -195,11 +195,19 @@ static int write_part(struct submission *submission) {
   return E_OK;
 }
 
+/* What waited in a stash may be longer than what is left of a part. */
 int submit_content(struct submission *submission, struct span bytes) {
-  if (submission->error != E_OK) return submission->error;
-  submission->size += bytes.len;
-  if (!content_append(submission->context->slab, submission->content, bytes)) submission->error = E_NO_MEMORY;
-  if (submission->error == E_OK && submission->content->chunks > SUBMIT_PART_CHUNKS) submission->error = write_part(submission);
+  struct slab *slab = submission->context->slab;
+  while (bytes.len > 0 && submission->error == E_OK) {
+    struct span piece = span_first(bytes, CONTENT_CHUNK_LARGE);
+    bytes = span_skip(bytes, piece.len);
+    submission->size += piece.len;
+    if (!content_append(slab, submission->content, piece)) {
+      submission->error = E_NO_MEMORY;
+    } else if (submission->content->chunks > SUBMIT_PART_CHUNKS) {
+      submission->error = write_part(submission);
+    }
+  }
   if (submission->error != E_OK) return submission->error;
   return submission->writes >= SUBMIT_PARTS_UNDER_WAY ? E_BUSY : E_OK;
 }

@@ -63,7 +63,8 @@ struct connection {
   uint32_t slices_size;
   struct job *loading;     /* popped, its content is on the way */
   struct job *streaming;   /* a long message whose parts are being sent */
-  struct content *part;    /* of it, in the kernel's hands */
+  struct content *part;    /* of it, in the kernel's hands until flush number part_flush is done */
+  uint32_t part_flush;
 };
 
 enum connection_operation { CONNECTION_OP_CONNECT = 1, CONNECTION_OP_RECEIVE, CONNECTION_OP_SEND, CONNECTION_OP_CLOSE };

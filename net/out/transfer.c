@@ -21,7 +21,10 @@ static void push_bytes(struct connection *c, uint32_t at, uint32_t len) {
   connection_mark_dirty(c);
 }
 
-static void push_content(struct connection *c, struct content *content) {
+/* The last record of a long message may be empty: its parts were all there was. */
+static void push_content(struct connection *c, struct job *job, struct content *content) {
+  if (content_size(content) == 0) return;
+  job->flush = c->flushes + 1;
   must(c->pieces_count < CONNECTION_PIECES_MAX);
   c->pieces[c->pieces_count++] = (struct piece){content, 0, 0};
   connection_mark_dirty(c);
@@ -155,8 +158,7 @@ static void send_content(struct connection *c, uint32_t tag) {
     stream_next(c);
     return;
   }
-  push_content(c, job->message->content);
-  job->flush = c->flushes + 1;
+  push_content(c, job, job->message->content);
   if (!push_dot(c, tag)) {
     no_memory(c);
     return;
@@ -244,10 +246,10 @@ static void load_failed(struct connection *c, struct job *job, int error) {
 static void stream_loaded(struct connection *c, struct job *job) {
   struct message *message = job->message;
   bool last = job->load.part >= message->parts_count;
-  push_content(c, last ? message->content : job->load.content);
-  job->flush = c->flushes + 1;
+  push_content(c, job, last ? message->content : job->load.content);
   if (!last) {
     c->part = job->load.content;
+    c->part_flush = job->flush;
     job->load.content = NULL;
     transfer_flush(c); /* on with the next when it is sent */
     return;
@@ -289,7 +291,7 @@ void transfer_sent(struct connection *c) {
   c->flushes_done = c->flushes;
   release_sent(c);
   end_finished(c, false);
-  if (c->part != NULL) {
+  if (c->part != NULL && c->part_flush <= c->flushes_done) {
     content_free(slab_of(c), c->part);
     c->part = NULL;
     if (c->streaming != NULL) {
