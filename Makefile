@@ -34,7 +34,7 @@ UNITS    := $(sort $(shell find tests/unit tests/contract -name 'test_*.c'))
 TEST_PARTS := $(sort $(wildcard tests/lib/*.c))
 FUZZERS  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all deps deps-test test demo bench install lint layers format fuzz clean units
+.PHONY: all deps deps-test test demo bench install lint layers format fuzz clean units FORCE
 .SECONDARY:
 
 all: $(BUILD)/ringpost $(BENCHES:%=$(BUILD)/bench/%)
@@ -77,6 +77,7 @@ test: all
 # One test program alone, with sanitizers: make build/san/unit/unit/core/test_map && $_
 $(BUILD)/san/%: FORCE
 	@$(SANMAKE) $@
+$(BUILD)/san/%.d: ; # read by make itself, not to be remade
 FORCE:
 
 # ---- fuzzing with libFuzzer: make fuzz, or make build/fuzz/fuzz_NAME; FUZZ_SECONDS each ----

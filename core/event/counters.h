@@ -1,8 +1,8 @@
 /*
  * counters: what a shard has counted, readable from any thread while it counts.
  *
- * Each shard owns one struct counters and alone adds to it (a plain load and a relaxed store, no locked instruction); the HTTP threads read with relaxed loads and add
- * the shards up. Gauges are set by the owner. Names and help texts for /metrics stand in the table in counters.c.
+ * Each shard owns one struct counters and alone adds to it (a plain load and a relaxed store, no locked instruction); the HTTP threads read with
+ * relaxed loads and add the shards up. Gauges are set by the owner. Names and help texts for /metrics stand in the table in counters.c.
  */
 #ifndef CORE_EVENT_COUNTERS_H
 #define CORE_EVENT_COUNTERS_H
@@ -56,7 +56,9 @@ static inline uint64_t count_get(const struct counters *counters, enum counter w
   return atomic_load_explicit(&counters->value[which], memory_order_relaxed);
 }
 
-/* Prometheus text of all shards added up (counters ringpost_..._total, gauges ringpost_...), one series each, with # HELP and # TYPE. */
+/* Prometheus text of all shards added up (counters ringpost_..._total, gauges ringpost_...), one series each, with # HELP and # TYPE.
+   COUNTERS_TEXT_MAX is room enough. */
+#define COUNTERS_TEXT_MAX (COUNTER_COUNT * 256)
 void counters_format(const struct counters *const *shards, unsigned count, struct fmt *out);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * io: the only door to the kernel. Sockets, files, clock and chance of one shard, behind completions.
  *
- * Owner: the thread that called io_open; no function but io_notify may be called from another one. The program is linked
+ * Owner: the thread that called io_open; no function but io_notify(NULL, io) may be called from another one. The program is linked
  * with ring.c, socket.c, file.c (io_uring), or, in simulation, with another implementation of this same header.
  *
  * Shape: operations are started with a caller's token and end with a struct io_completion carrying that token, handed out
@@ -43,6 +43,7 @@ struct io_options {
   uint32_t sockets_max;         /* how many sockets may be open at once; lowered to what the system allows, see io_sockets_max */
   uint32_t receive_buffers;     /* a power of two */
   uint32_t receive_buffer_size; /* bytes */
+  uint64_t notify_token;        /* of the completions that io_notify causes */
 };
 
 /* A handle of a socket: small, non-negative, of this io only, reused after io_close has completed. */
@@ -68,11 +69,11 @@ uint32_t io_sockets_max(const struct io *io);
 unsigned io_wait(struct io *io, uint64_t until_ns, const struct io_completion **done);
 
 /*
- * Wakes the io_wait of another (or the same) io: it returns, with a completion of `token`. `from` is the caller's own io,
+ * Wakes the io_wait of another (or the same) io: it returns, with a completion of its options' notify_token. `from` is the caller's own io,
  * or NULL from a thread that has none (slower). The only function here that may name an io of another thread.
- * A token may arrive once for several notifications.
+ * Several notifications may arrive as one.
  */
-void io_notify(struct io *from, struct io *to, uint64_t token);
+void io_notify(struct io *from, struct io *to);
 
 /* ---- clock and chance ---- */
 
@@ -84,8 +85,8 @@ void io_random(struct io *io, void *room, size_t len);
 
 /* TCP listener with SO_REUSEPORT (each shard has its own on the same port). Port 0: the kernel picks, see io_local. */
 must_check int io_listen(struct io *io, const struct netaddr *address, unsigned backlog, io_socket *listener);
-/* Each connection that arrives completes with its socket handle, until the listener is closed. On E_TOO_MANY_FILES or
- * E_FULL accepting pauses by itself until a socket is closed. */
+/* Each connection that arrives completes with its socket handle, until the listener is closed. Without descriptors (E_TOO_MANY_FILES) accepting pauses
+ * by itself for a moment; with sockets_max open a new connection is reset at once. */
 void io_accept(struct io *io, io_socket listener, uint64_t token);
 
 /* A TCP socket, not connected; `source` (may be NULL) is the local address to bind, its port 0 for any. */

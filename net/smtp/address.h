@@ -33,7 +33,11 @@ enum address_kind {
  */
 must_check int address_parse(struct address *address, struct span *text, enum address_kind kind);
 
-/* Is this span a domain name by RFC 5321 (letters, digits, hyphens, labels of 1..63, U-labels above 127), without trailing dot? */
+/* Is this span a domain name by RFC 5321 (letters, digits, hyphens, labels of 1..63, U-labels above 127), without trailing dot?
+ * A label's length is counted in characters, because a U-label may be longer in UTF-8 than the A-label that goes to DNS. */
 bool address_domain_is_valid(struct span domain);
+
+/* The length of the UTF-8 sequence (RFC 3629: shortest form, no surrogates) at the start of `text`: 1..4, or 0 if there is none. */
+size_t address_utf8_len(struct span text);
 
 #endif

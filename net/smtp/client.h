@@ -8,6 +8,12 @@
  *   smtp_client_init(c, &options);
  *   on bytes:  while ((event = smtp_client_next(c, &in, &out)) != SMTP_CLIENT_NEED_INPUT) ...
  *   send `out` whenever it is not empty; keep the rest of `in` and present it again, with more behind it.
+ *
+ * The events of one transaction, in this order and no other (of two transactions, all of the older come first):
+ *   MAIL DONE  |  RCPT+ DONE  |  RCPT+ DATA DONE  |  RCPT+ CONTENT FINAL DONE  |  RCPT+ CONTENT DATA DONE (BDAT)
+ * CONTENT is left out where smtp_client_begin returned true. REFUSED or BROKEN may cut this off anywhere, and is the last event.
+ * What the server answers to commands that were pointless after a refusal (RFC 2920 3.1: 503 to RCPT and DATA behind a refused MAIL) is
+ * swallowed, and DONE comes behind the last of it.
  */
 #ifndef NET_SMTP_CLIENT_H
 #define NET_SMTP_CLIENT_H
@@ -19,7 +25,10 @@
 
 #define SMTP_CLIENT_TRANSACTIONS 2
 #define SMTP_CLIENT_RECIPIENTS_MAX 100 /* RFC 5321 4.5.3.1.8: every server takes at least 100 */
-#define SMTP_CLIENT_COMMANDS_MAX 256   /* under way at once: two envelopes of 100 recipients, with MAIL and DATA */
+#define SMTP_CLIENT_COMMANDS_MAX 256   /* under way at once: two envelopes of 100 recipients, with RSET, MAIL, DATA and QUIT */
+#define SMTP_CLIENT_AHEAD_MAX (256u << 10) /* larger content is not sent by BDAT before its recipients were accepted */
+#define SMTP_CLIENT_ENVID_MAX 100      /* RFC 3461 4.4; a longer one is not passed on, because servers would refuse it */
+#define SMTP_CLIENT_ORCPT_MAX 1507     /* RFC 3461 4.2: 500 characters, each up to three in xtext, behind "rfc822;"; likewise */
 
 struct smtp_client_options { /* shared; outlives the machine */
   struct span hostname;   /* for EHLO */
@@ -29,13 +38,17 @@ struct smtp_client_options { /* shared; outlives the machine */
 };
 
 struct smtp_client_recipient {
-  struct span address;
-  struct span orcpt;  /* "rfc822;xtext", or empty */
-  uint8_t notify;     /* bits as in net/smtp/server.h enum smtp_notify */
+  struct span address; /* at most ADDRESS_MAX bytes */
+  struct span orcpt;   /* "rfc822;xtext", or empty */
+  uint8_t notify;      /* bits as in net/smtp/server.h enum smtp_notify */
 };
 
-struct smtp_client_envelope { /* borrowed by the machine from begin to the transaction's last event */
-  struct span sender;       /* empty: <> */
+/*
+ * Borrowed by the machine from begin to the transaction's last event, and unchanged meanwhile. Addresses and xtext have passed the grammar
+ * of our own server: a CR, LF or NUL in one of them would be a command of its own to the other server, so begin must() that there is none.
+ */
+struct smtp_client_envelope {
+  struct span sender;       /* empty: <>; at most ADDRESS_MAX bytes */
   struct span envid;        /* xtext */
   uint8_t ret;              /* enum smtp_ret */
   bool eight_bit;           /* content has bytes above 127 */
@@ -50,17 +63,19 @@ enum smtp_client_event {
   SMTP_CLIENT_INVALID = 0,
   SMTP_CLIENT_NEED_INPUT,
   SMTP_CLIENT_READY,   /* greeted and introduced: capabilities are known, transactions may begin */
-  SMTP_CLIENT_REFUSED, /* c->reply: the server will not talk to us (greeting, or EHLO and HELO, or a 421 at any time); the connection is of no more use. Transactions under way got no verdict */
+  SMTP_CLIENT_REFUSED, /* c->reply: the server will not talk to us (greeting, or EHLO and HELO, or a 421 at any time); the connection is of no more use. Transactions
+                          under way got no verdict. smtp_client_stage still says which command it answered */
   SMTP_CLIENT_MAIL,    /* c->reply refuses MAIL of transaction c->tag (only sent on refusal). Followed by its DONE */
   SMTP_CLIENT_RCPT,    /* c->reply to recipient number c->recipient of transaction c->tag, good or bad */
-  SMTP_CLIENT_DATA,    /* c->reply refuses DATA or BDAT of c->tag while some recipients had been accepted. Followed by its DONE */
-  SMTP_CLIENT_CONTENT, /* send the content of c->tag now, then call smtp_client_content_sent */
+  SMTP_CLIENT_DATA,    /* c->reply refuses DATA or BDAT of c->tag while some recipients had been accepted. Followed by its DONE. BDAT has one
+                          reply for command and content: when it is a refusal it comes as this, else as FINAL */
+  SMTP_CLIENT_CONTENT, /* send `out` and then the content of c->tag now, then call smtp_client_content_sent */
   SMTP_CLIENT_FINAL,   /* c->reply answers the content of c->tag. Followed by its DONE */
   SMTP_CLIENT_DONE,    /* transaction c->tag is over: the envelope is released */
-  SMTP_CLIENT_BROKEN,  /* what came is no SMTP (c->broken says what); the connection is of no more use */
+  SMTP_CLIENT_BROKEN,  /* what came is no SMTP (c->broken says what); the connection is of no more use. smtp_client_stage as with REFUSED */
 };
 
-enum smtp_client_stage { /* what the oldest unanswered command is: for time-outs and for reports */
+enum smtp_client_stage { /* what we wait for: the oldest transaction's content on its way, else the oldest unanswered command */
   SMTP_STAGE_GREETING, SMTP_STAGE_EHLO, SMTP_STAGE_MAIL, SMTP_STAGE_RCPT, SMTP_STAGE_DATA, SMTP_STAGE_CONTENT /* sending it */,
   SMTP_STAGE_FINAL, SMTP_STAGE_RSET, SMTP_STAGE_QUIT, SMTP_STAGE_IDLE /* nothing is owed to us */
 };
@@ -82,7 +97,8 @@ struct smtp_client {
   /* private: */
   const struct smtp_client_options *_options;
   uint8_t _state;
-  uint8_t _follow;         /* an event that is still owed after the present one (DONE) */
+  uint8_t _follow;         /* an event that is still owed after the present one (DONE, CONTENT) */
+  bool _dirty;             /* the server may have a transaction open that is over for us: RSET before the next MAIL */
   uint16_t _command_first; /* ring of commands that were written and not answered yet */
   uint16_t _command_count;
   uint8_t _commands[SMTP_CLIENT_COMMANDS_MAX];
@@ -93,18 +109,26 @@ struct smtp_client {
     uint32_t answered;
     uint32_t accepted;
     uint8_t state;
-    bool chunked;
+    bool chunked;       /* BDAT, not DATA */
+    bool mail_refused;
+    bool content_asked; /* DATA or BDAT was written */
   } _transaction[SMTP_CLIENT_TRANSACTIONS]; /* [0] is the older */
 };
 
 void smtp_client_init(struct smtp_client *c, const struct smtp_client_options *options);
 
-/* Eats replies from the front of *in, may write follow-up commands to `out` (EHLO after the greeting, HELO after a refused EHLO, RCPT and DATA without
- * pipelining, RSET after a refused envelope where needed, "." to end an unwanted DATA). `out` must have SMTP_CLIENT_ROOM free. */
-#define SMTP_CLIENT_ROOM 2048
+/*
+ * Eats replies from the front of *in, may write follow-up commands to `out` (EHLO after the greeting, HELO after a refused EHLO; without pipelining
+ * MAIL, RCPT and DATA one after the other; BDAT for large content; "." to end an unwanted DATA). `out` must have SMTP_CLIENT_ROOM free at each call.
+ * A reply that says yes to content which is still being sent stays in *in until smtp_client_content_sent: call again after that. One that says
+ * no to it is reported at once (FINAL or DATA, DONE), then BROKEN, since the rest of the content cannot be taken back.
+ * After REFUSED or BROKEN, and after the answer to QUIT, all input is thrown away and the answer is NEED_INPUT.
+ */
+#define SMTP_CLIENT_ROOM 4096 /* MAIL and two RCPT of the largest size: what a server that answers before it is asked can draw in one call */
 enum smtp_client_event smtp_client_next(struct smtp_client *c, struct span *in, struct fmt *out);
 
-/* May a transaction begin now? (ready, a place free, the one before it is at its content, and pipelining over messages allowed if that is unanswered) */
+/* May a transaction begin now? (ready, a place free, the server's LIMITS MAILMAX not used up, and either none is under way or the content of the
+ * one before has been sent and pipelining over messages is allowed.) Always true again after DONE but for the last three. */
 bool smtp_client_can_begin(const struct smtp_client *c);
 /* The largest number of recipients one transaction may have here. */
 uint32_t smtp_client_recipients_max(const struct smtp_client *c);
@@ -117,15 +141,17 @@ enum smtp_client_unfit smtp_client_fit(const struct smtp_client *c, const struct
 size_t smtp_client_begin_room(const struct smtp_client_envelope *envelope);
 
 /*
- * Begins a transaction under the caller's tag: writes as much of its commands as the server's capabilities allow. Needs smtp_client_can_begin and a fitting
- * envelope. Returns true if the content is to be sent right behind `out`, without waiting (BDAT): that stands for the SMTP_CLIENT_CONTENT event.
+ * Begins a transaction under the caller's tag (two under way must differ in it): writes as much of its commands as the server's capabilities allow, behind a
+ * RSET if the one before left the server in doubt. Needs smtp_client_can_begin, a fitting envelope and smtp_client_begin_room in `out`. Returns true if the content is to be sent right behind `out`, without waiting (BDAT): that stands for the SMTP_CLIENT_CONTENT event.
  */
 bool smtp_client_begin(struct smtp_client *c, const struct smtp_client_envelope *envelope, uint32_t tag, struct fmt *out);
 /* Is the transaction's content to be followed by ".CRLF" (DATA), or not (BDAT)? */
 bool smtp_client_wants_dot(const struct smtp_client *c, uint32_t tag);
-/* The content of `tag`, and its ".CRLF" if wanted, has been handed to the socket (before the next transaction's commands). */
+/* The content of `tag`, and its ".CRLF" if wanted, has been handed to the socket (before the next transaction's commands). No effect once the
+ * connection is of no more use. */
 void smtp_client_content_sent(struct smtp_client *c, uint32_t tag);
-/* Writes QUIT. No transaction may begin afterwards. */
+/* Writes QUIT. No transaction may begin afterwards. Needs READY to have come, and no transaction that still waits for its envelope's replies or
+ * sends its content, unless the connection is of no more use; one whose content was sent may still be unanswered where pipelining is on. */
 void smtp_client_quit(struct smtp_client *c, struct fmt *out);
 enum smtp_client_stage smtp_client_stage(const struct smtp_client *c);
 /* The stage's command as text for reports: "MAIL", "end of DATA", .. */

@@ -18,38 +18,21 @@
 #define NET_SMTP_SERVER_H
 
 #include "core/base/fmt.h"
-#include "net/smtp/address.h"
+#include "core/base/must.h"
+#include "net/smtp/command.h"
 #include "net/smtp/data.h"
 
 #define SMTP_LINE_MAX 4096    /* a command line with CRLF. RFC 5321 wants 512, and more for each extension (DSN, SMTPUTF8, long ORCPT) */
 #define SMTP_REPLY_ROOM 1024  /* `out` must have this much room, or the answer is SMTP_SERVER_FLUSH */
+#define SMTP_RECEIVED_MAX 100 /* RFC 5321 6.3: more "Received:" lines are a loop */
 
 struct smtp_server_options { /* shared by all sessions of a listener; outlives them */
   struct span hostname;
   uint64_t message_size_max; /* bytes of content; announced with SIZE */
   uint32_t recipients_max;   /* per message; then 452 4.5.3. Announced with LIMITS RCPTMAX */
   uint32_t messages_max;     /* per session; then 421 4.7.0 at MAIL. 0: no limit. Announced with LIMITS MAILMAX */
-  uint32_t errors_max;       /* 5xx for commands in a session; then 421 4.7.0 and close (default of the configuration: 20) */
-  uint32_t idle_commands_max; /* NOOP, RSET, VRFY, HELP, EHLO.. without a message accepted between; then 421 4.7.0 (default: 1000) */
-};
-
-enum smtp_ret { SMTP_RET_NONE, SMTP_RET_FULL, SMTP_RET_HEADERS };
-enum smtp_body { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME };
-enum smtp_notify { SMTP_NOTIFY_DEFAULT = 0, SMTP_NOTIFY_NEVER = 1, SMTP_NOTIFY_SUCCESS = 2, SMTP_NOTIFY_FAILURE = 4, SMTP_NOTIFY_DELAY = 8 };
-
-struct smtp_mail { /* spans point into the input: valid until the next call */
-  struct address sender;
-  uint64_t size;     /* SIZE=, 0: not given */
-  enum smtp_body body;
-  enum smtp_ret ret;
-  bool smtputf8;
-  struct span envid; /* xtext as received, empty: none */
-};
-
-struct smtp_rcpt {
-  struct address recipient;
-  uint8_t notify;    /* bits of enum smtp_notify */
-  struct span orcpt; /* "rfc822;xtext" as received, empty: none */
+  uint32_t errors_max;       /* commands that are wrong or out of order, per session; the next is answered 421 4.7.0, and close (default of the configuration: 20) */
+  uint32_t idle_commands_max; /* NOOP, RSET, VRFY, HELP, EHLO.., and whatever was refused, without a message accepted between; then 421 4.7.0 (default: 1000) */
 };
 
 enum smtp_server_event {
@@ -62,52 +45,63 @@ enum smtp_server_event {
   SMTP_SERVER_DATA,       /* DATA, or the first BDAT of a message: accept (354 goes out for DATA) or refuse */
   SMTP_SERVER_CONTENT,    /* s->content: the next bytes of the message, wire form (dot-stuffed); valid until the next call */
   SMTP_SERVER_END,        /* the content is whole and legal: store it, then accept (with the queue id) or refuse; nothing is read meanwhile */
-  SMTP_SERVER_RESET,      /* the transaction is off (RSET, illegal or oversized content, ..): forget it; already answered */
+  SMTP_SERVER_RESET,      /* the transaction is off (RSET, DATA refused, illegal or oversized content, ..): forget it. Answered already, or, in content, at its end */
   SMTP_SERVER_CLOSE,      /* QUIT, or a limit passed (421 is in `out`): send `out`, then close */
 };
 
+#define SMTP_OWED_MAX 96
+
 struct smtp_server {
   /* for the caller to read */
-  struct smtp_mail mail;
-  struct smtp_rcpt rcpt;
+  struct smtp_mail mail;   /* its spans: only during SMTP_SERVER_MAIL; the rest until the next MAIL */
+  union {
+    struct smtp_rcpt rcpt; /* only during SMTP_SERVER_RCPT */
+    char _owed[SMTP_OWED_MAX]; /* the reply to a refused BDAT, until its octets are eaten */
+  };
   struct span content;
   struct span hello;       /* the client's name for itself: only valid during SMTP_SERVER_HELLO */
-  struct data_scan scan;   /* of the content: leading_dot, eight_bit */
-  uint64_t content_size;   /* bytes handed out with SMTP_SERVER_CONTENT since DATA */
+  struct data_scan scan;   /* of the content: leading_dot, eight_bit, .. */
+  uint64_t content_size;   /* bytes in wire form since DATA; at SMTP_SERVER_END, what was handed out with SMTP_SERVER_CONTENT */
   uint32_t recipients;     /* accepted in this transaction */
   uint32_t messages;       /* accepted in this session */
   bool esmtp;              /* greeted with EHLO */
   bool chunked;            /* the present message comes with BDAT */
   /* private */
-  const struct smtp_server_options *_options;
-  uint8_t _state;
-  uint8_t _pending;        /* the event that waits for accept or refuse */
-  uint8_t _discard;        /* content or line is being thrown away, and why */
-  bool _utf8;
+  bool _utf8;              /* SMTPUTF8 was given with MAIL */
+  bool _overlong;          /* the rest of a command line that is too long is being thrown away */
+  bool _forgotten;         /* the content is illegal, SMTP_SERVER_RESET was given: it is eaten only to find its end */
+  bool _reset_due;         /* SMTP_SERVER_RESET is the next event */
   bool _last_chunk;
-  uint8_t _edge;           /* of BDAT content: what the last bytes were, for dot-stuffing across chunks */
+  uint8_t _phase;
+  uint8_t _pending;        /* the event that waits for accept or refuse */
+  uint8_t _phase_after;    /* the octets of a refused BDAT */
+  uint8_t _owed_len;
   uint32_t _errors;
   uint32_t _idle_commands;
   uint64_t _chunk_left;
+  const struct smtp_server_options *_options;
 };
 
 /* `out` gets the 220 banner. `options` is borrowed for the life of the machine. */
 void smtp_server_init(struct smtp_server *s, const struct smtp_server_options *options, struct fmt *out);
 
-/* Eats from the front of *in. Must not be called between an event that wants a decision and that decision. */
+/* Eats from the front of *in. Must not be called between an event that wants a decision and that decision. In content, all of *in is eaten in the end;
+ * what is left of it with SMTP_SERVER_NEED_INPUT is the beginning of a command line, less than SMTP_LINE_MAX. */
 enum smtp_server_event smtp_server_next(struct smtp_server *s, struct span *in, struct fmt *out);
 
 /* The decision to MAIL, RCPT, DATA. Writes the reply (250 2.1.0, 250 2.1.5, 354; nothing yet for BDAT). */
 void smtp_server_accept(struct smtp_server *s, struct fmt *out);
 /* The decision to END: "250 2.0.0 queued as ID". */
 void smtp_server_accept_message(struct smtp_server *s, uint64_t id, struct fmt *out);
-/* The other decision, to MAIL, RCPT, DATA, END. A code of 421 also ends the session: the next event is SMTP_SERVER_CLOSE.
- * `text` is one line without CRLF. A refused BDAT's octets are still eaten, as RFC 3030 wants. */
+/* The other decision, to MAIL, RCPT, DATA, END. A code of 421 also ends the session: the next event is SMTP_SERVER_CLOSE. A refusal of DATA or END ends the
+ * transaction (after DATA with SMTP_SERVER_RESET). `text` is one line without CRLF. A refused BDAT's octets are still eaten before it is answered,
+ * as RFC 3030 wants; its text is cut if the reply is longer than SMTP_OWED_MAX. */
 void smtp_server_refuse(struct smtp_server *s, struct fmt *out, unsigned code, const char *enhanced, const char *text);
 
-/* Between events: is the session outside of content, with no transaction (a good moment to close)? For time-outs the caller writes
- * "421 4.4.2 ..." itself with this, which also makes the machine refuse everything from now on. */
+/* For time-outs and at the end of the process the caller writes "421 4.4.2 ..." itself with this, which also makes the machine refuse everything from
+ * now on: the next event is SMTP_SERVER_CLOSE, and a decision that is still owed then writes nothing. */
 void smtp_server_shut(struct smtp_server *s, const char *enhanced, const char *text, struct fmt *out);
+/* Between events: is a mail transaction open? Is it the content's turn (also to be thrown away)? Neither: a good moment to close. */
 bool smtp_server_in_transaction(const struct smtp_server *s);
 bool smtp_server_in_content(const struct smtp_server *s);
 

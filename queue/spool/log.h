@@ -10,8 +10,11 @@
  *   spool_turn(spool);                           // once per loop turn: starts a commit if there is something to and none is under way
  *   ... entry.durable(&entry, 0)                 // later, from spool_complete: now the 250 may go out
  *
- * Errors: E_NO_SPACE for an entry means that nothing of it counts: refuse the message, later ones may succeed. Any other error of write or sync is
- * final (spool_failed): every later append fails with it.
+ * Errors: E_NO_SPACE for an entry means that nothing of it counts: refuse the message, later ones may succeed. E_TOO_LONG: the record is longer than a
+ * segment. Any other error is of a write or sync and final (spool_failed): every later append fails with it.
+ *
+ * Order: what was appended earlier is never durable later; but within one commit the outcomes stand behind the records, so on replay an outcome may
+ * follow a record that knows of it already.
  */
 #ifndef QUEUE_SPOOL_LOG_H
 #define QUEUE_SPOOL_LOG_H
@@ -26,8 +29,8 @@ enum spool_durability { SPOOL_SYNC, SPOOL_LAZY, SPOOL_MEMORY };
 struct spool_options {
   const char *path;               /* the shard's own directory; made if missing, locked while open */
   enum spool_durability durability;
-  uint64_t segment_size_bytes;    /* default 64 MiB */
-  uint64_t disk_max_bytes;        /* of all segments together; 0: what the disk has. Beyond: E_NO_SPACE */
+  uint64_t segment_size_bytes;    /* default 64 MiB, at least 64 KiB, rounded down to 4 KiB. To hold any record: SPOOL_RECORD_MAX + 4 KiB */
+  uint64_t disk_max_bytes;        /* of all segments together, at least three; 0: what the disk has. Beyond: E_NO_SPACE */
   uint32_t lazy_sync_ms;          /* SPOOL_LAZY: default 100 */
   uint32_t outcome_delay_ms;      /* a group of outcomes alone may wait this long for company: default 5 */
 };
@@ -50,21 +53,29 @@ struct spool_entry {
   struct io_slice *slices;
   unsigned slices_count; /* at most SPOOL_SLICES_MAX */
   bool store;            /* write it even in SPOOL_MEMORY mode (first deferral, parts of long messages, shutdown) */
+  bool move;             /* a new copy of a stored record: may use the room that is kept back for outcomes when the disk is full */
   void (*durable)(struct spool_entry *entry, int error);
   struct spool_place place; /* set before durable is called; segment 0: kept in memory only (SPOOL_MEMORY) */
   struct spool_entry *_next;
+  uint64_t _outcomes; /* what had been appended of them before it */
+  uint32_t _length;
+  int _error;
 };
 #define SPOOL_SLICES_MAX 128
 
 struct spool_stats { /* monotonic unless said; read by the owner */
-  uint64_t commits, committed_messages, committed_outcomes, bytes_written, copied_forward;
+  uint64_t commits, committed_messages, committed_outcomes, bytes_written, copied_forward; /* messages: records; bytes: with padding and headers, without zero-filling */
+  uint64_t outcomes_lost;           /* the disk was full for so long that there was no memory left for them either: after a crash these are tried again */
   uint64_t segments, segments_free; /* present numbers */
   uint64_t disk_bytes;              /* present */
 };
 
 /* Opens the directory, and finds the segments; nothing is replayed yet. E_BUSY: another process has it. `why` gets a phrase naming the file. */
 must_check int spool_open(struct spool **spool, struct io *io, struct wheel *wheel, const struct spool_options *options, uint8_t token_kind, struct fmt *why);
-/* Whatever is not committed is given up: commit first with spool_idle as the sign. */
+/*
+ * Whatever is not committed is given up: commit first with spool_idle as the sign. Waits for what the kernel still has of ours, dropping the
+ * completions of others that come meanwhile: call it when all else has ended. No callback is called any more.
+ */
 void spool_close(struct spool *spool);
 /* Record lengths must be a multiple of this. */
 unsigned spool_padding(const struct spool *spool);
@@ -83,10 +94,13 @@ must_check int spool_replay(struct spool *spool, const struct spool_replay *repl
 
 /* Starts storing. entry->durable is called from a later spool_complete or spool_turn, never from here. */
 void spool_append(struct spool *spool, struct spool_entry *entry);
-/* Copies the bytes (at most SPOOL_OUTCOME_MAX) into the group. They become durable with the group; nobody is told. E_FULL cannot happen: room for outcomes is kept. */
+/* Copies the bytes (1 to SPOOL_OUTCOME_MAX) into the group. They become durable with the group; nobody is told. E_FULL cannot happen: room for outcomes is kept. */
 #define SPOOL_OUTCOME_MAX 64
 void spool_append_outcome(struct spool *spool, struct span outcome);
-/* The record at this place is of no more use. Segments are freed oldest first, once nothing in them is live. Harmless for segment 0. */
+/*
+ * The record at this place is of no more use: its message has ended and the outcomes that say so are appended, or a newer copy is durable. Segments are freed
+ * oldest first, once nothing in them is live and those outcomes are durable. Harmless for segment 0.
+ */
 void spool_forget(struct spool *spool, struct spool_place place);
 
 /*
@@ -96,7 +110,10 @@ void spool_forget(struct spool *spool, struct spool_place place);
 typedef void (*spool_move)(void *context, uint32_t segment);
 void spool_on_move(struct spool *spool, spool_move ask, void *context);
 
-/* Reads a stored record back, into slices (aligned as above) that together hold place.length bytes. Completes with spool_read.done. */
+/*
+ * Reads a stored record, or a piece of one, back into a slice (aligned as above). Completes with spool_read.done, from a later spool_complete or spool_turn: the
+ * slice's length, or an error. A whole record is also checked: E_CORRUPT. The place must not be forgotten meanwhile.
+ */
 struct spool_read {
   struct spool_place place;
   uint32_t offset; /* within the record: a multiple of spool_padding */
@@ -106,9 +123,14 @@ struct spool_read {
 };
 void spool_read_start(struct spool *spool, struct spool_read *read);
 
+/* Is this, the whole record as it was read from there, what was written? E_CORRUPT, E_NOT_FOUND. For records that were read in pieces. */
+must_check int spool_check(const struct spool *spool, struct spool_place place, const struct io_slice *slices, unsigned slices_count);
+
+/* To be called once per turn of the loop. What is appended afterwards waits for the next, which comes without sleep if it has to (by a timer on the wheel). */
 void spool_turn(struct spool *spool, uint64_t now_ms);
+/* For completions whose token has spool_open's token_kind in its top 8 bits. */
 void spool_complete(struct spool *spool, const struct io_completion *completion);
-/* Nothing appended is waiting or under way. */
+/* Nothing appended is waiting, under way, or not yet synced. */
 bool spool_idle(const struct spool *spool);
 /* 0, or the final error. */
 int spool_failed(const struct spool *spool);

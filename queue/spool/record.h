@@ -12,6 +12,8 @@
 #include "core/base/span.h"
 
 #define RECORD_HEADER_SIZE 64
+#define RECORD_UNIT 512             /* a record's length is a multiple of this */
+#define RECORD_LENGTH_MAX (4u << 20) /* bytes, with header and padding */
 
 enum record_type {
   RECORD_INVALID = 0,
@@ -27,15 +29,36 @@ struct record_header {
   uint32_t envelope_size; /* bytes, right behind the header */
   uint32_t content_size;  /* bytes, right behind the envelope */
   uint32_t parts;         /* of a message: how many parts came before; of a part: its number */
-  uint64_t id;            /* of the message; 0 for outcomes */
+  uint64_t id;            /* of the message; 0 for outcomes, which have no envelope and no parts either */
 };
 
-/* Writes the header with a zero checksum. `room` has RECORD_HEADER_SIZE bytes. */
+/* Writes the header with a zero checksum. `room` has RECORD_HEADER_SIZE bytes. The header must be legal: a type, a length within bounds that holds the rest. */
 void record_header_encode(const struct record_header *header, uint8_t *room);
-/* Sets segment and checksum in an encoded header; `hash` is over everything behind the header, padding included (record_hash_...). */
+/* Sets segment and checksum in an encoded header; `hash` is record_hash over everything behind the header, padding included. */
 void record_header_seal(uint8_t *room, uint32_t segment, uint64_t hash);
-/* E_CORRUPT unless magic, version, bounds and header checksum are right and `segment` is the expected one; `hash` gets the stored hash of what follows. */
+/* The length in an encoded header, sealed or not: for our own, just encoded; says nothing about bytes from disk. */
+uint32_t record_header_length(const uint8_t *room);
+/*
+ * E_CORRUPT unless magic, version, bounds and header checksum are right and `segment` is the expected one; `hash` gets the stored hash of what follows.
+ * Only the header is read: that all of the record is there, its length tells.
+ */
 must_check int record_header_decode(struct record_header *header, const uint8_t *bytes, size_t len, uint32_t segment, uint64_t *hash);
+/* Over the pieces one after the other; cutting them differently gives the same. `salt` is the segment's: bytes written under another never count. */
+uint64_t record_hash(uint64_t salt, const struct span *pieces, unsigned count);
+
+/* The first block of a segment. A segment that is ready to be used and holds nothing has sequence 0. */
+#define RECORD_SEGMENT_SIZE 4096
+struct record_segment {
+  uint32_t sequence;
+  uint32_t tail;         /* the oldest sequence that still counted when this segment was begun; at most `sequence` */
+  uint32_t alignment;    /* of records: 512 or a larger power of two, at most 4096 */
+  uint64_t size_bytes;   /* of the file */
+  uint64_t previous_end; /* offset where the records of sequence - 1 end; 0: there was none */
+  uint64_t salt;         /* seeds the hash of this segment's records; new random bits each time the file is used */
+};
+/* `room` has RECORD_SEGMENT_SIZE bytes, all of which are written. */
+void record_segment_encode(const struct record_segment *segment, uint8_t *room);
+must_check int record_segment_decode(struct record_segment *segment, const uint8_t *room);
 
 /*
  * The envelope of a message, as the queue keeps it. Recipients that are finished are left out when a message is written anew. Strings are spans into the encoded bytes.
@@ -58,9 +81,10 @@ struct record_envelope {
   bool smtputf8, eight_bit, leading_dot;
   uint32_t recipients;
 };
-/* An upper bound for the encoded size without recipients, and of each recipient. */
+/* The encoded size without recipients, and of each recipient. */
 size_t record_envelope_size(const struct record_envelope *envelope);
 size_t record_recipient_size(const struct record_recipient *recipient);
+/* Strings have at most 65535 bytes: a longer one sets out->overflow. */
 void record_envelope_encode(const struct record_envelope *envelope, struct fmt *out);
 void record_recipient_encode(const struct record_recipient *recipient, struct fmt *out); /* exactly envelope->recipients times, after it */
 /* Sticky reader: *bytes moves on. E_CORRUPT on anything not written by the above. */

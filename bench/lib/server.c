@@ -1,0 +1,321 @@
+#include "bench/lib/server.h"
+
+#include "bench/lib/counter.h"
+#include "bench/lib/ring.h"
+#include "core/base/pool.h"
+#include "core/base/wheel.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { OP_ACCEPT = 1, OP_RECEIVE, OP_SEND, OP_CLOSE };
+enum {
+  FLIGHT_SIZE = 1024,
+  RECEIVE_BUFFERS = 256,
+  RECEIVE_BUFFER_SIZE = 32768,
+  TIMERS_PER_TURN = 1024,
+  LINGER_MS = 2000,
+};
+#define STOP_LATENCY_NS 50000000u
+
+struct connection {
+  struct timer timer; /* for delays, drips and lingering; first, so that it is found again */
+  struct outbox outbox;
+  struct listener *listener;
+  uint32_t address; /* index within the listener's network */
+  bool receiving;   /* an operation is with the kernel */
+  bool sending;
+  bool lingering;
+  bool closing;
+  bool dropped; /* ring_drop was called */
+  bool closed;  /* and is done */
+  bool dirty;
+  uint16_t flight_begin;
+  uint16_t flight_end;
+  uint8_t flight[FLIGHT_SIZE];
+  struct receiver receiver;
+};
+
+struct loop {
+  struct server_thread *thread;
+  struct server *server;
+  struct ring ring;
+  struct pool pool;
+  struct wheel wheel;
+  uint32_t *dirty;
+  uint32_t dirty_count;
+};
+
+static bool parse_prefix(struct listener *listener, const char *slash, unsigned *prefix) {
+  char *end;
+  unsigned long bits = strtoul(slash + 1, &end, 10);
+  listener->loopback = true;
+  *prefix = (unsigned)bits;
+  return end != slash + 1 && *end == ':' && bits >= 8 && bits <= 32;
+}
+
+int listener_parse(struct listener *listener, const char *text, const char **why) {
+  *listener = (struct listener){.text = text, .count = 1};
+  char address[300];
+  const char *slash = strchr(text, '/'), *colon = strrchr(text, ':');
+  unsigned prefix = 32;
+  *why = "not ADDRESS:PORT or NETWORK/8..32:PORT";
+  if (colon == NULL || strlen(text) >= sizeof address) return -1;
+  if (slash != NULL && !parse_prefix(listener, slash, &prefix)) return -1;
+  snprintf(address, sizeof address, "%.*s%s", (int)((slash != NULL ? slash : colon) - text), text, colon);
+  if (endpoint_parse(&listener->endpoint, address, why) < 0) return -1;
+  if (listener->endpoint.address.ss_family == AF_INET) {
+    struct sockaddr_in *in = (struct sockaddr_in *)&listener->endpoint.address;
+    listener->count = UINT32_C(1) << (32 - prefix);
+    listener->base = ntohl(in->sin_addr.s_addr) & ~(listener->count - 1);
+    *why = "a network has to be within 127.0.0.0/8";
+    if (slash != NULL && listener->base >> 24 != 127) return -1;
+    if (slash != NULL) in->sin_addr.s_addr = htonl(INADDR_ANY);
+  } else if (slash != NULL) {
+    *why = "a network has to be an IPv4 one";
+    return -1;
+  }
+  listener->connections = calloc(listener->count, sizeof *listener->connections);
+  listener->connections_max = calloc(listener->count, sizeof *listener->connections_max);
+  must(listener->connections != NULL && listener->connections_max != NULL);
+  return 0;
+}
+
+int server_listen(struct server_thread *thread, const char **which) {
+  struct server *server = thread->server;
+  for (unsigned i = 0; i < server->listener_count; i++) {
+    struct listener *listener = &server->listeners[i];
+    unsigned flags = (listener->loopback ? ENDPOINT_LOOPBACK : 0) | (server->threads > 1 ? ENDPOINT_SHARED : 0);
+    *which = listener->text;
+    thread->sockets[i] = endpoint_listen(&listener->endpoint, flags);
+    if (thread->sockets[i] < 0) return thread->sockets[i];
+  }
+  return 0;
+}
+
+/* ---- connections ---- */
+
+static void raise_max(uint32_t *max, uint32_t value) {
+  uint32_t seen = __atomic_load_n(max, __ATOMIC_RELAXED);
+  while (value > seen && !__atomic_compare_exchange_n(max, &seen, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
+}
+
+static void count_open(struct loop *loop, const struct connection *c) {
+  raise_max(&loop->server->connections_max, __atomic_add_fetch(&loop->server->connections, 1, __ATOMIC_RELAXED));
+  raise_max(&c->listener->connections_max[c->address], __atomic_add_fetch(&c->listener->connections[c->address], 1, __ATOMIC_RELAXED));
+}
+
+static void count_closed(struct loop *loop, const struct connection *c) {
+  __atomic_fetch_sub(&loop->server->connections, 1, __ATOMIC_RELAXED);
+  __atomic_fetch_sub(&c->listener->connections[c->address], 1, __ATOMIC_RELAXED);
+}
+
+static void mark_dirty(struct loop *loop, struct connection *c) {
+  if (c->dirty) return;
+  c->dirty = true;
+  loop->dirty[loop->dirty_count++] = pool_index(&loop->pool, c);
+}
+
+static void begin_close(struct connection *c) { c->closing = true; }
+
+/* The slot is free when the drop is done and the kernel has given back every operation of it. */
+static void finish_close(struct loop *loop, struct connection *c) {
+  timer_cancel(&loop->wheel, &c->timer);
+  receiver_end(&c->receiver);
+  outbox_fini(&c->outbox);
+  count_closed(loop, c);
+  pool_put(&loop->pool, c);
+}
+
+static void on_timer(void *context, struct timer *timer) {
+  struct connection *c = (struct connection *)timer;
+  if (c->lingering) begin_close(c);
+  mark_dirty(context, c);
+}
+
+/* The address a connection came to; false if it is outside the listener's network. */
+static bool local_address(const struct listener *listener, int fd, uint32_t *local, uint32_t *index) {
+  struct sockaddr_in name;
+  socklen_t length = sizeof name;
+  *local = *index = 0;
+  if (listener->endpoint.address.ss_family != AF_INET) return true;
+  if (getsockname(fd, (struct sockaddr *)&name, &length) < 0) return false;
+  *local = ntohl(name.sin_addr.s_addr);
+  if (!listener->loopback && listener->base == INADDR_ANY) return true;
+  *index = *local - listener->base;
+  return *index < listener->count;
+}
+
+static void open_connection(struct loop *loop, struct listener *listener, int fd) {
+  uint32_t local, index;
+  struct connection *c = local_address(listener, fd, &local, &index) ? pool_get(&loop->pool) : NULL;
+  if (c == NULL) {
+    close(fd);
+    return;
+  }
+  uint32_t slot = pool_index(&loop->pool, c);
+  c->listener = listener;
+  c->address = index;
+  c->timer.fire = on_timer;
+  int result = ring_adopt(&loop->ring, slot, fd);
+  must(result == 0);
+  uint64_t now_ns = process_now_ns();
+  count_open(loop, c);
+  receiver_begin(&c->receiver, &loop->server->receiver, &loop->thread->stats, &c->outbox, local, now_ns ^ mix64(slot), now_ns);
+  ring_receive(&loop->ring, slot, OP_RECEIVE, slot);
+  c->receiving = true;
+  mark_dirty(loop, c);
+}
+
+static void on_accept(struct loop *loop, const struct ring_event *event) {
+  struct listener *listener = &loop->server->listeners[event->index];
+  if (event->result >= 0) open_connection(loop, listener, event->result);
+  if ((event->flags & IORING_CQE_F_MORE) == 0) ring_accept(&loop->ring, loop->thread->sockets[event->index], OP_ACCEPT, event->index);
+}
+
+static void on_receive(struct loop *loop, struct connection *c, const struct ring_event *event) {
+  if (event->result > 0 && !c->closing) receiver_feed(&c->receiver, ring_bytes(&loop->ring, event), process_now_ns());
+  ring_give_back(&loop->ring, event);
+  c->receiving = (event->flags & IORING_CQE_F_MORE) != 0;
+  bool exhausted = event->result == -ENOBUFS; /* of buffers: they are back by now, or soon */
+  if (event->result <= 0 && !exhausted) begin_close(c);
+  if (!c->receiving && !c->closing) {
+    ring_receive(&loop->ring, event->index, OP_RECEIVE, event->index);
+    c->receiving = true;
+  }
+  mark_dirty(loop, c);
+}
+
+static void on_send(struct loop *loop, struct connection *c, const struct ring_event *event) {
+  c->sending = false;
+  if (event->result < 0) {
+    begin_close(c);
+  } else {
+    c->flight_begin = (uint16_t)(c->flight_begin + event->result);
+  }
+  mark_dirty(loop, c);
+}
+
+/* Closing while the peer's bytes come in would reset the connection, and the replies before the cut could be lost to it: say that no more will come,
+ * and read on until the peer closes. */
+static void linger(struct loop *loop, struct connection *c, uint64_t now_ns) {
+  if (c->lingering) return;
+  c->lingering = true;
+  ring_shutdown(&loop->ring, pool_index(&loop->pool, c));
+  timer_set(&loop->wheel, &c->timer, now_ns / 1000000 + LINGER_MS);
+}
+
+/* Puts what may be sent on its way, or sees what to wait for. */
+static void flush(struct loop *loop, struct connection *c, uint64_t now_ns) {
+  if (c->flight_begin == c->flight_end) {
+    struct span ready = span_first(outbox_ready(&c->outbox, now_ns), sizeof c->flight);
+    if (ready.len > 0) memcpy(c->flight, ready.at, ready.len);
+    if (ready.len > 0) outbox_take(&c->outbox, ready.len, now_ns);
+    c->flight_begin = 0;
+    c->flight_end = (uint16_t)ready.len;
+  }
+  uint32_t slot = pool_index(&loop->pool, c);
+  if (c->flight_begin < c->flight_end) {
+    ring_send(&loop->ring, slot, c->flight + c->flight_begin, c->flight_end - c->flight_begin, OP_SEND, slot);
+    c->sending = true;
+    return;
+  }
+  uint64_t next_ns = outbox_next_ns(&c->outbox);
+  if (next_ns != UINT64_MAX && next_ns > now_ns) {
+    timer_set(&loop->wheel, &c->timer, next_ns / 1000000 + 1);
+  } else if (c->receiver.state == RECEIVER_CLOSING) {
+    begin_close(c);
+  } else if (c->receiver.state == RECEIVER_CUT) {
+    linger(loop, c, now_ns);
+  }
+}
+
+static void settle(struct loop *loop, struct connection *c, uint64_t now_ns) {
+  c->dirty = false;
+  if (c->outbox.overflow) begin_close(c);
+  if (!c->closing && !c->sending) flush(loop, c, now_ns);
+  if (c->closing && !c->dropped) {
+    c->dropped = true;
+    ring_drop(&loop->ring, pool_index(&loop->pool, c), OP_CLOSE, pool_index(&loop->pool, c));
+  }
+  if (c->closed && !c->receiving && !c->sending) finish_close(loop, c);
+}
+
+static void settle_all(struct loop *loop) {
+  if (loop->dirty_count == 0) return;
+  uint64_t now_ns = process_now_ns();
+  for (uint32_t i = 0; i < loop->dirty_count; i++) settle(loop, pool_slot(&loop->pool, loop->dirty[i]), now_ns);
+  loop->dirty_count = 0;
+}
+
+/* ---- the loop ---- */
+
+static void dispatch(struct loop *loop, const struct ring_event *event) {
+  if (event->operation == OP_ACCEPT) {
+    on_accept(loop, event);
+    return;
+  }
+  struct connection *c = pool_slot(&loop->pool, event->index);
+  must(c != NULL);
+  switch (event->operation) {
+  case OP_RECEIVE: on_receive(loop, c, event); break;
+  case OP_SEND: on_send(loop, c, event); break;
+  case OP_CLOSE:
+    c->closed = true;
+    mark_dirty(loop, c);
+    break;
+  }
+}
+
+static void loop_open(struct loop *loop) {
+  const char *why;
+  struct ring_options options = {loop->server->connections_limit, RECEIVE_BUFFERS, RECEIVE_BUFFER_SIZE};
+  int result = ring_open(&loop->ring, &options, &why);
+  if (result < 0) process_fail("sink", "io_uring cannot be used: %s: %s", why, strerror(-result));
+  must(pool_init(&loop->pool, sizeof(struct connection), loop->server->connections_limit) == 0);
+  loop->dirty = calloc(loop->server->connections_limit, sizeof *loop->dirty);
+  must(loop->dirty != NULL);
+  wheel_init(&loop->wheel, process_now_ns() / 1000000);
+  for (unsigned i = 0; i < loop->server->listener_count; i++) ring_accept(&loop->ring, loop->thread->sockets[i], OP_ACCEPT, i);
+}
+
+static void loop_close(struct loop *loop) {
+  ring_close(&loop->ring);
+  for (uint32_t i = 0; i < loop->pool.capacity && loop->pool.used > 0; i++) {
+    struct connection *c = pool_slot(&loop->pool, i);
+    if (c != NULL) finish_close(loop, c);
+  }
+  pool_fini(&loop->pool);
+  free(loop->dirty);
+}
+
+static uint64_t wait_until(const struct loop *loop, uint64_t now_ns) {
+  uint64_t timer_ms = wheel_next_ms(&loop->wheel);
+  uint64_t latest_ns = now_ns + STOP_LATENCY_NS;
+  return timer_ms == WHEEL_NEVER || timer_ms * 1000000 > latest_ns ? latest_ns : timer_ms * 1000000;
+}
+
+void *server_run(void *server_thread) {
+  struct loop *loop = calloc(1, sizeof *loop);
+  must(loop != NULL);
+  loop->thread = server_thread;
+  loop->server = loop->thread->server;
+  loop_open(loop);
+  while (!__atomic_load_n(&loop->server->stop, __ATOMIC_RELAXED)) {
+    unsigned count = ring_wait(&loop->ring, wait_until(loop, process_now_ns()));
+    for (unsigned i = 0; i < count; i++) dispatch(loop, &loop->ring.events[i]);
+    settle_all(loop);
+    wheel_advance(&loop->wheel, process_now_ns() / 1000000, loop, TIMERS_PER_TURN);
+    settle_all(loop);
+  }
+  loop_close(loop);
+  struct process_usage usage = process_thread_usage();
+  loop->thread->user_s = usage.user_s;
+  loop->thread->system_s = usage.system_s;
+  free(loop);
+  return NULL;
+}

@@ -1,0 +1,48 @@
+#include "core/base/buffer.h"
+
+#include <stdlib.h>
+
+static uint8_t *get(struct slab *slab, size_t size) { return size <= SLAB_MAX ? slab_get(slab, size) : malloc(size); }
+
+static void put(struct slab *slab, uint8_t *at, size_t size) {
+  if (size <= SLAB_MAX) {
+    slab_put(slab, at, size);
+  } else {
+    free(at);
+  }
+}
+
+bool buffer_reserve(struct slab *slab, struct buffer *buffer, size_t more) {
+  if (buffer->cap - buffer->len >= more) return true;
+  size_t wanted = buffer->len + more;
+  if (wanted > UINT32_MAX / 2) return false;
+  if (wanted < (size_t)buffer->cap * 2) wanted = (size_t)buffer->cap * 2; /* doubling: appending stays linear */
+  if (wanted < 256) wanted = 256;
+  if (wanted <= SLAB_MAX) wanted = slab_size(wanted);
+  uint8_t *grown = get(slab, wanted);
+  if (grown == NULL) return false;
+  if (buffer->len > 0) memcpy(grown, buffer->at, buffer->len);
+  if (buffer->cap > 0) put(slab, buffer->at, buffer->cap);
+  buffer->at = grown;
+  buffer->cap = (uint32_t)wanted;
+  return true;
+}
+
+bool buffer_append(struct slab *slab, struct buffer *buffer, struct span bytes) {
+  if (bytes.len == 0) return true;
+  if (!buffer_reserve(slab, buffer, bytes.len)) return false;
+  memcpy(buffer->at + buffer->len, bytes.at, bytes.len);
+  buffer->len += (uint32_t)bytes.len;
+  return true;
+}
+
+void buffer_consume(struct buffer *buffer, size_t n) {
+  must(n <= buffer->len);
+  buffer->len -= (uint32_t)n;
+  if (buffer->len > 0 && n > 0) memmove(buffer->at, buffer->at + n, buffer->len);
+}
+
+void buffer_free(struct slab *slab, struct buffer *buffer) {
+  if (buffer->cap > 0) put(slab, buffer->at, buffer->cap);
+  *buffer = (struct buffer){0};
+}

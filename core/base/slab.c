@@ -1,0 +1,96 @@
+#include "core/base/slab.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "core/base/must.h"
+
+#define REGION_SIZE ((size_t)4 << 20)
+
+struct slab_block {
+  struct slab_block *next;
+};
+
+struct slab_region { /* for slab_fini; itself the first page of the region */
+  struct slab_region *next;
+};
+
+static const uint32_t class_size[SLAB_CLASSES] = {64,   128,  192,  256,  384,  512,  768,   1024,  1280,  1536,
+                                                  2048, 3072, 4096, 8192, 12288, 16384, 24576, 32768, 49152, 65536};
+
+static unsigned class_of(size_t size) {
+  unsigned low = 0, high = SLAB_CLASSES - 1;
+  while (low < high) {
+    unsigned middle = (low + high) / 2;
+    if (class_size[middle] < size) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+size_t slab_size(size_t size) { return class_size[class_of(size)]; }
+
+void slab_init(struct slab *slab, uint64_t limit_bytes) {
+  memset(slab, 0, sizeof *slab);
+  slab->limit_bytes = limit_bytes;
+}
+
+void slab_fini(struct slab *slab) {
+  while (slab->_regions != NULL) {
+    struct slab_region *region = slab->_regions;
+    slab->_regions = region->next;
+    munmap(region, REGION_SIZE);
+  }
+  memset(slab, 0, sizeof *slab);
+}
+
+static bool new_region(struct slab *slab) {
+  void *memory = mmap(NULL, REGION_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return false;
+  struct slab_region *region = memory;
+  region->next = slab->_regions;
+  slab->_regions = region;
+  slab->_region = (uint8_t *)memory + 4096;
+  slab->_region_left = REGION_SIZE - 4096;
+  return true;
+}
+
+static void push(struct slab *slab, unsigned class, void *memory) {
+  struct slab_block *block = memory;
+  block->next = slab->_free[class];
+  slab->_free[class] = block;
+}
+
+/* Cuts fresh blocks: of a small class a page (or three, for sizes that fit badly) at once, so that page alignment of the large ones is never lost. */
+static bool refill(struct slab *slab, unsigned class) {
+  size_t size = class_size[class];
+  size_t batch = size >= 4096 ? size : 12288;
+  if (slab->_region_left < batch && !new_region(slab)) return false;
+  for (size_t at = 0; at + size <= batch; at += size) push(slab, class, slab->_region + at);
+  slab->_region += batch;
+  slab->_region_left -= batch;
+  return true;
+}
+
+void *slab_get(struct slab *slab, size_t size) {
+  if (size == 0 || size > SLAB_MAX) return NULL;
+  unsigned class = class_of(size);
+  if (slab->used_bytes + class_size[class] > slab->limit_bytes) return NULL;
+  if (slab->_free[class] == NULL && !refill(slab, class)) return NULL;
+  struct slab_block *block = slab->_free[class];
+  slab->_free[class] = block->next;
+  slab->used_bytes += class_size[class];
+  return block;
+}
+
+void slab_put(struct slab *slab, void *block, size_t size) {
+  if (block == NULL) return;
+  unsigned class = class_of(size);
+  must(slab->used_bytes >= class_size[class]);
+  slab->used_bytes -= class_size[class];
+  push(slab, class, block);
+}

@@ -1,0 +1,35 @@
+/*
+ * slab: memory of many sizes for one shard, in classes with free lists: getting and putting are a few instructions, and no lock.
+ *
+ * Owner: one thread. Sizes up to SLAB_MAX; blocks of 4096 bytes and more are page-aligned. Memory comes from the system in regions and stays with the
+ * slab until slab_fini. A limit bounds what is handed out; at the limit slab_get gives NULL, which is an ordinary event for the caller (452, wait, drop).
+ * Whoever puts a block back says its size, which must be the size it was got with.
+ */
+#ifndef CORE_BASE_SLAB_H
+#define CORE_BASE_SLAB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SLAB_MAX 65536
+#define SLAB_CLASSES 20
+
+struct slab {
+  struct slab_block *_free[SLAB_CLASSES];
+  uint8_t *_region; /* what is left of the newest one */
+  size_t _region_left;
+  struct slab_region *_regions;
+  uint64_t used_bytes;  /* handed out, in class sizes */
+  uint64_t limit_bytes;
+};
+
+void slab_init(struct slab *slab, uint64_t limit_bytes);
+void slab_fini(struct slab *slab);
+
+/* Not zeroed. NULL at the limit, when the system has no memory, or if size is 0 or above SLAB_MAX. */
+void *slab_get(struct slab *slab, size_t size);
+void slab_put(struct slab *slab, void *block, size_t size);
+/* What a block of this size really takes. */
+size_t slab_size(size_t size);
+
+#endif

@@ -1,0 +1,198 @@
+#include "net/cli/serve.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "core/base/error.h"
+#include "net/cli/notify.h"
+#include "net/http/endpoint.h"
+#include "net/relay.h"
+
+struct server;
+
+struct worker {
+  pthread_t thread;
+  struct server *server;
+  unsigned index;
+  struct relay *relay;
+  struct counters counters;
+  uint8_t why_room[512];
+  struct fmt why;
+  int error;
+  bool started;
+};
+
+struct server {
+  const struct conf *conf;
+  struct shard_group *group;
+  struct worker *workers;
+  const struct counters **counters;
+  pthread_barrier_t barrier; /* of all workers and the main thread: everything opened; everything listening; all have ended */
+  _Atomic bool failed;
+};
+
+static void pin(unsigned core) {
+  cpu_set_t allowed, one;
+  int cores = 0;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  unsigned skip = core % (unsigned)CPU_COUNT(&allowed);
+  for (int i = 0; i < CPU_SETSIZE; i++) {
+    if (!CPU_ISSET(i, &allowed) || (unsigned)cores++ != skip) continue;
+    CPU_ZERO(&one);
+    CPU_SET(i, &one);
+    pthread_setaffinity_np(pthread_self(), sizeof one, &one);
+    return;
+  }
+}
+
+static void note(struct worker *worker, int error) {
+  worker->error = error;
+  if (error != E_OK) atomic_store(&worker->server->failed, true);
+}
+
+/* All threads pass the same three barriers, whatever happens to them in between. */
+static void *work(void *argument) {
+  struct worker *worker = argument;
+  struct server *server = worker->server;
+  pin(worker->index);
+  struct relay_options options = {.conf = server->conf, .group = server->group, .index = worker->index, .counters = &worker->counters};
+  note(worker, relay_open(&worker->relay, &options, &worker->why));
+  pthread_barrier_wait(&server->barrier);
+  if (!atomic_load(&server->failed)) note(worker, relay_listen(worker->relay, &worker->why));
+  pthread_barrier_wait(&server->barrier);
+  if (!atomic_load(&server->failed)) {
+    relay_run(worker->relay);
+    worker->error = relay_failed(worker->relay);
+  }
+  pthread_barrier_wait(&server->barrier); /* letters may name another's memory: nobody leaves before all have ended */
+  if (worker->relay != NULL && worker->error == E_OK) relay_close(worker->relay);
+  return NULL;
+}
+
+static int start_workers(struct server *server) {
+  for (unsigned i = 0; i < server->conf->shards; i++) {
+    struct worker *worker = &server->workers[i];
+    worker->server = server;
+    worker->index = i;
+    worker->why = fmt_over(worker->why_room, sizeof worker->why_room - 1);
+    server->counters[i] = &worker->counters;
+    if (pthread_create(&worker->thread, NULL, work, worker) != 0) {
+      fprintf(stderr, "ringpost: cannot start a thread\n");
+      _exit(1); /* those that run wait at a barrier for ever */
+    }
+    worker->started = true;
+  }
+  return 0;
+}
+
+static int report_failures(const struct server *server) {
+  int status = 0;
+  for (unsigned i = 0; i < server->conf->shards; i++) {
+    const struct worker *worker = &server->workers[i];
+    if (worker->error == E_OK) continue;
+    status = 1;
+    if (worker->why.len > 0) {
+      fprintf(stderr, "ringpost: shard=%u %.*s\n", i, (int)worker->why.len, (const char *)worker->why.at);
+    } else {
+      fprintf(stderr, "ringpost: shard=%u error=\"%s\"\n", i, error_text(worker->error));
+    }
+  }
+  return status;
+}
+
+static void say_ready(const struct server *server, const struct endpoint *endpoint) {
+  struct netaddr address;
+  uint8_t room[64];
+  struct fmt text = fmt_over(room, sizeof room - 1);
+  relay_address(server->workers[0].relay, &address);
+  netaddr_format_with_port(&address, &text);
+  printf("ready smtp=%.*s shards=%u pid=%d", (int)text.len, (const char *)room, server->conf->shards, (int)getpid());
+  if (endpoint != NULL) printf(" http=%u", endpoint_port(endpoint));
+  printf("\n");
+  fflush(stdout);
+  notify_service_manager("READY=1");
+}
+
+static int open_http(const struct server *server, struct endpoint **endpoint) {
+  uint8_t room[256];
+  struct fmt why = fmt_over(room, sizeof room - 1);
+  if (server->conf->http.family == 0) return 0;
+  struct endpoint_options options = {.address = server->conf->http, .counters = server->counters, .counters_count = server->conf->shards};
+  if (endpoint_open(endpoint, &options, &why) == E_OK) return 0;
+  fprintf(stderr, "ringpost: %.*s\n", (int)why.len, (const char *)room);
+  return 1;
+}
+
+static void wait_for_signal(const sigset_t *signals) {
+  for (;;) {
+    int signal = 0;
+    if (sigwait(signals, &signal) != 0) continue;
+    if (signal == SIGTERM || signal == SIGINT) return;
+    fprintf(stderr, "ringpost: SIGHUP: the configuration is read at start only; restart to change it\n");
+  }
+}
+
+static void stop_all(const struct server *server) {
+  notify_service_manager("STOPPING=1");
+  for (unsigned i = 0; i < server->conf->shards; i++) relay_stop(server->workers[i].relay);
+}
+
+static int run(struct server *server, const sigset_t *signals) {
+  struct endpoint *endpoint = NULL;
+  start_workers(server);
+  pthread_barrier_wait(&server->barrier);
+  pthread_barrier_wait(&server->barrier);
+  int status = atomic_load(&server->failed) ? 1 : 0;
+  if (status == 0) {
+    status = open_http(server, &endpoint);
+    if (status == 0) {
+      say_ready(server, endpoint);
+      wait_for_signal(signals);
+    }
+    stop_all(server);
+  }
+  pthread_barrier_wait(&server->barrier);
+  for (unsigned i = 0; i < server->conf->shards; i++) pthread_join(server->workers[i].thread, NULL);
+  endpoint_close(endpoint);
+  return report_failures(server) != 0 ? 1 : status;
+}
+
+/* As many descriptors as we may have: each session and connection takes one. */
+static void raise_descriptor_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int serve(const struct conf *conf) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
+  pthread_sigmask(SIG_BLOCK, &signals, NULL);
+  signal(SIGPIPE, SIG_IGN);
+  raise_descriptor_limit();
+
+  struct server server = {.conf = conf};
+  server.workers = aligned_alloc(64, conf->shards * sizeof *server.workers);
+  server.counters = calloc(conf->shards, sizeof *server.counters);
+  if (server.workers == NULL || server.counters == NULL || shard_group_open(&server.group, conf->shards) != E_OK) {
+    fprintf(stderr, "ringpost: out of memory\n");
+    return 1;
+  }
+  memset(server.workers, 0, conf->shards * sizeof *server.workers);
+  pthread_barrier_init(&server.barrier, NULL, conf->shards + 1);
+  int status = run(&server, &signals);
+  pthread_barrier_destroy(&server.barrier);
+  shard_group_close(server.group);
+  free(server.counters);
+  free(server.workers);
+  return status;
+}

@@ -1,0 +1,242 @@
+/*
+ * The HTTP side door over libmicrohttpd: one thread of the library's own polls all connections and runs all callbacks, so what hangs off struct
+ * endpoint needs no lock.
+ *
+ * Slow and endless clients are bounded three ways: a request must fit CONNECTION_MEMORY, silence ends a connection after SILENCE_S, and of more than
+ * CONNECTIONS_MAX connections the oldest is shut, so that clients who dribble a byte now and then can never keep a monitor out.
+ */
+#include "net/http/endpoint.h"
+
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "core/base/error.h"
+
+#define CONNECTIONS_MAX 64       /* a few monitors, each with a connection or two */
+#define CONNECTIONS_CLOSING 16   /* room beyond, for those shut whose end the library has not seen yet */
+#define CONNECTION_MEMORY 16384u /* of the library, for one request's line and headers and its answer's headers; beyond: 414 or 431 */
+#define SILENCE_S 10u
+
+struct connection {
+  MHD_socket socket;
+  uint64_t number; /* 0: the place is free */
+  bool shut;
+};
+
+struct endpoint {
+  struct MHD_Daemon *daemon;
+  const struct counters *const *counters;
+  unsigned counters_count;
+  pthread_t opener;
+  struct fmt said; /* the library's messages on the opener's thread: why it did not start */
+  uint8_t said_room[256];
+  uint64_t connections_begun;
+  struct connection connection[CONNECTIONS_MAX + CONNECTIONS_CLOSING];
+};
+#define PLACES (CONNECTIONS_MAX + CONNECTIONS_CLOSING)
+
+/* ---- pages ---- */
+
+static unsigned health_page(const struct endpoint *endpoint, struct fmt *out) {
+  for (unsigned i = 0; i < endpoint->counters_count; i++) {
+    const struct {
+      bool so;
+      const char *text;
+    } reasons[] = {
+        {count_get(endpoint->counters[i], GAUGE_READY) == 0, "does not run"},
+        {count_get(endpoint->counters[i], GAUGE_SPOOL_FAILED) != 0, "spool failed"},
+        {count_get(endpoint->counters[i], GAUGE_SPOOL_FULL) != 0, "spool full"},
+    };
+    for (unsigned r = 0; r < sizeof reasons / sizeof reasons[0]; r++) {
+      if (!reasons[r].so) continue;
+      fmt_text(out, "shard ");
+      fmt_u64(out, i);
+      fmt_text(out, ": ");
+      fmt_text(out, reasons[r].text);
+      fmt_char(out, '\n');
+    }
+  }
+  if (out->len > 0) return MHD_HTTP_SERVICE_UNAVAILABLE;
+  fmt_text(out, "ok\n");
+  return MHD_HTTP_OK;
+}
+#define HEALTH_LINE_MAX 48 /* of one reason; three a shard */
+
+static unsigned metrics_page(const struct endpoint *endpoint, struct fmt *out) {
+  counters_format(endpoint->counters, endpoint->counters_count, out);
+  return MHD_HTTP_OK;
+}
+
+static const struct page {
+  const char *path, *type;
+  unsigned (*write)(const struct endpoint *endpoint, struct fmt *out);
+} pages[] = {
+    {"/health", "text/plain; charset=utf-8", health_page},
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", metrics_page},
+};
+
+static size_t page_size_max(const struct endpoint *endpoint) { return COUNTERS_TEXT_MAX + (size_t)endpoint->counters_count * 3 * HEALTH_LINE_MAX; }
+
+/* ---- answers ---- */
+
+/* Takes the response; NULL (no memory) makes the library close the connection. */
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type, struct MHD_Response *response) {
+  if (response == NULL) return MHD_NO;
+  enum MHD_Result result = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+  if (result == MHD_YES) result = MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+  if (result == MHD_YES && status == MHD_HTTP_METHOD_NOT_ALLOWED) result = MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+  if (result == MHD_YES) result = MHD_queue_response(connection, status, response);
+  MHD_destroy_response(response);
+  return result;
+}
+
+static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned status, const char *text) {
+  return answer(connection, status, pages[0].type, MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT));
+}
+
+static enum MHD_Result answer_page(const struct endpoint *endpoint, struct MHD_Connection *connection, const struct page *page) {
+  size_t size = page_size_max(endpoint);
+  uint8_t *room = malloc(size);
+  if (room == NULL) return MHD_NO;
+  struct fmt out = fmt_over(room, size);
+  unsigned status = page->write(endpoint, &out);
+  must(!out.overflow);
+  struct MHD_Response *response = MHD_create_response_from_buffer(out.len, room, MHD_RESPMEM_MUST_FREE);
+  if (response == NULL) free(room);
+  return answer(connection, status, page->type, response);
+}
+
+/* Called once when the headers are there, then for each piece of a body, then once more when the request is whole. */
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
+                                  const char *body, size_t *body_size, void **request) {
+  (void)version;
+  (void)body;
+  const struct page *page = NULL;
+  for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++)
+    if (strcmp(url, pages[i].path) == 0) page = &pages[i];
+  if (page == NULL) return answer_text(connection, MHD_HTTP_NOT_FOUND, "not found\n");
+  bool reads = strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+  if (!reads) return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method not allowed\n");
+  if (*request == NULL) {
+    *request = context; /* any address will do */
+    return MHD_YES;
+  }
+  if (*body_size > 0) return MHD_NO; /* no GET of ours has a body: close */
+  return answer_page(context, connection, page);
+}
+
+/* ---- connections ---- */
+
+static void shut_oldest(struct endpoint *endpoint) {
+  struct connection *oldest = NULL;
+  unsigned open = 0;
+  for (unsigned i = 0; i < PLACES; i++) {
+    struct connection *c = &endpoint->connection[i];
+    if (c->number == 0 || c->shut) continue;
+    open++;
+    if (oldest == NULL || c->number < oldest->number) oldest = c;
+  }
+  if (open <= CONNECTIONS_MAX) return;
+  oldest->shut = true;
+  shutdown(oldest->socket, SHUT_RDWR); /* the library sees an end of stream, and closes */
+}
+
+static void on_connection(void *context, struct MHD_Connection *connection, void **place, enum MHD_ConnectionNotificationCode what) {
+  struct endpoint *endpoint = context;
+  struct connection *c = *place;
+  if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+    if (c != NULL) c->number = 0;
+    return;
+  }
+  for (unsigned i = 0; i < PLACES && c == NULL; i++)
+    if (endpoint->connection[i].number == 0) c = &endpoint->connection[i];
+  const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+  if (c == NULL || info == NULL) return;
+  *c = (struct connection){.socket = info->connect_fd, .number = ++endpoint->connections_begun};
+  *place = c;
+  shut_oldest(endpoint);
+}
+
+/* ---- life ---- */
+
+/* The library says why it cannot listen on the thread that asked it to; what its own thread says of clients nobody wants to hear. */
+__attribute__((format(printf, 2, 0))) static void on_log(void *context, const char *format, va_list arguments) {
+  struct endpoint *endpoint = context;
+  char text[256];
+  if (!pthread_equal(pthread_self(), endpoint->opener)) return;
+  int len = vsnprintf(text, sizeof text, format, arguments);
+  if (len <= 0) return;
+  struct span line = span_of(text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
+  while (line.len > 0 && line.at[line.len - 1] <= ' ') line.len--;
+  fmt_text(&endpoint->said, ": ");
+  fmt_put(&endpoint->said, line);
+}
+
+static void to_sockaddr(const struct netaddr *address, struct sockaddr_storage *out) {
+  memset(out, 0, sizeof *out);
+  if (address->family == 4) {
+    struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(address->port);
+    memcpy(&v4->sin_addr, address->bytes, 4);
+  } else {
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(address->port);
+    memcpy(&v6->sin6_addr, address->bytes, 16);
+  }
+}
+
+/* Signals are the main thread's: the library's thread is born with all of them blocked. */
+static struct MHD_Daemon *start_daemon(struct endpoint *endpoint, const struct netaddr *address) {
+  struct sockaddr_storage where;
+  sigset_t all, before;
+  to_sockaddr(address, &where);
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  struct MHD_Daemon *daemon =
+      MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ERROR_LOG | (address->family == 6 ? MHD_USE_IPv6 : 0), 0, NULL, NULL, on_request,
+                       endpoint, MHD_OPTION_EXTERNAL_LOGGER, on_log, endpoint, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&where,
+                       MHD_OPTION_NOTIFY_CONNECTION, on_connection, endpoint, MHD_OPTION_CONNECTION_LIMIT, (unsigned)PLACES,
+                       MHD_OPTION_CONNECTION_TIMEOUT, SILENCE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return daemon;
+}
+
+int endpoint_open(struct endpoint **endpoint, const struct endpoint_options *options, struct fmt *why) {
+  struct endpoint *made = calloc(1, sizeof *made);
+  if (made == NULL) {
+    fmt_text(why, "http: out of memory");
+    return E_NO_MEMORY;
+  }
+  made->counters = options->counters;
+  made->counters_count = options->counters_count;
+  made->opener = pthread_self();
+  made->said = fmt_over(made->said_room, sizeof made->said_room);
+  made->daemon = start_daemon(made, &options->address);
+  if (made->daemon != NULL) {
+    *endpoint = made;
+    return E_OK;
+  }
+  fmt_text(why, "http: cannot listen on ");
+  netaddr_format_with_port(&options->address, why);
+  fmt_put(why, fmt_span(&made->said));
+  free(made);
+  return E_OTHER;
+}
+
+uint16_t endpoint_port(const struct endpoint *endpoint) {
+  const union MHD_DaemonInfo *info = MHD_get_daemon_info(endpoint->daemon, MHD_DAEMON_INFO_BIND_PORT);
+  return info == NULL ? 0 : info->port;
+}
+
+void endpoint_close(struct endpoint *endpoint) {
+  if (endpoint == NULL) return;
+  MHD_stop_daemon(endpoint->daemon);
+  free(endpoint);
+}

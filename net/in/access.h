@@ -1,0 +1,12 @@
+/*
+ * access: who may do what on the incoming side. Pure decisions over the configuration.
+ */
+#ifndef NET_IN_ACCESS_H
+#define NET_IN_ACCESS_H
+
+#include "core/conf/conf.h"
+
+/* May this address relay, i.e. hand over mail for any domain, without AUTH? */
+bool access_may_relay(const struct conf *conf, const struct netaddr *peer);
+
+#endif

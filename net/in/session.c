@@ -1,0 +1,546 @@
+#include "net/in/session.h"
+
+#include <stdlib.h>
+
+#include "core/base/buffer.h"
+#include "core/base/error.h"
+#include "core/base/pool.h"
+#include "net/in/access.h"
+#include "net/in/submit.h"
+
+#define OUT_ROOM 2048            /* for replies; grows while a pipelined group is answered */
+#define OUT_HIGH 16384           /* replies the peer does not read: then nothing more is read from it */
+#define STASH_HIGH (128 * 1024)  /* bytes waiting behind a message that is being stored: then receiving pauses */
+#define LISTEN_BACKLOG 4096
+
+struct session {
+  io_socket socket;
+  uint32_t tag; /* of tokens: generation of the slot */
+  struct intake *intake;
+  struct session *next_dirty;
+  uint64_t id;
+  struct netaddr peer;
+  struct timer timer;
+  struct buffer out;     /* being filled */
+  struct buffer sending; /* the kernel's, while `send_under_way` */
+  struct io_slice slice;
+  struct buffer stash;   /* received, not eaten */
+  struct buffer hello;
+  struct submission *submission;
+  struct smtp_server server;
+  bool may_relay;
+  bool esmtp;
+  bool dirty;
+  bool send_under_way;
+  bool waiting; /* for the spool: nothing is read meanwhile */
+  bool paused;
+  bool feeding; /* inside feed(): a callback must not start another */
+  bool leaving; /* close when what is to be sent is sent */
+  bool gone;    /* the peer closed */
+  bool closing;
+};
+
+struct intake {
+  struct intake_options o;
+  struct smtp_server_options server_options;
+  struct submit_context submit;
+  struct pool sessions;
+  io_socket *listeners;
+  struct session *dirty;
+  bool stopping;
+};
+
+enum operation { OP_ACCEPT = 1, OP_REFUSED, OP_RECEIVE, OP_SEND, OP_CLOSE };
+
+static uint64_t token_of(const struct session *s, enum operation operation) {
+  return shard_token(s->intake->o.token_kind, operation, pool_index(&s->intake->sessions, s), s->tag);
+}
+
+static void feed(struct session *s);
+
+/* ---- output ---- */
+
+static void mark_dirty(struct session *s) {
+  if (s->dirty) return;
+  s->dirty = true;
+  s->next_dirty = s->intake->dirty;
+  s->intake->dirty = s;
+}
+
+/* A writer over the free room of `out`, which has at least what one reply needs; NULL room without memory: the session cannot be answered, so it ends. */
+static bool open_out(struct session *s, struct fmt *out) {
+  if (!buffer_reserve(s->intake->o.slab, &s->out, s->out.len == 0 ? OUT_ROOM : SMTP_REPLY_ROOM)) return false;
+  *out = buffer_fmt(&s->out);
+  return true;
+}
+
+static void close_out(struct session *s, struct fmt *out) {
+  must(!out->overflow);
+  buffer_wrote(&s->out, out);
+  if (s->out.len > 0) mark_dirty(s);
+}
+
+static void begin_close(struct session *s) {
+  if (s->closing) return;
+  s->closing = true;
+  timer_cancel(&s->intake->o.shard->wheel, &s->timer);
+  submit_abandon(s->waiting && s->submission != NULL && s->submission->ended ? NULL : s->submission);
+  s->submission = NULL;
+  io_close(s->intake->o.shard->io, s->socket, token_of(s, OP_CLOSE));
+}
+
+static void arm_timer(struct session *s, uint64_t delay_ms) { timer_set(&s->intake->o.shard->wheel, &s->timer, s->intake->o.shard->now_ms + delay_ms); }
+
+static void flush(struct session *s) {
+  if (s->closing || s->send_under_way) return;
+  if (s->out.len == 0) {
+    if (s->leaving) begin_close(s);
+    return;
+  }
+  s->sending = s->out;
+  s->out = (struct buffer){0};
+  s->slice = (struct io_slice){s->sending.at, s->sending.len};
+  s->send_under_way = true;
+  io_send(s->intake->o.shard->io, s->socket, &s->slice, 1, token_of(s, OP_SEND));
+}
+
+static void leave(struct session *s) {
+  s->leaving = true;
+  mark_dirty(s);
+}
+
+/* ---- a message is stored, or not ---- */
+
+/* All recipients of a message in one event, as far as memory allows: else in several of the same id. */
+static void report_reception(struct session *s, const struct submission *submission) {
+  struct intake *intake = s->intake;
+  const struct message *message = submission->message;
+  struct span few[16], *more = few;
+  unsigned room = sizeof few / sizeof few[0];
+  size_t size = message->recipients * sizeof *more;
+  if (message->recipients > room) {
+    struct span *many = slab_get(intake->o.slab, size);
+    if (many != NULL) {
+      more = many;
+      room = message->recipients;
+    }
+  }
+  for (unsigned first = 0; first < message->recipients; first += 1 + room) {
+    unsigned count = 0;
+    for (; count < room && first + 1 + count < message->recipients; count++) more[count] = message_address(message, first + 1 + count);
+    struct event event = {
+        .type = EVENT_RECEPTION, .id = message->id, .session_id = message->session, .sender = message_sender(message),
+        .recipient = message_address(message, first), .more_recipients = more, .more_recipients_count = count, .queue = message_domain(message, first),
+        .size = message->size, .timestamp_ms = intake->o.shard->wall_ms, .created_ms = message->created_ms, .peer = s->peer,
+        .peer_name = buffer_span(&s->hello), .code = 250, .enhanced = {2, 0, 0}, .content = SPAN("queued"), .command = SPAN("DATA"),
+    };
+    event_write(intake->o.events, &event);
+  }
+  if (more != few) slab_put(intake->o.slab, more, size);
+}
+
+static void count_accepted(const struct intake *intake, const struct submission *submission) {
+  count_add(intake->o.counters, COUNT_MESSAGES_RECEIVED, 1);
+  count_add(intake->o.counters, COUNT_RECIPIENTS_RECEIVED, submission->recipients);
+  count_add(intake->o.counters, COUNT_BYTES_RECEIVED, submission->size);
+}
+
+static void refuse_for(struct session *s, int error, struct fmt *out) {
+  count_add(s->intake->o.counters, COUNT_MESSAGES_REJECTED, 1);
+  switch (error) {
+  case E_NO_SPACE: smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient disk space, try again later"); break;
+  case E_NO_MEMORY: case E_FULL: smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient memory, try again later"); break;
+  default: smtp_server_refuse(&s->server, out, 451, "4.3.0", "the message could not be stored, try again later"); break;
+  }
+}
+
+static struct session *session_of(struct intake *intake, uint64_t token) {
+  struct session *s = pool_find(&intake->sessions, shard_token_slot(token), shard_token_generation(token));
+  return s == NULL || s->closing ? NULL : s;
+}
+
+/* We are stopping: 421 to whoever is not in the middle of a message. */
+static void say_goodbye(struct session *s) {
+  struct fmt out;
+  if (s->leaving || s->closing) return;
+  if (!open_out(s, &out)) {
+    begin_close(s);
+    return;
+  }
+  smtp_server_shut(&s->server, "4.3.2", "shutting down, try again later", &out);
+  close_out(s, &out);
+  leave(s);
+}
+
+static void message_stored(void *context, uint64_t tag, struct submission *submission, int error) {
+  struct intake *intake = context;
+  struct session *s = session_of(intake, tag);
+  if (error == E_OK) count_accepted(intake, submission);
+  if (s == NULL) return; /* the peer left before its 250: the message is stored, and will be delivered all the same */
+  struct fmt out;
+  s->submission = NULL;
+  s->waiting = false;
+  if (!open_out(s, &out)) {
+    begin_close(s);
+    return;
+  }
+  if (error == E_OK) {
+    report_reception(s, submission);
+    smtp_server_accept_message(&s->server, submission->id, &out);
+  } else {
+    refuse_for(s, error, &out);
+  }
+  close_out(s, &out);
+  arm_timer(s, intake->o.conf->session_timeout_ms);
+  if (intake->stopping) say_goodbye(s);
+  if (!s->feeding) feed(s);
+}
+
+static void part_stored(void *context, uint64_t tag) {
+  struct session *s = session_of(context, tag);
+  if (s == NULL || !s->waiting) return;
+  s->waiting = false;
+  if (!s->feeding) feed(s);
+}
+
+/* ---- what the server machine asks ---- */
+
+static void on_mail(struct session *s, struct fmt *out) {
+  const struct intake *intake = s->intake;
+  if (intake->stopping) {
+    smtp_server_refuse(&s->server, out, 421, "4.3.2", "shutting down, try again later");
+  } else if (spool_failed(intake->o.spool) != E_OK) {
+    smtp_server_refuse(&s->server, out, 451, "4.3.0", "the spool has failed, no mail is accepted");
+  } else if (spool_full(intake->o.spool)) {
+    smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient disk space, try again later");
+  } else if (intake->o.schedule->messages >= intake->o.conf->queue_messages_max / intake->o.conf->shards) {
+    smtp_server_refuse(&s->server, out, 452, "4.3.1", "the queue is full, try again later");
+  } else {
+    submit_abandon(s->submission);
+    s->submission = submit_begin(&s->intake->submit, &s->server.mail, &s->peer, s->id);
+    if (s->submission == NULL) {
+      refuse_for(s, E_NO_MEMORY, out);
+    } else {
+      smtp_server_accept(&s->server, out);
+    }
+  }
+}
+
+static void reject_relaying(struct session *s, struct fmt *out) {
+  const struct intake *intake = s->intake;
+  struct event event = {.type = EVENT_REJECTION, .session_id = s->id, .sender = span_first(buffer_span(&s->submission->sender), s->submission->sender_len),
+                        .recipient = s->server.rcpt.recipient.whole, .queue = s->server.rcpt.recipient.domain, .timestamp_ms = intake->o.shard->wall_ms,
+                        .created_ms = intake->o.shard->wall_ms, .peer = s->peer, .peer_name = buffer_span(&s->hello), .code = 550,
+                        .enhanced = {5, 7, 1}, .content = SPAN("relaying denied"), .command = SPAN("RCPT")};
+  event_write(intake->o.events, &event);
+  smtp_server_refuse(&s->server, out, 550, "5.7.1", "relaying denied");
+}
+
+static void on_rcpt(struct session *s, struct fmt *out) {
+  if (!s->may_relay) {
+    reject_relaying(s, out);
+  } else if (!submit_recipient(s->submission, &s->server.rcpt)) {
+    smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient memory, try again later");
+  } else {
+    smtp_server_accept(&s->server, out);
+  }
+}
+
+static void on_data(struct session *s, struct fmt *out) {
+  s->submission->tag = token_of(s, OP_SEND);
+  s->submission->progress = part_stored;
+  s->submission->callback = s->intake;
+  if (!submit_data(s->submission, buffer_span(&s->hello), s->esmtp, s->server.mail.size)) {
+    refuse_for(s, E_NO_MEMORY, out);
+    submit_abandon(s->submission);
+    s->submission = NULL;
+    return;
+  }
+  smtp_server_accept(&s->server, out);
+  arm_timer(s, s->intake->o.conf->session_timeout_ms);
+}
+
+static void on_hello(struct session *s) {
+  s->esmtp = s->server.esmtp;
+  s->hello.len = 0;
+  if (!buffer_append(s->intake->o.slab, &s->hello, s->server.hello)) leave(s);
+  submit_abandon(s->submission);
+  s->submission = NULL;
+}
+
+static void forget_submission(struct session *s) {
+  submit_abandon(s->submission);
+  s->submission = NULL;
+}
+
+static void on_end(struct session *s, struct fmt *out) {
+  close_out(s, out); /* message_stored opens it again, maybe at once */
+  s->waiting = true;
+  timer_cancel(&s->intake->o.shard->wheel, &s->timer); /* the peer owes nothing: it is the disk's turn */
+  submit_end(s->submission, &s->server.scan, token_of(s, OP_SEND), message_stored, s->intake);
+}
+
+/* Lets the machine eat. False when it has to stop: input used up, waiting for the spool, or the session ends. */
+static bool step(struct session *s, struct span *in) {
+  struct fmt out;
+  if (!open_out(s, &out)) {
+    begin_close(s);
+    return false;
+  }
+  enum smtp_server_event event = smtp_server_next(&s->server, in, &out);
+  switch (event) {
+  case SMTP_SERVER_NEED_INPUT: break;
+  case SMTP_SERVER_FLUSH: break;
+  case SMTP_SERVER_HELLO: on_hello(s); break;
+  case SMTP_SERVER_MAIL: on_mail(s, &out); break;
+  case SMTP_SERVER_RCPT: on_rcpt(s, &out); break;
+  case SMTP_SERVER_DATA: on_data(s, &out); break;
+  case SMTP_SERVER_CONTENT:
+    if (submit_content(s->submission, s->server.content) == E_BUSY) s->waiting = true;
+    break;
+  case SMTP_SERVER_END: on_end(s, &out); return !s->waiting && !s->closing;
+  case SMTP_SERVER_RESET: forget_submission(s); break;
+  case SMTP_SERVER_CLOSE: leave(s); break;
+  case SMTP_SERVER_INVALID: must(false);
+  }
+  close_out(s, &out);
+  return event != SMTP_SERVER_NEED_INPUT && !s->waiting && !s->leaving;
+}
+
+/* Replies that pile up because the peer does not read them: wait for the send to end. */
+static bool clogged(const struct session *s) { return s->out.len > OUT_HIGH && s->send_under_way; }
+
+/* Feeds `in` (new bytes, or the stash) to the machine; returns what is left. */
+static struct span eat(struct session *s, struct span in) {
+  s->feeding = true;
+  while (!s->waiting && !s->leaving && !s->closing && !clogged(s) && step(s, &in)) {
+    if (s->out.len > OUT_HIGH) flush(s);
+  }
+  s->feeding = false;
+  return in;
+}
+
+static void resume_receiving(struct session *s) {
+  if (!s->paused || s->stash.len > STASH_HIGH / 2 || s->closing) return;
+  s->paused = false;
+  io_receive(s->intake->o.shard->io, s->socket, token_of(s, OP_RECEIVE));
+}
+
+/* Goes on with what was stashed. Also without any of it: the machine may owe an event for what it has eaten. */
+static void feed(struct session *s) {
+  struct span rest = eat(s, buffer_span(&s->stash));
+  if (s->closing) return;
+  buffer_consume(&s->stash, s->stash.len - rest.len);
+  if (s->stash.len == 0) buffer_free(s->intake->o.slab, &s->stash);
+  if (s->gone && !s->waiting) begin_close(s);
+  if (!s->closing) resume_receiving(s);
+}
+
+static void keep_rest(struct session *s, struct span rest) {
+  if (!buffer_append(s->intake->o.slab, &s->stash, rest)) {
+    begin_close(s);
+    return;
+  }
+  if (s->stash.len > STASH_HIGH && !s->paused) {
+    s->paused = true;
+    io_receive_pause(s->intake->o.shard->io, s->socket);
+  }
+}
+
+static void received(struct session *s, struct span bytes) {
+  if (s->leaving) return; /* after QUIT or 421 nothing counts */
+  if (s->stash.len > 0 || s->waiting || clogged(s)) {
+    keep_rest(s, bytes);
+    if (!s->closing && !s->waiting && !clogged(s)) feed(s);
+  } else {
+    struct span rest = eat(s, bytes);
+    if (!s->closing && !s->leaving && rest.len > 0) keep_rest(s, rest);
+  }
+  if (!s->closing && !s->waiting) arm_timer(s, s->intake->o.conf->session_timeout_ms);
+}
+
+/* ---- life ---- */
+
+static void timed_out(void *context, struct timer *timer) {
+  (void)context;
+  struct session *s = (struct session *)((uint8_t *)timer - offsetof(struct session, timer));
+  struct fmt out;
+  if (s->leaving || s->send_under_way || !open_out(s, &out)) { /* it does not even read */
+    begin_close(s);
+    return;
+  }
+  smtp_server_shut(&s->server, "4.4.2", "timeout waiting for input", &out);
+  close_out(s, &out);
+  forget_submission(s);
+  leave(s);
+  arm_timer(s, 10000);
+}
+
+static void refuse_session(struct intake *intake, io_socket socket) {
+  count_add(intake->o.counters, COUNT_SESSIONS_REFUSED, 1);
+  io_close(intake->o.shard->io, socket, shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
+}
+
+static void begin_session(struct intake *intake, io_socket socket) {
+  struct session *s = intake->stopping ? NULL : pool_get(&intake->sessions);
+  if (s == NULL) {
+    refuse_session(intake, socket);
+    return;
+  }
+  s->intake = intake;
+  s->socket = socket;
+  s->tag = pool_generation(&intake->sessions, pool_index(&intake->sessions, s));
+  s->id = submit_new_id(&intake->submit);
+  s->timer.fire = timed_out;
+  io_peer(intake->o.shard->io, socket, &s->peer);
+  s->may_relay = access_may_relay(intake->o.conf, &s->peer);
+  count_add(intake->o.counters, COUNT_SESSIONS, 1);
+  struct fmt out;
+  if (!open_out(s, &out)) {
+    begin_close(s);
+    return;
+  }
+  smtp_server_init(&s->server, &intake->server_options, &out);
+  close_out(s, &out);
+  io_receive(intake->o.shard->io, socket, token_of(s, OP_RECEIVE));
+  arm_timer(s, intake->o.conf->session_timeout_ms);
+}
+
+static void end_session(struct session *s) {
+  struct intake *intake = s->intake;
+  struct slab *slab = intake->o.slab;
+  buffer_free(slab, &s->out);
+  buffer_free(slab, &s->sending);
+  buffer_free(slab, &s->stash);
+  buffer_free(slab, &s->hello);
+  must(!s->dirty);
+  pool_put(&intake->sessions, s);
+}
+
+static void sent(struct session *s, int64_t result) {
+  s->send_under_way = false;
+  if (result < 0) {
+    begin_close(s);
+    return;
+  }
+  buffer_free(s->intake->o.slab, &s->sending);
+  if (s->out.len > 0 || s->leaving) {
+    flush(s);
+    return;
+  }
+  if (!s->waiting) feed(s);
+}
+
+static void stream_ended(struct session *s) {
+  s->gone = true;
+  if (!s->waiting && !s->send_under_way) begin_close(s); /* else after the reply: the peer may have closed its half only */
+}
+
+void intake_complete(void *context, const struct io_completion *completion) {
+  struct intake *intake = context;
+  unsigned operation = shard_token_operation(completion->token);
+  if (operation == OP_REFUSED) return;
+  if (operation == OP_ACCEPT) {
+    if (completion->result >= 0) begin_session(intake, (io_socket)completion->result);
+    return;
+  }
+  struct session *s = pool_find(&intake->sessions, shard_token_slot(completion->token), shard_token_generation(completion->token));
+  must(s != NULL); /* its close completes last */
+  if (operation == OP_CLOSE) {
+    end_session(s);
+  } else if (s->closing) {
+    return; /* from the same batch as what made us close */
+  } else if (operation == OP_SEND) {
+    sent(s, completion->result);
+  } else if (completion->result > 0) {
+    received(s, completion->bytes);
+  } else if (completion->result == 0) {
+    stream_ended(s);
+  } else {
+    begin_close(s);
+  }
+}
+
+void intake_turn(struct intake *intake) {
+  while (intake->dirty != NULL) {
+    struct session *s = intake->dirty;
+    intake->dirty = s->next_dirty;
+    s->dirty = false;
+    flush(s);
+  }
+  count_set(intake->o.counters, GAUGE_SESSIONS, intake->sessions.used);
+}
+
+int intake_open(struct intake **out, const struct intake_options *options) {
+  const struct conf *conf = options->conf;
+  struct intake *intake = calloc(1, sizeof *intake);
+  if (intake == NULL) return E_NO_MEMORY;
+  intake->o = *options;
+  intake->server_options = (struct smtp_server_options){
+      .hostname = span_of_text(conf->hostname), .message_size_max = conf->message_size_max, .recipients_max = conf->recipients_max,
+      .messages_max = conf->session_messages_max, .errors_max = conf->session_errors_max, .idle_commands_max = 1000,
+  };
+  intake->submit = (struct submit_context){.shard = options->shard, .slab = options->slab, .spool = options->spool, .schedule = options->schedule,
+                                           .hostname = intake->server_options.hostname, .last_id = options->newest_id};
+  uint32_t sessions = conf->sessions_max / conf->shards + 1;
+  uint32_t sockets = io_sockets_max(options->shard->io);
+  int error = pool_init(&intake->sessions, sizeof(struct session), sessions < sockets ? sessions : sockets);
+  intake->listeners = calloc(conf->listeners_count, sizeof *intake->listeners);
+  if (error == E_OK && intake->listeners == NULL) error = E_NO_MEMORY;
+  if (error != E_OK) {
+    intake_close(intake);
+    return error;
+  }
+  for (unsigned i = 0; i < conf->listeners_count; i++) intake->listeners[i] = IO_NONE;
+  *out = intake;
+  return E_OK;
+}
+
+int intake_listen(struct intake *intake, struct fmt *why) {
+  const struct conf *conf = intake->o.conf;
+  struct io *io = intake->o.shard->io;
+  for (unsigned i = 0; i < conf->listeners_count; i++) {
+    int error = io_listen(io, &conf->listeners[i].address, LISTEN_BACKLOG, &intake->listeners[i]);
+    if (error != E_OK) {
+      fmt_text(why, "cannot listen on ");
+      netaddr_format_with_port(&conf->listeners[i].address, why);
+      fmt_text(why, ": ");
+      fmt_text(why, error_text(error));
+      intake->listeners[i] = IO_NONE;
+      return error;
+    }
+  }
+  for (unsigned i = 0; i < conf->listeners_count; i++) io_accept(io, intake->listeners[i], shard_token(intake->o.token_kind, OP_ACCEPT, 0, 0));
+  return E_OK;
+}
+
+void intake_address(const struct intake *intake, struct netaddr *address) { io_local(intake->o.shard->io, intake->listeners[0], address); }
+
+void intake_stop(struct intake *intake) {
+  intake->stopping = true;
+  for (unsigned i = 0; i < intake->o.conf->listeners_count; i++) {
+    if (intake->listeners[i] != IO_NONE) io_close(intake->o.shard->io, intake->listeners[i], shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
+    intake->listeners[i] = IO_NONE;
+  }
+  for (uint32_t i = 0; i < intake->sessions.capacity; i++) {
+    struct session *s = pool_slot(&intake->sessions, i);
+    if (s != NULL && !s->waiting && !smtp_server_in_transaction(&s->server)) say_goodbye(s);
+  }
+}
+
+bool intake_idle(const struct intake *intake) { return intake->sessions.used == 0; }
+
+void intake_close(struct intake *intake) {
+  if (intake == NULL) return;
+  for (uint32_t i = 0; i < intake->sessions.capacity && intake->sessions.used > 0; i++) {
+    struct session *s = pool_slot(&intake->sessions, i);
+    if (s == NULL) continue;
+    timer_cancel(&intake->o.shard->wheel, &s->timer);
+    submit_abandon(s->waiting ? NULL : s->submission);
+    s->dirty = false;
+    end_session(s);
+  }
+  pool_fini(&intake->sessions);
+  free(intake->listeners);
+  free(intake);
+}

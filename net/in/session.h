@@ -1,0 +1,47 @@
+/*
+ * session: the connections that come in. One intake per shard accepts on every listener, runs an SMTP server machine for each session, and hands over accepted messages.
+ *
+ * Owner: one shard. All replies of a turn leave in one send. Content goes straight from the receive buffers into the chunks of its record (queue/content.h). A message
+ * becomes durable through the spool; only then its 250 is written; until then the session reads nothing further, though bytes may wait (bounded) in its stash.
+ * An idle session holds no buffers, only its slot.
+ */
+#ifndef NET_IN_SESSION_H
+#define NET_IN_SESSION_H
+
+#include "core/conf/conf.h"
+#include "core/event/counters.h"
+#include "core/event/writer.h"
+#include "core/shard/shard.h"
+#include "net/smtp/server.h"
+#include "queue/schedule.h"
+
+struct intake_options {
+  struct shard *shard;
+  const struct conf *conf;
+  struct slab *slab;
+  struct spool *spool;
+  struct schedule *schedule;
+  struct counters *counters;
+  struct event_writer *events;
+  uint64_t newest_id;    /* ids given out are above it */
+  uint8_t token_kind;
+};
+
+struct intake;
+
+/* Opens the pools; intake_listen then opens the listeners: E_BUSY and others with the address in `why`. */
+must_check int intake_open(struct intake **intake, const struct intake_options *options);
+must_check int intake_listen(struct intake *intake, struct fmt *why);
+/* The address the first listener really has (its port may have been 0). */
+void intake_address(const struct intake *intake, struct netaddr *address);
+/* No new sessions; those outside of a transaction get a 421 now, the others after it. */
+void intake_stop(struct intake *intake);
+/* No session is left. */
+bool intake_idle(const struct intake *intake);
+void intake_close(struct intake *intake);
+
+void intake_complete(void *intake, const struct io_completion *completion);
+/* End of turn: sends what was written. */
+void intake_turn(struct intake *intake);
+
+#endif

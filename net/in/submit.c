@@ -1,0 +1,311 @@
+#include "net/in/submit.h"
+
+#include <stdlib.h>
+
+#include "core/base/error.h"
+
+/* 42 bits of milliseconds (until 2109), 8 of shard, 14 of number. */
+#define ID_SHARD_SHIFT 14
+#define ID_TIME_SHIFT 22
+
+uint64_t submit_new_id(struct submit_context *context) {
+  uint64_t id = (context->shard->wall_ms << ID_TIME_SHIFT) | ((uint64_t)(context->shard->index & 0xff) << ID_SHARD_SHIFT);
+  uint64_t number_mask = ((uint64_t)1 << ID_SHARD_SHIFT) - 1;
+  if ((id | number_mask) <= context->last_id || (id & ~number_mask) == (context->last_id & ~number_mask)) {
+    id = context->last_id + 1; /* the same millisecond, or a clock that was set back: count on from the last */
+    if ((id & number_mask) == 0) id = ((context->last_id >> ID_TIME_SHIFT) + 1) << ID_TIME_SHIFT | ((uint64_t)(context->shard->index & 0xff) << ID_SHARD_SHIFT);
+  }
+  context->last_id = id;
+  return id;
+}
+
+static void submission_free(struct submission *submission) {
+  struct submit_context *context = submission->context;
+  content_free(context->slab, submission->content);
+  buffer_free(context->slab, &submission->envelope);
+  buffer_free(context->slab, &submission->sender);
+  free(submission->parts);
+  slab_put(context->slab, submission, sizeof *submission);
+}
+
+struct submission *submit_begin(struct submit_context *context, const struct smtp_mail *mail, const struct netaddr *peer, uint64_t session) {
+  struct submission *submission = slab_get(context->slab, sizeof *submission);
+  if (submission == NULL) return NULL;
+  *submission = (struct submission){.context = context, .peer = *peer, .session = session, .ret = mail->ret, .smtputf8 = mail->smtputf8,
+                                    .eight_bit = mail->body == SMTP_BODY_8BITMIME, .created_ms = context->shard->wall_ms,
+                                    .sender_len = (uint32_t)mail->sender.whole.len};
+  if (buffer_append(context->slab, &submission->sender, mail->sender.whole) && buffer_append(context->slab, &submission->sender, mail->envid))
+    return submission;
+  submission_free(submission);
+  return NULL;
+}
+
+bool submit_recipient(struct submission *submission, const struct smtp_rcpt *rcpt) {
+  struct submit_context *context = submission->context;
+  uint8_t whole[ADDRESS_MAX + 2 + ADDRESS_DOMAIN_MAX];
+  struct fmt address = fmt_over(whole, sizeof whole);
+  fmt_put(&address, rcpt->recipient.whole);
+  if (rcpt->recipient.domain.len == 0) { /* <postmaster>: ours (RFC 5321 4.5.1) */
+    fmt_char(&address, '@');
+    fmt_put(&address, context->hostname);
+  }
+  struct record_recipient recipient = {.address = fmt_span(&address), .orcpt = rcpt->orcpt, .notify = rcpt->notify, .index = (uint16_t)submission->recipients};
+  if (address.overflow || !buffer_reserve(context->slab, &submission->envelope, record_recipient_size(&recipient))) return false;
+  struct fmt out = buffer_fmt(&submission->envelope);
+  record_recipient_encode(&recipient, &out);
+  must(!out.overflow);
+  buffer_wrote(&submission->envelope, &out);
+  submission->recipients++;
+  return true;
+}
+
+/* ---- head and Received ---- */
+
+static struct record_envelope envelope_of(const struct submission *submission, const struct data_scan *scan, struct fmt *peer) {
+  struct span sender = buffer_span(&submission->sender);
+  netaddr_format(&submission->peer, peer);
+  return (struct record_envelope){
+      .sender = span_first(sender, submission->sender_len), .envid = span_skip(sender, submission->sender_len), .peer = fmt_span(peer),
+      .created_ms = submission->created_ms, .session = submission->session, .ret = (uint8_t)submission->ret, .smtputf8 = submission->smtputf8,
+      .eight_bit = submission->eight_bit || (scan != NULL && scan->eight_bit), .leading_dot = scan != NULL && scan->leading_dot,
+      .recipients = submission->recipients,
+  };
+}
+
+/* The head in front of the content: header room, envelope, recipients. `scan` is not known yet for the first record: the flags are put right in submit_end. */
+static bool append_head(struct submission *submission, struct content *content, const struct data_scan *scan) {
+  static const uint8_t header[RECORD_HEADER_SIZE];
+  struct slab *slab = submission->context->slab;
+  uint8_t room[2048], peer_room[48];
+  struct fmt peer = fmt_over(peer_room, sizeof peer_room), out = fmt_over(room, sizeof room);
+  struct record_envelope envelope = envelope_of(submission, scan, &peer);
+  record_envelope_encode(&envelope, &out);
+  if (out.overflow || !content_append(slab, content, span_of(header, sizeof header)) || !content_append(slab, content, fmt_span(&out)) ||
+      !content_append(slab, content, buffer_span(&submission->envelope)))
+    return false;
+  content_end_head(content);
+  return true;
+}
+
+static void put_address_literal(struct fmt *out, const struct netaddr *peer) {
+  fmt_text(out, peer->family == 6 ? "[IPv6:" : "[");
+  netaddr_format(peer, out);
+  fmt_char(out, ']');
+}
+
+static bool append_received(struct submission *submission, struct span hello, bool esmtp) {
+  struct submit_context *context = submission->context;
+  uint8_t room[2048];
+  struct fmt out = fmt_over(room, sizeof room);
+  struct span only = buffer_span(&submission->envelope);
+  struct record_recipient recipient;
+  fmt_text(&out, "Received: from ");
+  fmt_put(&out, hello);
+  fmt_text(&out, " (");
+  put_address_literal(&out, &submission->peer);
+  fmt_text(&out, ")\r\n\tby ");
+  fmt_put(&out, context->hostname);
+  fmt_text(&out, submission->smtputf8 ? " (Ringpost) with UTF8SMTP id " : esmtp ? " (Ringpost) with ESMTP id " : " (Ringpost) with SMTP id ");
+  fmt_hex64(&out, submission->id);
+  if (submission->recipients == 1 && record_recipient_decode(&recipient, &only) == E_OK) { /* of several, none is named: they need not know of each other */
+    fmt_text(&out, "\r\n\tfor <");
+    fmt_put(&out, recipient.address);
+    fmt_char(&out, '>');
+  }
+  fmt_text(&out, ";\r\n\t");
+  fmt_date(&out, context->shard->wall_ms);
+  fmt_text(&out, "\r\n");
+  must(!out.overflow);
+  return content_append(context->slab, submission->content, fmt_span(&out));
+}
+
+bool submit_data(struct submission *submission, struct span hello, bool esmtp, uint64_t size_hint) {
+  struct submit_context *context = submission->context;
+  submission->id = submit_new_id(context);
+  submission->created_ms = context->shard->wall_ms;
+  uint64_t expected = size_hint == 0 ? 0 : size_hint + submission->envelope.len + 1024;
+  submission->content = content_new(context->slab, expected);
+  bool ready = submission->content != NULL && append_head(submission, submission->content, NULL) && append_received(submission, hello, esmtp);
+  if (ready) submission->size = content_size(submission->content);
+  return ready;
+}
+
+/* ---- records ---- */
+
+static void encode_header(struct submission *submission, struct content *content, enum record_type type, uint32_t parts) {
+  uint32_t content_bytes = (uint32_t)content_size(content);
+  uint32_t length = content_pad(content, spool_padding(submission->context->spool));
+  struct record_header header = {.type = type, .length = length, .envelope_size = content->head_size - RECORD_HEADER_SIZE,
+                                 .content_size = content_bytes, .parts = parts, .id = submission->id};
+  record_header_encode(&header, content->slice[0].at);
+}
+
+struct part_write {
+  struct spool_entry entry;
+  struct submission *submission;
+  struct content *content;
+  uint32_t number;
+};
+
+static void forget_parts(struct submission *submission) {
+  for (uint32_t i = 0; i < submission->parts_count; i++) spool_forget(submission->context->spool, submission->parts[i]);
+  submission->parts_count = 0;
+}
+
+static void store(struct submission *submission);
+
+static void part_durable(struct spool_entry *entry, int error) {
+  struct part_write *part = (struct part_write *)entry;
+  struct submission *submission = part->submission;
+  struct slab *slab = submission->context->slab;
+  content_free(slab, part->content);
+  submission->writes--;
+  if (error == E_OK) submission->parts[part->number] = entry->place;
+  if (error != E_OK && submission->error == E_OK) submission->error = error;
+  slab_put(slab, part, sizeof *part);
+  if (submission->abandoned) {
+    if (submission->writes > 0) return;
+    forget_parts(submission);
+    submission_free(submission);
+  } else if (!submission->ended) {
+    submission->progress(submission->callback, submission->tag);
+  } else if (submission->writes == 0) {
+    store(submission);
+  }
+}
+
+static int write_part(struct submission *submission) {
+  struct submit_context *context = submission->context;
+  struct spool_place *parts = realloc(submission->parts, (submission->parts_count + 1) * sizeof *parts);
+  struct part_write *part = slab_get(context->slab, sizeof *part);
+  struct content *next = content_new(context->slab, CONTENT_CHUNK_LARGE);
+  if (parts != NULL) submission->parts = parts;
+  if (parts == NULL || part == NULL || next == NULL || !append_head(submission, next, NULL)) {
+    slab_put(context->slab, part, sizeof *part);
+    content_free(context->slab, next);
+    return E_NO_MEMORY;
+  }
+  parts[submission->parts_count] = (struct spool_place){0};
+  *part = (struct part_write){.submission = submission, .content = submission->content, .number = submission->parts_count++};
+  submission->content = next;
+  encode_header(submission, part->content, RECORD_PART, part->number);
+  part->entry = (struct spool_entry){.slices = part->content->slice, .slices_count = part->content->chunks, .store = true, .durable = part_durable};
+  submission->writes++;
+  spool_append(context->spool, &part->entry);
+  return E_OK;
+}
+
+/* What waited in a stash may be longer than what is left of a part. */
+int submit_content(struct submission *submission, struct span bytes) {
+  struct slab *slab = submission->context->slab;
+  while (bytes.len > 0 && submission->error == E_OK) {
+    struct span piece = span_first(bytes, CONTENT_CHUNK_LARGE);
+    bytes = span_skip(bytes, piece.len);
+    submission->size += piece.len;
+    if (!content_append(slab, submission->content, piece)) {
+      submission->error = E_NO_MEMORY;
+    } else if (submission->content->chunks > SUBMIT_PART_CHUNKS) {
+      submission->error = write_part(submission);
+    }
+  }
+  if (submission->error != E_OK) return submission->error;
+  return submission->writes >= SUBMIT_PARTS_UNDER_WAY ? E_BUSY : E_OK;
+}
+
+/* ---- the end ---- */
+
+/* Now the scanner has seen all: the flags of the envelope are written over what append_head put there, in the same length. */
+static void correct_envelope(struct submission *submission, const struct data_scan *scan) {
+  uint8_t peer_room[48];
+  struct fmt peer = fmt_over(peer_room, sizeof peer_room);
+  struct record_envelope envelope = envelope_of(submission, scan, &peer);
+  struct io_slice *first = &submission->content->slice[0];
+  struct fmt out = fmt_over((uint8_t *)first->at + RECORD_HEADER_SIZE, first->len - RECORD_HEADER_SIZE);
+  record_envelope_encode(&envelope, &out);
+  must(!out.overflow);
+}
+
+static struct message *make_message(struct submission *submission) {
+  struct content *content = submission->content;
+  struct span envelope = span_of((uint8_t *)content->slice[0].at + RECORD_HEADER_SIZE, content->head_size - RECORD_HEADER_SIZE);
+  struct message *message = NULL;
+  if (content->head_size <= content->slice[0].len) {
+    message = message_new(submission->context->slab, submission->id, envelope);
+  } else { /* so many recipients that the head spans chunks */
+    struct span sender_part = envelope, bytes = {NULL, 0};
+    uint8_t *whole = malloc(envelope.len);
+    struct record_envelope skipped;
+    if (whole == NULL) return NULL;
+    int error = record_envelope_decode(&skipped, &sender_part);
+    must(error == E_OK);
+    size_t prefix = envelope.len - sender_part.len;
+    memcpy(whole, envelope.at, prefix);
+    memcpy(whole + prefix, submission->envelope.at, submission->envelope.len);
+    bytes = span_of(whole, prefix + submission->envelope.len);
+    message = message_new(submission->context->slab, submission->id, bytes);
+    free(whole);
+  }
+  return message;
+}
+
+static void finish(struct submission *submission, int error) {
+  struct message *message = submission->message;
+  struct submit_context *context = submission->context;
+  if (error != E_OK) {
+    forget_parts(submission);
+    if (message != NULL) message_free(context->slab, message);
+    submission->message = message = NULL;
+  }
+  submission->done(submission->callback, submission->tag, submission, error);
+  submission_free(submission);
+  if (message != NULL) schedule_add(context->schedule, message);
+}
+
+static void message_durable(struct spool_entry *entry, int error) {
+  struct submission *submission = (struct submission *)((uint8_t *)entry - offsetof(struct submission, entry));
+  if (error == E_OK) submission->message->place = entry->place;
+  finish(submission, error);
+}
+
+static void store(struct submission *submission) {
+  struct message *message = submission->message;
+  if (submission->error != E_OK) {
+    finish(submission, submission->error);
+    return;
+  }
+  message->parts = submission->parts;
+  message->parts_count = submission->parts_count;
+  submission->parts = NULL;
+  submission->parts_count = 0;
+  encode_header(submission, message->content, RECORD_MESSAGE, message->parts_count);
+  submission->entry = (struct spool_entry){.slices = message->content->slice, .slices_count = message->content->chunks, .store = message->parts_count > 0,
+                                           .durable = message_durable};
+  spool_append(submission->context->spool, &submission->entry);
+}
+
+void submit_end(struct submission *submission, const struct data_scan *scan, uint64_t tag, submit_done done, void *callback) {
+  submission->ended = true;
+  submission->tag = tag;
+  submission->done = done;
+  submission->callback = callback;
+  if (submission->error == E_OK) {
+    correct_envelope(submission, scan);
+    submission->message = make_message(submission);
+    if (submission->message == NULL) submission->error = E_NO_MEMORY;
+  }
+  if (submission->error == E_OK) {
+    struct message *message = submission->message;
+    message->size = submission->size;
+    message->content = submission->content;
+    submission->content = NULL;
+  }
+  if (submission->writes == 0) store(submission);
+}
+
+void submit_abandon(struct submission *submission) {
+  if (submission == NULL) return;
+  submission->abandoned = true;
+  if (submission->writes > 0) return;
+  forget_parts(submission);
+  submission_free(submission);
+}

@@ -1,0 +1,78 @@
+/*
+ * submit: a message on its way in: envelope, head, content, and the steps from the end of its data to its place in the schedule.
+ *
+ *   submit_begin (MAIL) -> submit_recipient (RCPT).. -> submit_data (DATA) -> submit_content.. -> submit_end -> stored -> done() -> schedule
+ *
+ * Owner: one shard. Content longer than SUBMIT_PART_CHUNKS chunks goes to disk in parts while it still comes in, so that a message of any size needs bounded memory.
+ */
+#ifndef NET_IN_SUBMIT_H
+#define NET_IN_SUBMIT_H
+
+#include "core/base/buffer.h"
+#include "core/shard/shard.h"
+#include "net/smtp/server.h"
+#include "queue/schedule.h"
+
+#define SUBMIT_PART_CHUNKS 16  /* 1 MiB */
+#define SUBMIT_PARTS_UNDER_WAY 2 /* writes of parts at once: then the sender has to wait */
+
+struct submit_context { /* one per shard */
+  struct shard *shard;
+  struct slab *slab;
+  struct spool *spool;
+  struct schedule *schedule;
+  struct span hostname;
+  uint64_t last_id;
+};
+
+struct submission;
+/* `error`: 0, or why the message is not stored. The submission is freed after the call. */
+typedef void (*submit_done)(void *context, uint64_t context_tag, struct submission *submission, int error);
+/* A part was written: room for more, or an error. */
+typedef void (*submit_progress)(void *context, uint64_t context_tag);
+
+struct submission {
+  uint64_t id;
+  uint64_t created_ms;
+  uint64_t tag; /* of the session, for the calls back: it may be gone by then */
+  uint64_t session;
+  struct netaddr peer;
+  struct buffer envelope;   /* encoded recipients (record.h) */
+  struct buffer sender;     /* sender and envid, one behind the other */
+  uint32_t sender_len;
+  uint32_t recipients;
+  enum smtp_ret ret;
+  bool smtputf8, eight_bit;
+  bool ended;
+  bool abandoned;           /* the session let go of it: parts still under way end quietly */
+  uint8_t writes;           /* under way */
+  int error;                /* the first one */
+  struct content *content;
+  uint64_t size;            /* of the content: Received header and what was handed in */
+  struct spool_place *parts;
+  uint32_t parts_count;
+  struct message *message;  /* from submit_end on */
+  struct span first_recipient; /* for the Received header; within envelope */
+  struct submit_context *context;
+  submit_done done;
+  submit_progress progress;
+  void *callback;
+  struct spool_entry entry; /* of the message record */
+};
+
+/* An id that no message had: time, shard, and a number, so that ids sort by time. */
+uint64_t submit_new_id(struct submit_context *context);
+
+/* NULL without memory. */
+struct submission *submit_begin(struct submit_context *context, const struct smtp_mail *mail, const struct netaddr *peer, uint64_t session);
+bool submit_recipient(struct submission *submission, const struct smtp_rcpt *rcpt);
+/* Ready for content: writes the head and the Received header (RFC 5321 4.4). False: no memory. */
+bool submit_data(struct submission *submission, struct span hello, bool esmtp, uint64_t size_hint);
+/* E_OK; E_NO_MEMORY or a spool error (then go on eating, and refuse at the end); E_BUSY: taken, but wait for `progress` before giving more. */
+int submit_content(struct submission *submission, struct span bytes);
+/* The content is whole: stores it. `done` comes in any case, maybe at once. */
+void submit_end(struct submission *submission, const struct data_scan *scan, uint64_t tag, submit_done done, void *callback);
+/* The session has no more interest in it (RSET, refusal, connection lost before the end). */
+void submit_abandon(struct submission *submission);
+
+#endif

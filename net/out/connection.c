@@ -1,0 +1,400 @@
+/* The life of an outgoing connection: connect, next target, idle, timers, close. What travels over it is in transfer.c. */
+#include "net/out/connection.h"
+
+#include "core/base/error.h"
+
+#define NO_ROOM_MS 50 /* until a connection slot may be free again */
+#define QUIT_MS 5000 /* the answer to QUIT is a courtesy */
+
+static struct conf const *conf_of(const struct connection *c) { return c->outlet->o.conf; }
+
+uint64_t connection_token(const struct connection *c, enum connection_operation operation) {
+  return shard_token(c->outlet->o.token_kind, operation, pool_index(&c->outlet->connections, c), c->tag);
+}
+
+void connection_mark_dirty(struct connection *c) {
+  if (c->dirty) return;
+  c->dirty = true;
+  c->next_dirty = c->outlet->dirty_connections;
+  c->outlet->dirty_connections = c;
+}
+
+/* ---- lists ---- */
+
+static void link_to_site(struct connection *c) {
+  c->next = c->site->connections;
+  if (c->next != NULL) c->next->prev = c;
+  c->site->connections = c;
+}
+
+static void unlink_from_site(struct connection *c) {
+  if (c->prev != NULL) {
+    c->prev->next = c->next;
+  } else {
+    c->site->connections = c->next;
+  }
+  if (c->next != NULL) c->next->prev = c->prev;
+}
+
+static void idle_link(struct connection *c) {
+  c->idle_prev = NULL;
+  c->idle_next = c->site->idle;
+  if (c->idle_next != NULL) c->idle_next->idle_prev = c;
+  c->site->idle = c;
+  c->newer = NULL;
+  c->older = c->outlet->idle_newest;
+  if (c->older != NULL) {
+    c->older->newer = c;
+  } else {
+    c->outlet->idle_oldest = c;
+  }
+  c->outlet->idle_newest = c;
+}
+
+static void idle_unlink(struct connection *c) {
+  if (c->idle_prev != NULL) {
+    c->idle_prev->idle_next = c->idle_next;
+  } else {
+    c->site->idle = c->idle_next;
+  }
+  if (c->idle_next != NULL) c->idle_next->idle_prev = c->idle_prev;
+  if (c->newer != NULL) {
+    c->newer->older = c->older;
+  } else {
+    c->outlet->idle_newest = c->older;
+  }
+  if (c->older != NULL) {
+    c->older->newer = c->newer;
+  } else {
+    c->outlet->idle_oldest = c->newer;
+  }
+}
+
+void connection_set_idle(struct connection *c, bool idle) {
+  if (c->idle == idle) return;
+  c->idle = idle;
+  if (idle) {
+    idle_link(c);
+  } else {
+    idle_unlink(c);
+  }
+}
+
+/* ---- timers ---- */
+
+static uint64_t stage_timeout_ms(const struct connection *c) {
+  const struct conf *conf = conf_of(c);
+  switch (c->state) {
+  case CONNECTION_CONNECTING: return conf->timeout_connect_ms;
+  case CONNECTION_QUITTING: return QUIT_MS;
+  default: break;
+  }
+  switch (smtp_client_stage(&c->client)) {
+  case SMTP_STAGE_GREETING: return conf->timeout_greeting_ms;
+  case SMTP_STAGE_CONTENT: return conf->timeout_data_ms;
+  case SMTP_STAGE_FINAL: return conf->timeout_final_ms;
+  case SMTP_STAGE_IDLE: return c->send_under_way || c->loading != NULL ? conf->timeout_data_ms : conf->idle_ms;
+  default: return conf->timeout_command_ms;
+  }
+}
+
+void connection_arm(struct connection *c) {
+  if (c->state == CONNECTION_CLOSING) return;
+  timer_set(&c->outlet->o.shard->wheel, &c->timer, c->outlet->o.shard->now_ms + stage_timeout_ms(c));
+}
+
+static void timed_out(void *context, struct timer *timer) {
+  (void)context;
+  struct connection *c = (struct connection *)((uint8_t *)timer - offsetof(struct connection, timer));
+  if (c->idle) {
+    connection_retire(c);
+    return;
+  }
+  struct failure failure = {.kind = FAILURE_NETWORK, .error = E_TIMEOUT};
+  connection_fail(c, &failure);
+}
+
+/* ---- close ---- */
+
+static void begin_close(struct connection *c) {
+  if (c->state == CONNECTION_CLOSING) return;
+  connection_set_idle(c, false);
+  if (c->state < CONNECTION_OPEN) c->site->opening--;
+  c->state = CONNECTION_CLOSING;
+  timer_cancel(&c->outlet->o.shard->wheel, &c->timer);
+  io_close(c->outlet->o.shard->io, c->socket, connection_token(c, CONNECTION_OP_CLOSE));
+}
+
+static void closed(struct connection *c) {
+  struct site *site = c->site;
+  transfer_free(c);
+  unlink_from_site(c);
+  site->open--;
+  pool_put(&c->outlet->connections, c);
+  site_connection_closed(site);
+}
+
+void connection_retire(struct connection *c) {
+  if (c->state >= CONNECTION_QUITTING) return;
+  connection_set_idle(c, false);
+  c->retiring = true;
+  if (c->state < CONNECTION_OPEN) {
+    begin_close(c);
+    return;
+  }
+  if (transfer_busy(c)) return; /* comes again when the last transaction ends */
+  uint8_t room[64];
+  struct fmt out = fmt_over(room, sizeof room);
+  smtp_client_quit(&c->client, &out);
+  c->state = CONNECTION_QUITTING;
+  if (!buffer_append(c->outlet->o.slab, &c->out, fmt_span(&out)) || c->pieces_count == CONNECTION_PIECES_MAX) {
+    begin_close(c);
+    return;
+  }
+  c->pieces[c->pieces_count++] = (struct piece){NULL, c->out.len - (uint32_t)out.len, (uint32_t)out.len};
+  connection_mark_dirty(c);
+  connection_arm(c);
+}
+
+void connection_retire_idle(struct site *site) { connection_retire(site->idle); }
+
+bool connection_end_oldest_idle(struct outlet *outlet) {
+  if (outlet->idle_oldest == NULL) return false;
+  connection_retire(outlet->idle_oldest);
+  return true;
+}
+
+/* ---- open ---- */
+
+static bool start_target(struct connection *c, const struct target *target) {
+  struct outlet *outlet = c->outlet;
+  const struct netaddr *source = target->address.family == 4 ? &conf_of(c)->source_v4 : &conf_of(c)->source_v6;
+  if (io_stream(outlet->o.shard->io, &target->address, source, &c->socket) != E_OK) return false;
+  c->peer.address = target->address;
+  c->peer.source = *source;
+  size_t len = strlen(target->host);
+  if (len > DNS_NAME_MAX) len = DNS_NAME_MAX;
+  memcpy(c->host, target->host, len);
+  c->host[len] = '\0';
+  c->peer.host = c->host;
+  io_connect(outlet->o.shard->io, c->socket, &target->address, connection_token(c, CONNECTION_OP_CONNECT));
+  connection_arm(c);
+  return true;
+}
+
+/* The target to begin with: the next of the best ones that is not blocked, else the first that is not. Without any, -1, and the site comes again when the first block ends. */
+static int pick_target(struct site *site) {
+  uint64_t now_ms = site->outlet->o.shard->now_ms;
+  unsigned soonest = 0;
+  for (unsigned i = 0; i < site->best_count; i++) {
+    unsigned at = (site->rotation + i) % site->best_count;
+    if (backoff_blocks(&site->targets[at].backoff, now_ms)) continue;
+    site->rotation = at + 1;
+    return (int)at;
+  }
+  for (unsigned at = 0; at < site->targets_count; at++) {
+    if (!backoff_blocks(&site->targets[at].backoff, now_ms)) return (int)at;
+    if (site->targets[at].backoff.until_ms < site->targets[soonest].backoff.until_ms) soonest = at;
+  }
+  timer_set(&site->outlet->o.shard->wheel, &site->timer, site->targets[soonest].backoff.until_ms);
+  return -1;
+}
+
+static struct connection *connection_new(struct site *site, unsigned target, unsigned targets_left) {
+  struct outlet *outlet = site->outlet;
+  struct connection *c = pool_get(&outlet->connections);
+  if (c == NULL) return NULL;
+  c->outlet = outlet;
+  c->site = site;
+  c->tag = pool_generation(&outlet->connections, pool_index(&outlet->connections, c));
+  c->state = CONNECTION_CONNECTING;
+  c->timer.fire = timed_out;
+  c->target = target;
+  c->targets_left = targets_left;
+  if (!start_target(c, &site->targets[target])) {
+    pool_put(&outlet->connections, c);
+    return NULL;
+  }
+  site->open++;
+  site->opening++;
+  link_to_site(c);
+  return c;
+}
+
+bool connection_open(struct site *site) {
+  struct outlet *outlet = site->outlet;
+  int target = site->targets_count == 0 ? -1 : pick_target(site);
+  if (target < 0) return false;
+  if (connection_new(site, (unsigned)target, site->targets_count - 1) != NULL) return true;
+  connection_end_oldest_idle(outlet); /* no slot or no descriptor: somebody else's idle one makes room, as soon as its close has completed */
+  timer_set(&outlet->o.shard->wheel, &site->timer, outlet->o.shard->now_ms + NO_ROOM_MS);
+  return false;
+}
+
+/* ---- failure ---- */
+
+static void block_target(struct connection *c) {
+  struct site *site = c->site;
+  for (unsigned i = 0; i < site->targets_count; i++)
+    if (netaddr_equal(&site->targets[i].address, &c->peer.address)) backoff_failed(&site->targets[i].backoff, &c->outlet->backoff, c->outlet->o.shard->now_ms);
+}
+
+/* The next one that is not blocked. Connections opened side by side do not each try every dead address. */
+static bool next_target(struct connection *c) {
+  struct site *site = c->site;
+  uint64_t now_ms = c->outlet->o.shard->now_ms;
+  for (; c->targets_left > 0; ) {
+    c->targets_left--;
+    c->target = (c->target + 1) % site->targets_count;
+    if (!backoff_blocks(&site->targets[c->target].backoff, now_ms)) return true;
+  }
+  return false;
+}
+
+static bool others_live(const struct connection *c) {
+  for (const struct connection *other = c->site->connections; other != NULL; other = other->next)
+    if (other != c && other->state != CONNECTION_CLOSING && other->state != CONNECTION_QUITTING) return true;
+  return false;
+}
+
+/* A connection that never opened: on with the next address, in a slot of its own, or the site has failed. */
+static void fail_opening(struct connection *c, const struct failure *failure) {
+  struct site *site = c->site;
+  block_target(c);
+  bool more = next_target(c) && site->jobs > 0 && !c->outlet->stopping;
+  if (!more && !others_live(c)) site_failed(site, failure, &c->peer);
+  if (more) connection_new(site, c->target, c->targets_left);
+  begin_close(c);
+}
+
+void connection_fail(struct connection *c, const struct failure *failure) {
+  struct failure full = *failure;
+  uint8_t room[512];
+  struct fmt text = fmt_over(room, sizeof room);
+  struct decision decision;
+  if (c->state == CONNECTION_CLOSING) return;
+  if (c->state == CONNECTION_QUITTING || c->idle) { /* the peer closes what nobody uses: no failure */
+    begin_close(c);
+    return;
+  }
+  full.connecting = c->state == CONNECTION_CONNECTING;
+  full.pipelined = c->pipelined;
+  full.proven = c->completed > 0;
+  if (full.kind != FAILURE_REPLY) full.stage = c->state == CONNECTION_CONNECTING ? SMTP_STAGE_GREETING : smtp_client_stage(&c->client);
+  if (c->state < CONNECTION_OPEN) {
+    count_add(c->outlet->o.counters, COUNT_CONNECTIONS_FAILED, 1);
+    fail_opening(c, &full);
+    return;
+  }
+  outcome_decide(&full, &decision, &text);
+  if (decision.without_pipelining) c->site->plain = true;
+  if (decision.scope == SCOPE_HOST || decision.scope == SCOPE_SITE || (c->completed == 0 && !decision.without_pipelining)) {
+    block_target(c); /* also a server that greets and then breaks off every time */
+    if (!others_live(c)) backoff_failed(&c->site->backoff, &c->outlet->backoff, c->outlet->o.shard->now_ms);
+  }
+  transfer_abort(c, &full);
+  begin_close(c);
+}
+
+/* ---- completions ---- */
+
+static void connected(struct connection *c, int64_t result) {
+  if (result < 0) {
+    struct failure failure = {.kind = FAILURE_NETWORK, .error = (int)result};
+    connection_fail(c, &failure);
+    return;
+  }
+  c->state = CONNECTION_GREETING;
+  count_add(c->outlet->o.counters, COUNT_CONNECTIONS, 1);
+  if (c->peer.source.family == 0) io_local(c->outlet->o.shard->io, c->socket, &c->peer.source);
+  transfer_opened(c, c->site->plain ? &c->outlet->smtp_plain : &c->outlet->smtp);
+  io_receive(c->outlet->o.shard->io, c->socket, connection_token(c, CONNECTION_OP_RECEIVE));
+  connection_arm(c);
+}
+
+static void received(struct connection *c, const struct io_completion *completion) {
+  if (completion->result > 0) {
+    transfer_received(c, completion->bytes);
+    return;
+  }
+  struct failure failure = {.kind = FAILURE_NETWORK, .error = completion->result == 0 ? E_CLOSED : (int)completion->result};
+  connection_fail(c, &failure);
+}
+
+void connection_complete(struct outlet *outlet, const struct io_completion *completion) {
+  struct connection *c = pool_find(&outlet->connections, shard_token_slot(completion->token), shard_token_generation(completion->token));
+  must(c != NULL); /* its close completes last */
+  enum connection_operation operation = (enum connection_operation)shard_token_operation(completion->token);
+  if (operation == CONNECTION_OP_CLOSE) {
+    closed(c);
+    return;
+  }
+  if (c->state == CONNECTION_CLOSING) return; /* from the same batch as what made us close */
+  switch (operation) {
+  case CONNECTION_OP_CONNECT: connected(c, completion->result); break;
+  case CONNECTION_OP_RECEIVE: received(c, completion); break;
+  default:
+    if (completion->result < 0) {
+      struct failure failure = {.kind = FAILURE_NETWORK, .error = (int)completion->result};
+      connection_fail(c, &failure);
+    } else {
+      transfer_sent(c);
+    }
+  }
+}
+
+void connection_pull(struct connection *c) {
+  transfer_pull(c);
+  if (transfer_busy(c)) {
+    connection_set_idle(c, false);
+    connection_arm(c);
+  } else if (c->idle && c->site->jobs > 0 && c->state == CONNECTION_OPEN) { /* it could not: it is of no more use */
+    connection_retire(c);
+  }
+}
+
+void connection_loaded(struct outlet *outlet, struct job *job, int error) {
+  struct connection *c = NULL;
+  job->loading = false;
+  if (job->connection != 0) c = pool_find(&outlet->connections, shard_token_slot(job->connection), shard_token_generation(job->connection));
+  if (c != NULL && c->state != CONNECTION_CLOSING && (c->loading == job || c->streaming == job)) {
+    transfer_loaded(c, job, error);
+    return;
+  }
+  content_free(outlet->o.slab, job->load.content); /* the connection died meanwhile */
+  job->load.content = NULL;
+  outlet_job_end(outlet, job);
+}
+
+void connections_flush(struct outlet *outlet) {
+  while (outlet->dirty_connections != NULL) {
+    struct connection *c = outlet->dirty_connections;
+    outlet->dirty_connections = c->next_dirty;
+    c->dirty = false;
+    if (c->state != CONNECTION_CLOSING) transfer_flush(c);
+  }
+}
+
+/* ---- life ---- */
+
+int connections_open(struct outlet *outlet, uint32_t max) {
+  return pool_init(&outlet->connections, sizeof(struct connection), max < SHARD_SLOTS_MAX ? max : SHARD_SLOTS_MAX);
+}
+
+void connections_stop(struct outlet *outlet) {
+  for (uint32_t i = 0; i < outlet->connections.capacity; i++) {
+    struct connection *c = pool_slot(&outlet->connections, i);
+    if (c != NULL) connection_retire(c);
+  }
+}
+
+void connections_close(struct outlet *outlet) {
+  for (uint32_t i = 0; outlet->connections.used > 0 && i < outlet->connections.capacity; i++) {
+    struct connection *c = pool_slot(&outlet->connections, i);
+    if (c == NULL) continue;
+    timer_cancel(&outlet->o.shard->wheel, &c->timer);
+    transfer_free(c);
+    pool_put(&outlet->connections, c);
+  }
+  pool_fini(&outlet->connections);
+}

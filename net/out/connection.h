@@ -1,0 +1,98 @@
+/*
+ * connection: one SMTP connection that goes out. For connection.c and transfer.c only: the life of it, and what travels over it.
+ *
+ * Output is a list of pieces (command bytes, message content) that leaves in one send a turn: the end of one content and the next envelope travel together.
+ */
+#ifndef NET_OUT_CONNECTION_H
+#define NET_OUT_CONNECTION_H
+
+#include "core/base/buffer.h"
+#include "net/out/outlet.h"
+#include "net/smtp/client.h"
+
+#define CONNECTION_PIECES_MAX 16
+
+enum connection_state {
+  CONNECTION_INVALID = 0,
+  CONNECTION_CONNECTING,
+  CONNECTION_GREETING, /* until the machine is ready */
+  CONNECTION_OPEN,
+  CONNECTION_QUITTING,
+  CONNECTION_CLOSING,
+};
+
+struct piece {
+  struct content *content; /* NULL: bytes [at, at + len) of the output buffer */
+  uint32_t at, len;
+};
+
+struct transaction {
+  struct job *job; /* NULL: none */
+  uint32_t tag;
+  bool content_sent; /* handed to the socket as a whole: from here on silence is not failure */
+};
+
+struct connection {
+  struct outlet *outlet;
+  struct site *site;
+  struct connection *next, *prev;            /* of the site */
+  struct connection *idle_next, *idle_prev;  /* of the site's idle ones */
+  struct connection *older, *newer;          /* of all idle ones of the shard */
+  struct connection *next_dirty;
+  io_socket socket;
+  uint32_t tag;
+  enum connection_state state;
+  bool idle, dirty, send_under_way;
+  bool retiring;          /* no new transactions; quits when it has none */
+  bool pipelined;         /* the machine pipelines here */
+  unsigned target;        /* index tried now */
+  unsigned targets_left;  /* to try after it */
+  struct outlet_peer peer;
+  char host[DNS_NAME_MAX + 1];
+  struct timer timer;
+  struct smtp_client client;
+  struct transaction transaction[SMTP_CLIENT_TRANSACTIONS];
+  uint32_t begun, completed; /* transactions */
+  uint32_t flushes, flushes_done; /* sends */
+  struct job *finished;   /* decided, but the kernel may still read their content */
+  struct buffer in;       /* the rest of what came */
+  struct buffer out, sending;
+  struct piece pieces[CONNECTION_PIECES_MAX];
+  uint32_t pieces_count;
+  struct io_slice *slices; /* of the send under way */
+  uint32_t slices_size;
+  struct job *loading;     /* popped, its content is on the way */
+  struct job *streaming;   /* a long message whose parts are being sent */
+  struct content *part;    /* of it, in the kernel's hands until flush number part_flush is done */
+  uint32_t part_flush;
+};
+
+enum connection_operation { CONNECTION_OP_CONNECT = 1, CONNECTION_OP_RECEIVE, CONNECTION_OP_SEND, CONNECTION_OP_CLOSE };
+uint64_t connection_token(const struct connection *connection, enum connection_operation operation);
+
+/* ---- connection.c ---- */
+/* Something broke: decides for what was under way, and closes, or, before it was open, tries the next target. */
+void connection_fail(struct connection *connection, const struct failure *failure);
+/* QUIT, once nothing is under way. */
+void connection_retire(struct connection *connection);
+void connection_mark_dirty(struct connection *connection);
+/* Sets the timer that belongs to what is awaited now. */
+void connection_arm(struct connection *connection);
+void connection_set_idle(struct connection *connection, bool idle);
+
+/* ---- transfer.c ---- */
+void transfer_opened(struct connection *connection, const struct smtp_client_options *options);
+/* Bytes from the server; eats replies and acts on them. */
+void transfer_received(struct connection *connection, struct span bytes);
+/* Takes jobs from the site while it may. */
+void transfer_pull(struct connection *connection);
+/* Starts a send of what there is, if none is under way. */
+void transfer_flush(struct connection *connection);
+void transfer_sent(struct connection *connection);
+void transfer_loaded(struct connection *connection, struct job *job, int error);
+bool transfer_busy(const struct connection *connection);
+/* Decides for all jobs under way and gives them back. */
+void transfer_abort(struct connection *connection, const struct failure *failure);
+void transfer_free(struct connection *connection);
+
+#endif

@@ -1,0 +1,284 @@
+#include "net/out/deliver.h"
+
+#include <stdlib.h>
+
+#include "core/base/error.h"
+#include "net/out/outlet.h"
+
+#define ROUNDS_MAX 6      /* how often a recipient is sent round at once before it has to wait for its retry */
+#define NO_MEMORY_MS 5000 /* a recipient that got no job for lack of memory is tried again after this */
+#define SWEEP_MS 30000
+#define BLOCK_MAX_MS 900000 /* 15 min: longest time a failing site or address is left alone */
+#define BLOCK_INITIAL_MS 30000
+
+uint64_t outlet_random(struct outlet *outlet) { /* splitmix64, seeded from the system: jitter and rotation need no more */
+  uint64_t z = (outlet->random_state += 0x9e3779b97f4a7c15);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return z ^ (z >> 31);
+}
+
+/* ---- in: a recipient is due ---- */
+
+void outlet_due(void *context, struct message *message, unsigned recipient) {
+  struct outlet *outlet = context;
+  struct job *job = job_new(outlet->o.slab, message, recipient, outlet->o.shard->index, 0);
+  if (job == NULL) {
+    schedule_defer(outlet->o.schedule, message, recipient, outlet->o.shard->wall_ms + NO_MEMORY_MS, false);
+  } else {
+    domain_dispatch(outlet, job);
+  }
+}
+
+/* ---- out: fates become outcomes, on the owner's shard ---- */
+
+static void expire(struct outlet *outlet, struct job *job, unsigned at) {
+  const struct message *message = job->message;
+  unsigned i = job->each[at].index;
+  struct event event = {
+      .type = EVENT_EXPIRATION, .id = message->id, .session_id = message->session, .sender = message_sender(message), .recipient = message_address(message, i),
+      .queue = message_domain(message, i), .size = message->size, .timestamp_ms = outlet->o.shard->wall_ms, .created_ms = message->created_ms,
+      .num_attempts = message->recipient[i].attempts + (job->each[at].counts ? 1u : 0u), .code = 551, .enhanced = {5, 4, 7},
+      .content = SPAN("the message has been in the queue too long"), .verdict = "soft", .category = "expired", .rule = "max-age",
+  };
+  event_write(outlet->o.events, &event);
+  count_add(outlet->o.counters, COUNT_EXPIRED, 1);
+  schedule_done(outlet->o.schedule, job->message, i, RECORD_EXPIRED);
+}
+
+static void defer(struct outlet *outlet, struct job *job, unsigned at) {
+  struct message *message = job->message;
+  unsigned i = job->each[at].index;
+  unsigned attempts = message->recipient[i].attempts + (job->each[at].counts ? 1u : 0u);
+  bool expired;
+  uint64_t due_ms = retry_due_ms(&outlet->retry, message->created_ms, outlet->o.shard->wall_ms, attempts, outlet_random(outlet), &expired);
+  if (expired) {
+    expire(outlet, job, at);
+  } else {
+    schedule_defer(outlet->o.schedule, message, i, due_ms, job->each[at].counts);
+  }
+}
+
+static void send_round(struct outlet *outlet, struct job *job, unsigned at) {
+  unsigned rounds = job->rounds + (job->disturbed ? 1u : 0u);
+  struct job *again = rounds > ROUNDS_MAX ? NULL : job_new(outlet->o.slab, job->message, job->each[at].index, job->owner, rounds);
+  if (again == NULL) {
+    job->each[at].counts = true;
+    defer(outlet, job, at);
+  } else {
+    domain_dispatch(outlet, again);
+  }
+}
+
+static void end_own(struct outlet *outlet, struct job *job) {
+  struct message *message = job->message;
+  for (unsigned at = 0; at < job->recipients; at++) {
+    switch ((enum fate)job->each[at].fate) {
+    case FATE_DELIVERED: schedule_done(outlet->o.schedule, message, job->each[at].index, RECORD_DELIVERED); break;
+    case FATE_FAILED: schedule_done(outlet->o.schedule, message, job->each[at].index, RECORD_FAILED); break;
+    case FATE_AGAIN: send_round(outlet, job, at); break;
+    case FATE_INVALID: case FATE_DEFERRED: defer(outlet, job, at); break;
+    }
+  }
+  job_free(outlet->o.slab, job);
+  schedule_job_ended(outlet->o.schedule, message);
+}
+
+void outlet_job_end(struct outlet *outlet, struct job *job) {
+  must(!job->loading);
+  if (job->owner == outlet->o.shard->index) {
+    end_own(outlet, job);
+  } else {
+    shard_post(outlet->o.shard, job->owner, (struct letter){LETTER_JOB_END, 0, job});
+  }
+}
+
+/* ---- events ---- */
+
+static enum event_type event_of(enum fate fate) {
+  switch (fate) {
+  case FATE_DELIVERED: return EVENT_DELIVERY;
+  case FATE_FAILED: return EVENT_BOUNCE;
+  default: return EVENT_TRANSIENT_FAILURE;
+  }
+}
+
+static void count_fate(struct outlet *outlet, enum fate fate) {
+  switch (fate) {
+  case FATE_DELIVERED: count_add(outlet->o.counters, COUNT_DELIVERED, 1); break;
+  case FATE_FAILED: count_add(outlet->o.counters, COUNT_BOUNCED, 1); break;
+  default: count_add(outlet->o.counters, COUNT_DEFERRED, 1); break;
+  }
+}
+
+void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
+                   const struct site *site, const struct outlet_peer *peer) {
+  const struct message *message = job->message;
+  unsigned i = job->each[at].index;
+  bool failure = decision->fate != FATE_DELIVERED;
+  struct event event = {
+      .type = event_of(decision->fate), .id = message->id, .session_id = message->session, .sender = message_sender(message),
+      .recipient = message_address(message, i), .queue = message_domain(message, i), .size = message->size, .timestamp_ms = outlet->o.shard->wall_ms,
+      .created_ms = message->created_ms, .num_attempts = message->recipient[i].attempts + 1u, .code = decision->code,
+      .enhanced = {decision->enhanced[0], decision->enhanced[1], decision->enhanced[2]}, .content = text, .command = span_of_text(command),
+      .verdict = !failure ? NULL : decision->verdict.hard ? "hard" : "soft", .category = failure ? decision->verdict.category : NULL,
+      .rule = failure ? decision->verdict.rule : NULL, .maybe_duplicate = decision->maybe_duplicate,
+  };
+  if (site != NULL) event.site = span_of_text(site->name);
+  if (peer != NULL) {
+    event.peer = peer->address;
+    event.source = peer->source;
+    event.peer_name = span_of_text(peer->host);
+  }
+  event_write(outlet->o.events, &event);
+  count_fate(outlet, decision->fate);
+}
+
+static void decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer,
+                        bool elsewhere) {
+  uint8_t room[512];
+  struct fmt text = fmt_over(room, sizeof room);
+  struct decision decision;
+  outcome_decide(failure, &decision, &text);
+  if (decision.fate == FATE_AGAIN && !elsewhere) decision.fate = FATE_DEFERRED;
+  const char *command = failure->kind == FAILURE_DNS ? "DNS" : failure->connecting ? "connect" : smtp_client_stage_text(failure->stage);
+  for (unsigned at = 0; at < job->recipients; at++) {
+    if (job->each[at].fate != FATE_INVALID) continue;
+    job->each[at].fate = (uint8_t)decision.fate;
+    job->each[at].counts = decision.fate != FATE_AGAIN;
+    if (decision.fate == FATE_AGAIN) {
+      job->disturbed = true;
+    } else {
+      outlet_report(outlet, job, at, &decision, fmt_span(&text), command, site, peer);
+    }
+    if (decision.maybe_duplicate) count_add(outlet->o.counters, COUNT_MAYBE_DUPLICATE, 1);
+  }
+}
+
+void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer) {
+  decide_rest(outlet, job, failure, site, peer, true);
+}
+
+void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer) {
+  decide_rest(outlet, job, failure, site, peer, false);
+}
+
+/* ---- content from disk, at the owner's ---- */
+
+static void load_done(struct load *load, int error) {
+  struct job *job = (struct job *)((uint8_t *)load - offsetof(struct job, load));
+  struct outlet *outlet = load->context;
+  if (job->deliverer == outlet->o.shard->index) {
+    connection_loaded(outlet, job, error);
+  } else {
+    shard_post(outlet->o.shard, job->deliverer, (struct letter){LETTER_LOADED, (uint32_t)-error, job});
+  }
+}
+
+static void load_here(struct outlet *outlet, struct job *job) {
+  job->load.message = job->message;
+  job->load.done = load_done;
+  job->load.context = outlet;
+  schedule_load(outlet->o.schedule, &job->load);
+}
+
+bool outlet_load(struct outlet *outlet, struct job *job, uint64_t connection) {
+  if (job->load.part >= job->message->parts_count && job->message->content != NULL) return true;
+  job->loading = true;
+  job->connection = connection;
+  job->deliverer = (uint16_t)outlet->o.shard->index;
+  if (job->owner == outlet->o.shard->index) {
+    load_here(outlet, job);
+  } else {
+    shard_post(outlet->o.shard, job->owner, (struct letter){LETTER_LOAD, 0, job});
+  }
+  return false;
+}
+
+/* ---- letters ---- */
+
+void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *letter) {
+  struct job *job = letter->what;
+  switch ((enum outlet_letter_kind)letter->kind) {
+  case LETTER_JOB:
+    job->handed_over = true;
+    domain_dispatch(outlet, job);
+    break;
+  case LETTER_JOB_END: end_own(outlet, job); break;
+  case LETTER_LOAD: load_here(outlet, job); break;
+  case LETTER_LOADED: connection_loaded(outlet, job, -(int)letter->number); break;
+  case LETTER_LEASE_ASK: case LETTER_LEASE_GRANT: case LETTER_LEASE_RETURN: site_letter(outlet, from, letter); break;
+  }
+}
+
+/* ---- life ---- */
+
+static void sweep(void *context, struct timer *timer) {
+  (void)context;
+  struct outlet *outlet = (struct outlet *)((uint8_t *)timer - offsetof(struct outlet, sweep));
+  domains_sweep(outlet);
+  sites_sweep(outlet);
+  timer_set(&outlet->o.shard->wheel, &outlet->sweep, outlet->o.shard->now_ms + SWEEP_MS);
+}
+
+static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->name); }
+static struct span site_key(const void *object) { return span_of_text(((const struct site *)object)->name); }
+
+static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+int outlet_open(struct outlet **out, const struct outlet_options *options) {
+  struct outlet *outlet = calloc(1, sizeof *outlet);
+  if (outlet == NULL) return E_NO_MEMORY;
+  const struct conf *conf = options->conf;
+  outlet->o = *options;
+  outlet->retry = (struct retry_policy){conf->retry_initial_ms, conf->retry_factor, conf->retry_max_ms, conf->max_age_ms};
+  outlet->backoff = (struct backoff_policy){least(BLOCK_INITIAL_MS, conf->retry_initial_ms), least(BLOCK_MAX_MS, conf->retry_max_ms)};
+  outlet->smtp = (struct smtp_client_options){.hostname = span_of_text(conf->hostname), .pipelining = conf->pipelining,
+                                              .pipeline_messages = conf->pipelining, .chunking = conf->chunking};
+  outlet->smtp_plain = (struct smtp_client_options){.hostname = outlet->smtp.hostname};
+  outlet->random_state = options->map_seed;
+  map_init(&outlet->domains, domain_key, options->map_seed);
+  map_init(&outlet->sites, site_key, options->map_seed);
+  uint32_t sockets = io_sockets_max(options->shard->io);
+  int error = connections_open(outlet, sockets);
+  if (error != E_OK) {
+    free(outlet);
+    return error;
+  }
+  outlet->sweep.fire = sweep;
+  timer_set(&options->shard->wheel, &outlet->sweep, options->shard->now_ms + SWEEP_MS);
+  *out = outlet;
+  return E_OK;
+}
+
+void outlet_close(struct outlet *outlet) {
+  if (outlet == NULL) return;
+  timer_cancel(&outlet->o.shard->wheel, &outlet->sweep);
+  connections_close(outlet);
+  domains_close(outlet);
+  sites_close(outlet);
+  map_fini(&outlet->domains);
+  map_fini(&outlet->sites);
+  free(outlet);
+}
+
+void outlet_complete(void *context, const struct io_completion *completion) { connection_complete(context, completion); }
+
+void outlet_turn(struct outlet *outlet) {
+  while (outlet->dirty_sites != NULL) {
+    struct site *site = outlet->dirty_sites;
+    outlet->dirty_sites = site->next_dirty;
+    site->dirty = false;
+    site_pump(site);
+  }
+  connections_flush(outlet);
+  count_set(outlet->o.counters, GAUGE_SITES, outlet->sites.count);
+  count_set(outlet->o.counters, GAUGE_CONNECTIONS, outlet->connections.used);
+}
+
+void outlet_stop(struct outlet *outlet) {
+  outlet->stopping = true;
+  connections_stop(outlet);
+}
+
+bool outlet_idle(const struct outlet *outlet) { return outlet->connections.used == 0; }

@@ -1,0 +1,48 @@
+/*
+ * deliver: the outgoing side of a shard: due recipients in, outcomes out.
+ *
+ *   schedule -outlet_due-> job -> domain (MX) -> site (ready queue, pool) -> connection -> fates -> schedule_done / schedule_defer, events
+ *
+ * Owner: one shard. Jobs, leases and loads travel between shards as letters (OUTLET_LETTERS kinds from letter_base on).
+ */
+#ifndef NET_OUT_DELIVER_H
+#define NET_OUT_DELIVER_H
+
+#include "core/conf/conf.h"
+#include "core/event/counters.h"
+#include "core/event/writer.h"
+#include "core/shard/shard.h"
+#include "dns/resolver.h"
+#include "queue/schedule.h"
+
+struct outlet;
+
+struct outlet_options {
+  struct shard *shard;
+  const struct conf *conf;
+  struct slab *slab;
+  struct schedule *schedule;
+  struct resolver *resolver;
+  struct counters *counters;
+  struct event_writer *events;
+  uint64_t map_seed;
+  uint8_t token_kind;
+};
+
+must_check int outlet_open(struct outlet **outlet, const struct outlet_options *options);
+void outlet_close(struct outlet *outlet);
+
+/* A recipient is READY (schedule_due). */
+void outlet_due(void *outlet, struct message *message, unsigned recipient);
+
+void outlet_complete(void *outlet, const struct io_completion *completion);
+void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *letter);
+/* End of turn: gives waiting jobs to connections, and sends what was written. */
+void outlet_turn(struct outlet *outlet);
+
+/* No new transactions; connections end when theirs have ended. */
+void outlet_stop(struct outlet *outlet);
+/* No connection is left. */
+bool outlet_idle(const struct outlet *outlet);
+
+#endif

@@ -1,0 +1,244 @@
+/*
+ * Domains: from a recipient's domain to its site. What DNS said is kept for as long as it said, so that the usual recipient costs one look-up in a map.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/error.h"
+#include "net/out/outlet.h"
+
+#define TTL_MIN_MS 1000    /* a TTL of 0 is used for those who wait, and for the rest of this second */
+#define TTL_MAX_MS 3600000
+#define IDLE_MS 60000      /* a domain is forgotten so long after its answer ran out */
+
+static void give_to_site(struct domain *domain, struct job *job) { site_enqueue(domain->site, job); }
+
+static void give_failure(struct domain *domain, struct job *job) {
+  struct failure failure = {.kind = FAILURE_DNS, .mx = domain->status, .text = domain->reason};
+  outlet_decide_rest(domain->outlet, job, &failure, NULL, NULL);
+  outlet_job_end(domain->outlet, job);
+}
+
+static void give(struct domain *domain, struct job *job) {
+  if (domain->status == MX_OK) {
+    give_to_site(domain, job);
+  } else {
+    give_failure(domain, job);
+  }
+}
+
+static void point_to(struct domain *domain, struct site *site) {
+  if (site == domain->site) return;
+  if (domain->site != NULL) domain->site->domains--;
+  if (site != NULL) site->domains++;
+  domain->site = site;
+}
+
+static void fail(struct domain *domain, enum mx_status status, const char *reason) {
+  domain->status = status;
+  snprintf(domain->reason, sizeof domain->reason, "%s", reason);
+}
+
+static void use(struct domain *domain, const char *site_name, const struct mx_set *set, uint16_t port) {
+  struct site *site = site_get(domain->outlet, site_name);
+  if (site == NULL || !site_set_hosts(site, set, port)) {
+    fail(domain, MX_TEMPORARY, "out of memory");
+    return;
+  }
+  point_to(domain, site);
+  domain->status = MX_OK;
+}
+
+static void give_out_waiting(struct domain *domain) {
+  while (domain->first != NULL) {
+    struct job *job = domain->first;
+    domain->first = job->next;
+    if (domain->first == NULL) domain->last = NULL;
+    give(domain, job);
+  }
+}
+
+static void resolved(struct resolver_query *query, const struct mx_set *set) {
+  struct domain *domain = query->context;
+  struct outlet *outlet = domain->outlet;
+  uint64_t ttl_ms = (uint64_t)set->ttl_s * 1000;
+  if (ttl_ms < TTL_MIN_MS) ttl_ms = TTL_MIN_MS;
+  if (ttl_ms > TTL_MAX_MS) ttl_ms = TTL_MAX_MS;
+  domain->valid_until_ms = outlet->o.shard->now_ms + ttl_ms;
+  if (set->status == MX_OK) {
+    char name[MX_SITE_NAME_MAX + 1];
+    struct fmt out = fmt_over(name, sizeof name - 1);
+    mx_site_name(set, &out);
+    name[out.len] = '\0';
+    use(domain, name, set, outlet->o.conf->delivery_port);
+  } else {
+    fail(domain, set->status, set->reason);
+  }
+  give_out_waiting(domain);
+}
+
+/* ---- destinations that need no DNS ---- */
+
+static const struct conf_route *route_for(const struct conf *conf, struct span name) {
+  const struct conf_route *any = NULL;
+  for (unsigned i = 0; i < conf->routes_count; i++) {
+    const struct conf_route *route = &conf->routes[i];
+    if (span_equal(span_of_text(route->domain), name)) return route;
+    if (strcmp(route->domain, "*") == 0) any = route;
+  }
+  return any;
+}
+
+static void set_literal_host(struct mx_host *host, const struct netaddr *address) {
+  struct fmt text = fmt_over(host->name, sizeof host->name - 1);
+  netaddr_format(address, &text);
+  host->name[text.len] = '\0';
+  host->name_len = (uint8_t)text.len;
+  host->preference = 0;
+  host->addresses = 1;
+  host->address[0] = *address;
+}
+
+/* A site of fixed addresses, named after them: routes with the same hosts share it. */
+static void use_addresses(struct domain *domain, const struct netaddr *addresses, unsigned count, uint16_t port) {
+  struct mx_host *hosts = calloc(count, sizeof *hosts);
+  char name[MX_SITE_NAME_MAX + 1];
+  struct fmt out = fmt_over(name, sizeof name - 1);
+  domain->valid_until_ms = UINT64_MAX;
+  if (hosts == NULL) {
+    fail(domain, MX_TEMPORARY, "out of memory");
+    domain->valid_until_ms = 0;
+    return;
+  }
+  for (unsigned i = 0; i < count; i++) {
+    set_literal_host(&hosts[i], &addresses[i]);
+    hosts[i].preference = (uint16_t)i; /* in the order given */
+    if (i > 0) fmt_char(&out, ',');
+    netaddr_format_with_port(&addresses[i], &out);
+  }
+  name[out.len] = '\0';
+  struct mx_set set = {.status = MX_OK, .hosts = count, .host = hosts};
+  use(domain, name, &set, port);
+  free(hosts);
+}
+
+static void use_literal(struct domain *domain, struct span literal) {
+  struct netaddr address;
+  struct span inside = {literal.at + 1, literal.len - 2};
+  if (span_starts_nocase(inside, SPAN("ipv6:"))) inside = span_skip(inside, 5);
+  if (netaddr_parse(&address, inside) != E_OK) {
+    fail(domain, MX_BAD_NAME, "not an address literal we can use");
+    domain->valid_until_ms = UINT64_MAX;
+    return;
+  }
+  address.port = domain->outlet->o.conf->delivery_port;
+  use_addresses(domain, &address, 1, 0);
+}
+
+/* Asks whoever knows. The answer may be there on return, or comes with resolved(). */
+static void find_out(struct domain *domain) {
+  struct outlet *outlet = domain->outlet;
+  struct span name = span_of_text(domain->name);
+  const struct conf_route *route = route_for(outlet->o.conf, name);
+  if (route != NULL) {
+    use_addresses(domain, route->hosts, route->hosts_count, 0);
+    give_out_waiting(domain);
+  } else if (name.len > 2 && name.at[0] == '[' && name.at[name.len - 1] == ']') {
+    use_literal(domain, name);
+    give_out_waiting(domain);
+  } else {
+    domain->query.done = resolved;
+    domain->query.context = domain;
+    resolver_mx(outlet->o.resolver, name, &domain->query);
+  }
+}
+
+/* ---- look-up ---- */
+
+static struct domain *domain_new(struct outlet *outlet, struct span name) {
+  struct domain *domain = calloc(1, sizeof *domain);
+  char *copy = malloc(name.len + 1);
+  if (domain != NULL && copy != NULL) {
+    memcpy(copy, name.at, name.len);
+    copy[name.len] = '\0';
+    domain->name = copy;
+    domain->outlet = outlet;
+    if (map_insert(&outlet->domains, domain) == E_OK) return domain;
+  }
+  free(copy);
+  free(domain);
+  return NULL;
+}
+
+/* Case does not count in domains; the usual one is lower case already, and then needs no copy. */
+static struct span lower_case(struct span domain, uint8_t *room, size_t size) {
+  for (size_t i = 0; i < domain.len; i++) {
+    if (ascii_lower(domain.at[i]) == domain.at[i]) continue;
+    size_t len = domain.len < size ? domain.len : size;
+    for (size_t j = 0; j < len; j++) room[j] = ascii_lower(domain.at[j]);
+    return span_of(room, len);
+  }
+  return domain;
+}
+
+static void wait_for_answer(struct domain *domain, struct job *job) {
+  job->next = NULL;
+  if (domain->last != NULL) {
+    domain->last->next = job;
+  } else {
+    domain->first = job;
+  }
+  domain->last = job;
+}
+
+void domain_dispatch(struct outlet *outlet, struct job *job) {
+  uint8_t room[256];
+  struct span name = lower_case(message_domain(job->message, job->each[0].index), room, sizeof room);
+  struct domain *domain = map_find(&outlet->domains, name);
+  if (domain == NULL) domain = domain_new(outlet, name);
+  if (domain == NULL) {
+    struct failure failure = {.kind = FAILURE_INTERNAL, .error = E_NO_MEMORY};
+    outlet_decide_rest(outlet, job, &failure, NULL, NULL);
+    outlet_job_end(outlet, job);
+  } else if (domain->first == NULL && domain->valid_until_ms > outlet->o.shard->now_ms) {
+    give(domain, job);
+  } else {
+    bool asked = domain->first != NULL;
+    wait_for_answer(domain, job);
+    if (!asked) find_out(domain);
+  }
+}
+
+/* ---- end ---- */
+
+static void domain_free(struct domain *domain) {
+  point_to(domain, NULL);
+  free(domain->name);
+  free(domain);
+}
+
+/* Forgets domains that nobody asked for since their answer ran out. Some thousand at a time: the rest has its turn later. */
+void domains_sweep(struct outlet *outlet) {
+  struct domain *stale[1024];
+  unsigned count = 0;
+  uint32_t cursor = 0;
+  for (struct domain *domain; count < 1024 && (domain = map_next(&outlet->domains, &cursor)) != NULL;)
+    if (domain->first == NULL && domain->valid_until_ms < UINT64_MAX && domain->valid_until_ms + IDLE_MS < outlet->o.shard->now_ms) stale[count++] = domain;
+  for (unsigned i = 0; i < count; i++) {
+    map_remove(&outlet->domains, span_of_text(stale[i]->name));
+    domain_free(stale[i]);
+  }
+}
+
+void domains_close(struct outlet *outlet) {
+  uint32_t cursor = 0;
+  for (struct domain *domain; (domain = map_next(&outlet->domains, &cursor)) != NULL;) {
+    if (domain->first != NULL) resolver_cancel(outlet->o.resolver, &domain->query);
+    while (domain->first != NULL) {
+      struct job *job = domain->first;
+      domain->first = job->next;
+      if (job->owner == outlet->o.shard->index) job_free(outlet->o.slab, job);
+    }
+    domain_free(domain);
+  }
+}

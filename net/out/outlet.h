@@ -1,0 +1,141 @@
+/*
+ * outlet: what the files of the outgoing side share: the outlet of a shard, its domains and sites. For net/out only.
+ */
+#ifndef NET_OUT_OUTLET_H
+#define NET_OUT_OUTLET_H
+
+#include "core/base/map.h"
+#include "core/base/pool.h"
+#include "net/out/deliver.h"
+#include "net/out/job.h"
+#include "queue/policy/backoff.h"
+#include "queue/policy/lease.h"
+#include "queue/policy/retry.h"
+
+struct connection;
+
+struct target { /* an address of a site */
+  struct netaddr address; /* with port */
+  char *host;             /* its name, or the address as text; owned */
+  uint16_t preference;
+  struct backoff backoff;
+};
+
+/*
+ * A site: where the mail of one or more domains goes. On its home shard it owns the limit of connections; elsewhere it has a lease, or hands its jobs to the home.
+ */
+struct site {
+  struct outlet *outlet;
+  char *name;
+  struct target *targets; /* in the order to try */
+  unsigned targets_count;
+  unsigned best_count;    /* how many of them share the best preference: new connections go round these */
+  unsigned rotation;
+  struct job *first, *last; /* ready */
+  uint32_t jobs;
+  struct connection *connections; /* all */
+  struct connection *idle;        /* latest used first */
+  uint32_t open;       /* connections, also those being opened */
+  uint32_t opening;
+  struct backoff backoff;
+  bool plain;          /* breaks on pipelining */
+  uint32_t recipients_max; /* per transaction, as its servers say */
+  unsigned home;       /* shard */
+  struct lease_home lease_home;
+  struct lease_guest lease_guest;
+  uint32_t domains;    /* that point here */
+  struct timer timer;  /* end of back-off */
+  bool dirty;
+  struct site *next_dirty;
+};
+
+struct domain {
+  struct outlet *outlet;
+  char *name;          /* lower case */
+  struct site *site;   /* of a resolved one */
+  struct job *first, *last; /* waiting for the answer */
+  struct resolver_query query;
+  uint64_t valid_until_ms; /* monotonic */
+  enum mx_status status;
+  char reason[96];
+};
+
+struct outlet {
+  struct outlet_options o;
+  struct retry_policy retry;
+  struct backoff_policy backoff;
+  struct map domains, sites;
+  struct pool connections;
+  struct connection *dirty_connections;
+  struct connection *idle_oldest, *idle_newest; /* of all sites: the oldest go first when slots run out */
+  struct site *dirty_sites;
+  struct timer sweep;
+  struct smtp_client_options smtp, smtp_plain;
+  uint64_t random_state;
+  bool stopping;
+};
+
+/* ---- deliver.c ---- */
+/* The job has a fate for every recipient (those without are deferred): back to its owner. */
+void outlet_job_end(struct outlet *outlet, struct job *job);
+/* Asks the owner for the job's content; connection_loaded follows, unless it is there already (then true). */
+bool outlet_load(struct outlet *outlet, struct job *job, uint64_t connection);
+/* Where an event of a job has to say what happened to recipient number `at` of it. `peer` may be NULL. */
+struct outlet_peer {
+  struct netaddr address, source;
+  const char *host;
+};
+void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
+                   const struct site *site, const struct outlet_peer *peer);
+/* Decides, reports and marks every recipient of the job that has no fate yet. */
+void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer);
+/* Likewise, where there is nowhere to go at once: what would go round again is deferred. */
+void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer);
+uint64_t outlet_random(struct outlet *outlet);
+
+enum outlet_letter_kind { LETTER_JOB = 1, LETTER_JOB_END, LETTER_LOAD, LETTER_LOADED, LETTER_LEASE_ASK, LETTER_LEASE_GRANT, LETTER_LEASE_RETURN };
+
+/* ---- domain.c ---- */
+/* Finds the job's site, at once or after asking DNS, and enqueues it there; or ends it. */
+void domain_dispatch(struct outlet *outlet, struct job *job);
+void domains_sweep(struct outlet *outlet);
+void domains_close(struct outlet *outlet);
+
+/* ---- site.c ---- */
+/* The site of this name, made if need be. NULL: no memory. */
+struct site *site_get(struct outlet *outlet, const char *name);
+/* New answers: addresses that stay keep their state. Takes nothing. False: no memory, the old ones stay. */
+bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port);
+void site_enqueue(struct site *site, struct job *job);
+struct job *site_pop(struct site *site);
+/* To the front again. */
+void site_unpop(struct site *site, struct job *job);
+void site_mark_dirty(struct site *site);
+/* Gives jobs to idle connections, opens connections, hands over. */
+void site_pump(struct site *site);
+/* No target is left to try: everything that waits is deferred, and the site left alone for a while. */
+void site_failed(struct site *site, const struct failure *failure, const struct outlet_peer *peer);
+void site_succeeded(struct site *site);
+/* A connection was closed for good. */
+void site_connection_closed(struct site *site);
+void site_letter(struct outlet *outlet, unsigned from, const struct letter *letter);
+void sites_sweep(struct outlet *outlet);
+void sites_close(struct outlet *outlet);
+
+/* ---- connection.c ---- */
+must_check int connections_open(struct outlet *outlet, uint32_t max);
+/* Opens one more connection. False if none can be opened now. */
+bool connection_open(struct site *site);
+/* Lets an idle (or otherwise ready) connection take from its site. */
+void connection_pull(struct connection *connection);
+void connection_complete(struct outlet *outlet, const struct io_completion *completion);
+void connection_loaded(struct outlet *outlet, struct job *job, int error);
+void connections_flush(struct outlet *outlet);
+void connections_stop(struct outlet *outlet);
+/* Ends one idle connection of this site. */
+void connection_retire_idle(struct site *site);
+/* Ends an idle connection of any site. False if there is none. */
+bool connection_end_oldest_idle(struct outlet *outlet);
+void connections_close(struct outlet *outlet);
+
+#endif

@@ -1,0 +1,301 @@
+/*
+ * Sites: the ready queue of one set of mail exchangers, its pool of connections, and the lease by which shards share its limit.
+ */
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "core/base/error.h"
+#include "net/out/outlet.h"
+
+struct lease_note { /* travels by letter; made with malloc by the sender, freed by the receiver */
+  uint32_t connections;
+  char site[];
+};
+
+/* ---- life ---- */
+
+static void unblocked(void *context, struct timer *timer) {
+  (void)context;
+  struct site *site = (struct site *)((uint8_t *)timer - offsetof(struct site, timer));
+  site_mark_dirty(site);
+}
+
+struct site *site_get(struct outlet *outlet, const char *name) {
+  struct span key = span_of_text(name);
+  struct site *site = map_find(&outlet->sites, key);
+  if (site != NULL) return site;
+  site = calloc(1, sizeof *site);
+  if (site == NULL) return NULL;
+  site->name = strdup(name);
+  site->outlet = outlet;
+  site->timer.fire = unblocked;
+  site->recipients_max = SMTP_CLIENT_RECIPIENTS_MAX;
+  site->home = (unsigned)(XXH3_64bits(key.at, key.len) % shard_group_count(outlet->o.shard->group)); /* every shard has to come to the same */
+  site->lease_home.limit = outlet->o.conf->connections_per_site;
+  if (site->name != NULL && map_insert(&outlet->sites, site) == E_OK) return site;
+  free(site->name);
+  free(site);
+  return NULL;
+}
+
+static void free_targets(struct target *targets, unsigned count) {
+  for (unsigned i = 0; i < count; i++) free(targets[i].host);
+  free(targets);
+}
+
+static void site_free(struct site *site) {
+  timer_cancel(&site->outlet->o.shard->wheel, &site->timer);
+  free_targets(site->targets, site->targets_count);
+  free(site->name);
+  free(site);
+}
+
+static const struct backoff *known_backoff(const struct site *site, const struct netaddr *address) {
+  static const struct backoff fresh;
+  for (unsigned i = 0; i < site->targets_count; i++)
+    if (netaddr_equal(&site->targets[i].address, address)) return &site->targets[i].backoff;
+  return &fresh;
+}
+
+/* Are these the addresses we have already? Then a fresh answer costs no memory. */
+static bool same_targets(const struct site *site, const struct mx_set *set, uint16_t port) {
+  unsigned at = 0;
+  for (unsigned h = 0; h < set->hosts; h++) {
+    for (unsigned a = 0; a < set->host[h].addresses; a++, at++) {
+      struct netaddr address = set->host[h].address[a];
+      if (port != 0) address.port = port;
+      if (at >= site->targets_count || !netaddr_equal(&site->targets[at].address, &address) || strcmp(site->targets[at].host, set->host[h].name) != 0) return false;
+    }
+  }
+  return at == site->targets_count;
+}
+
+bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port) {
+  unsigned count = 0, made = 0;
+  if (same_targets(site, set, port)) return true;
+  for (unsigned h = 0; h < set->hosts; h++) count += set->host[h].addresses;
+  struct target *targets = calloc(count, sizeof *targets);
+  if (targets == NULL) return false;
+  for (unsigned h = 0; h < set->hosts; h++) {
+    for (unsigned a = 0; a < set->host[h].addresses; a++) {
+      struct target *target = &targets[made++];
+      target->address = set->host[h].address[a];
+      if (port != 0) target->address.port = port;
+      target->preference = set->host[h].preference;
+      target->backoff = *known_backoff(site, &target->address);
+      target->host = strdup(set->host[h].name);
+      if (target->host == NULL) {
+        free_targets(targets, made);
+        return false;
+      }
+    }
+  }
+  free_targets(site->targets, site->targets_count);
+  site->targets = targets;
+  site->targets_count = count;
+  site->best_count = 0;
+  while (site->best_count < count && targets[site->best_count].preference == targets[0].preference) site->best_count++;
+  return true;
+}
+
+/* ---- ready queue ---- */
+
+void site_mark_dirty(struct site *site) {
+  if (site->dirty) return;
+  site->dirty = true;
+  site->next_dirty = site->outlet->dirty_sites;
+  site->outlet->dirty_sites = site;
+}
+
+/* Recipients of one message come one behind the other: they join the last job if it is theirs. */
+void site_enqueue(struct site *site, struct job *job) {
+  site_mark_dirty(site);
+  bool own = job->owner == site->outlet->o.shard->index;
+  if (own && site->last != NULL && site->last->message == job->message && site->last->owner == job->owner &&
+      job_merge(site->outlet->o.slab, site->last, job, site->recipients_max))
+    return;
+  job->next = NULL;
+  if (site->last != NULL) {
+    site->last->next = job;
+  } else {
+    site->first = job;
+  }
+  site->last = job;
+  site->jobs++;
+}
+
+struct job *site_pop(struct site *site) {
+  struct job *job = site->first;
+  if (job == NULL) return NULL;
+  site->first = job->next;
+  if (site->first == NULL) site->last = NULL;
+  site->jobs--;
+  return job;
+}
+
+void site_unpop(struct site *site, struct job *job) {
+  job->next = site->first;
+  site->first = job;
+  if (site->last == NULL) site->last = job;
+  site->jobs++;
+}
+
+/* ---- leases ---- */
+
+static bool at_home(const struct site *site) { return site->home == site->outlet->o.shard->index; }
+
+static void send_note(struct site *site, unsigned to, enum outlet_letter_kind kind, uint32_t connections) {
+  size_t len = strlen(site->name) + 1;
+  struct lease_note *note = malloc(sizeof *note + len);
+  must(note != NULL);
+  note->connections = connections;
+  memcpy(note->site, site->name, len);
+  shard_post(site->outlet->o.shard, to, (struct letter){kind, 0, note});
+}
+
+static void hand_over(struct site *site) {
+  struct outlet *outlet = site->outlet;
+  if (lease_should_ask(&site->lease_guest, site->jobs, outlet->o.shard->now_ms)) send_note(site, site->home, LETTER_LEASE_ASK, 0);
+  struct job *kept_first = NULL, *kept_last = NULL;
+  uint32_t kept = 0;
+  for (struct job *job; (job = site_pop(site)) != NULL;) {
+    if (job->handed_over) { /* the other shard sees the home here: it is not sent to and fro */
+      job->next = NULL;
+      if (kept_last != NULL) {
+        kept_last->next = job;
+      } else {
+        kept_first = job;
+      }
+      kept_last = job;
+      kept++;
+      continue;
+    }
+    count_add(outlet->o.counters, COUNT_HANDED_OVER, 1);
+    shard_post(outlet->o.shard, site->home, (struct letter){LETTER_JOB, 0, job});
+  }
+  site->first = kept_first;
+  site->last = kept_last;
+  site->jobs = kept;
+}
+
+static void return_lease(struct site *site) {
+  if (at_home(site) || site->lease_guest.granted == 0 || site->open > 0 || site->jobs > 0) return;
+  send_note(site, site->home, LETTER_LEASE_RETURN, site->lease_guest.granted);
+  site->lease_guest.granted = 0;
+}
+
+/* Idle connections of the home make room for a guest: what is closed now can be granted when it asks again. */
+static void make_room(struct site *site) {
+  if (site->open > 1 && site->idle != NULL) connection_retire_idle(site);
+}
+
+static void lease_asked(struct site *site, unsigned from) {
+  unsigned shards = shard_group_count(site->outlet->o.shard->group);
+  uint32_t grant = at_home(site) ? lease_grant(&site->lease_home, shards, site->open) : 0;
+  if (grant == 0) make_room(site);
+  send_note(site, from, LETTER_LEASE_GRANT, grant);
+}
+
+void site_letter(struct outlet *outlet, unsigned from, const struct letter *letter) {
+  struct lease_note *note = letter->what;
+  struct site *site = site_get(outlet, note->site);
+  must(site != NULL);
+  switch ((enum outlet_letter_kind)letter->kind) {
+  case LETTER_LEASE_ASK: lease_asked(site, from); break;
+  case LETTER_LEASE_GRANT:
+    site->lease_guest.granted += note->connections;
+    if (note->connections > 0) site->lease_guest.asked_ms = 0;
+    break;
+  case LETTER_LEASE_RETURN: lease_take_back(&site->lease_home, note->connections); break;
+  default: must(false);
+  }
+  free(note);
+  site_mark_dirty(site);
+}
+
+/* ---- the pump ---- */
+
+static uint32_t limit_of(const struct site *site) {
+  if (at_home(site)) return lease_home_limit(&site->lease_home);
+  /* A job that was handed to us though we are not its site's home (two resolvers, two answers) still has to go: over one connection. */
+  return site->lease_guest.granted > 0 ? site->lease_guest.granted : site->first != NULL && site->first->handed_over ? 1 : 0;
+}
+
+/* May one more connection be opened? After a failure only one at a time, until one succeeds; before the first success likewise. */
+static bool may_open(const struct site *site) {
+  if (site->open >= limit_of(site) || site->opening >= site->jobs) return false;
+  return site->opening == 0 || !backoff_probing(&site->backoff);
+}
+
+void site_pump(struct site *site) {
+  struct outlet *outlet = site->outlet;
+  if (outlet->stopping) return;
+  if (!at_home(site) && site->lease_guest.granted == 0 && site->jobs > 0) hand_over(site);
+  if (site->jobs > 0 && site->targets_count == 0) return; /* known by name only, from a lease: its jobs come with a domain that knows the hosts */
+  while (site->jobs > 0 && site->idle != NULL) connection_pull(site->idle);
+  if (site->jobs == 0) {
+    return_lease(site);
+    return;
+  }
+  if (backoff_blocks(&site->backoff, outlet->o.shard->now_ms)) {
+    if (site->open == 0) timer_set(&outlet->o.shard->wheel, &site->timer, site->backoff.until_ms);
+    return;
+  }
+  while (may_open(site) && connection_open(site)) continue;
+}
+
+void site_failed(struct site *site, const struct failure *failure, const struct outlet_peer *peer) {
+  struct outlet *outlet = site->outlet;
+  backoff_failed(&site->backoff, &outlet->backoff, outlet->o.shard->now_ms);
+  struct job *jobs = site->first;
+  site->first = site->last = NULL;
+  site->jobs = 0;
+  while (jobs != NULL) {
+    struct job *job = jobs;
+    jobs = job->next;
+    outlet_defer_rest(outlet, job, failure, site, peer);
+    outlet_job_end(outlet, job);
+  }
+}
+
+void site_succeeded(struct site *site) { backoff_succeeded(&site->backoff); }
+
+void site_connection_closed(struct site *site) {
+  site_mark_dirty(site);
+}
+
+/* ---- sweep ---- */
+
+/* The head of the queue is its oldest. A message past its age goes back to its owner, who lets it expire, even if this site never gets a connection again. */
+static void end_too_old(struct site *site) {
+  const struct outlet *outlet = site->outlet;
+  while (site->first != NULL && outlet->o.shard->wall_ms >= site->first->message->created_ms + outlet->o.conf->max_age_ms)
+    outlet_job_end(site->outlet, site_pop(site));
+}
+
+static bool unused(const struct site *site) {
+  return site->domains == 0 && site->jobs == 0 && site->open == 0 && !site->dirty && site->lease_home.granted == 0 && site->lease_guest.granted == 0;
+}
+
+void sites_sweep(struct outlet *outlet) {
+  struct site *stale[1024];
+  unsigned count = 0;
+  uint32_t cursor = 0;
+  for (struct site *site; (site = map_next(&outlet->sites, &cursor)) != NULL;) {
+    end_too_old(site);
+    if (count < 1024 && unused(site)) stale[count++] = site;
+  }
+  for (unsigned i = 0; i < count; i++) {
+    map_remove(&outlet->sites, span_of_text(stale[i]->name));
+    site_free(stale[i]);
+  }
+}
+
+void sites_close(struct outlet *outlet) {
+  uint32_t cursor = 0;
+  for (struct site *site; (site = map_next(&outlet->sites, &cursor)) != NULL;) {
+    for (struct job *job; (job = site_pop(site)) != NULL;)
+      if (job->owner == outlet->o.shard->index) job_free(outlet->o.slab, job);
+    site_free(site);
+  }
+}

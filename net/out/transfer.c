@@ -1,0 +1,464 @@
+/* What travels over a connection: envelopes and contents out, replies in, and what they mean for the jobs. */
+#include "net/out/connection.h"
+
+#include "core/base/error.h"
+
+#define OUT_HIGH 65536 /* commands waiting for a send: no further envelope joins them */
+
+static struct slab *slab_of(const struct connection *c) { return c->outlet->o.slab; }
+
+/* ---- output ---- */
+
+static void push_bytes(struct connection *c, uint32_t at, uint32_t len) {
+  if (len == 0) return;
+  struct piece *last = c->pieces_count > 0 ? &c->pieces[c->pieces_count - 1] : NULL;
+  if (last != NULL && last->content == NULL && last->at + last->len == at) {
+    last->len += len;
+  } else {
+    must(c->pieces_count < CONNECTION_PIECES_MAX);
+    c->pieces[c->pieces_count++] = (struct piece){NULL, at, len};
+  }
+  connection_mark_dirty(c);
+}
+
+/* The last record of a long message may be empty: its parts were all there was. */
+static void push_content(struct connection *c, struct job *job, struct content *content) {
+  if (content_size(content) == 0) return;
+  job->flush = c->flushes + 1;
+  must(c->pieces_count < CONNECTION_PIECES_MAX);
+  c->pieces[c->pieces_count++] = (struct piece){content, 0, 0};
+  connection_mark_dirty(c);
+}
+
+static bool push_text(struct connection *c, struct span text) {
+  uint32_t at = c->out.len;
+  if (!buffer_append(slab_of(c), &c->out, text)) return false;
+  push_bytes(c, at, (uint32_t)text.len);
+  return true;
+}
+
+static unsigned make_slices(const struct connection *c, struct io_slice *slices) {
+  unsigned count = 0;
+  for (uint32_t i = 0; i < c->pieces_count; i++) {
+    const struct piece *piece = &c->pieces[i];
+    if (piece->content != NULL) {
+      count += content_slices(piece->content, slices + count);
+    } else {
+      slices[count++] = (struct io_slice){c->sending.at + piece->at, piece->len};
+    }
+  }
+  return count;
+}
+
+static unsigned slices_needed(const struct connection *c) {
+  unsigned needed = 0;
+  for (uint32_t i = 0; i < c->pieces_count; i++) needed += c->pieces[i].content != NULL ? c->pieces[i].content->chunks : 1;
+  return needed;
+}
+
+void transfer_flush(struct connection *c) {
+  if (c->send_under_way || c->pieces_count == 0) return;
+  c->slices_size = slices_needed(c) * (uint32_t)sizeof *c->slices;
+  c->slices = slab_get(slab_of(c), c->slices_size);
+  if (c->slices == NULL) {
+    struct failure failure = {.kind = FAILURE_INTERNAL, .error = E_NO_MEMORY};
+    connection_fail(c, &failure);
+    return;
+  }
+  c->sending = c->out;
+  c->out = (struct buffer){0};
+  unsigned count = make_slices(c, c->slices);
+  uint64_t bytes = 0;
+  for (unsigned i = 0; i < count; i++) bytes += c->slices[i].len;
+  count_add(c->outlet->o.counters, COUNT_BYTES_SENT, bytes);
+  c->pieces_count = 0;
+  c->flushes++;
+  c->send_under_way = true;
+  io_send(c->outlet->o.shard->io, c->socket, c->slices, count, connection_token(c, CONNECTION_OP_SEND));
+}
+
+static void release_sent(struct connection *c) {
+  slab_put(slab_of(c), c->slices, c->slices_size);
+  c->slices = NULL;
+  buffer_free(slab_of(c), &c->sending);
+}
+
+/* ---- transactions ---- */
+
+static struct transaction *transaction_of(struct connection *c, uint32_t tag) {
+  for (unsigned i = 0; i < SMTP_CLIENT_TRANSACTIONS; i++)
+    if (c->transaction[i].job != NULL && c->transaction[i].tag == tag) return &c->transaction[i];
+  must(false);
+}
+
+static struct transaction *free_transaction(struct connection *c) {
+  for (unsigned i = 0; i < SMTP_CLIENT_TRANSACTIONS; i++)
+    if (c->transaction[i].job == NULL) return &c->transaction[i];
+  return NULL;
+}
+
+bool transfer_busy(const struct connection *c) {
+  for (unsigned i = 0; i < SMTP_CLIENT_TRANSACTIONS; i++)
+    if (c->transaction[i].job != NULL) return true;
+  return c->loading != NULL || c->streaming != NULL;
+}
+
+/* A reply may come before the content is sent to its end. The job, and with it the content, has to outlive the send. */
+static void end_job(struct connection *c, struct job *job) {
+  if (job->flush <= c->flushes_done) {
+    outlet_job_end(c->outlet, job);
+    return;
+  }
+  job->next = c->finished;
+  c->finished = job;
+}
+
+static void end_finished(struct connection *c, bool all) {
+  struct job *jobs = c->finished;
+  c->finished = NULL;
+  while (jobs != NULL) {
+    struct job *job = jobs;
+    jobs = job->next;
+    if (all) job->flush = 0;
+    end_job(c, job);
+  }
+}
+
+static void end_transaction(struct connection *c, struct transaction *transaction) {
+  struct job *job = transaction->job;
+  transaction->job = NULL;
+  end_job(c, job);
+}
+
+/* The content of a long message: one part after the other comes from disk and goes out before the next is fetched. */
+static void stream_next(struct connection *c) {
+  struct job *job = c->streaming;
+  if (!outlet_load(c->outlet, job, connection_token(c, CONNECTION_OP_SEND))) return;
+  transfer_loaded(c, job, E_OK);
+}
+
+static void content_out(struct connection *c, struct transaction *transaction) {
+  smtp_client_content_sent(&c->client, transaction->tag);
+  transaction->content_sent = true;
+}
+
+static bool push_dot(struct connection *c, uint32_t tag) { return !smtp_client_wants_dot(&c->client, tag) || push_text(c, SPAN(".\r\n")); }
+
+static void no_memory(struct connection *c) {
+  struct failure failure = {.kind = FAILURE_INTERNAL, .error = E_NO_MEMORY};
+  connection_fail(c, &failure);
+}
+
+static void send_content(struct connection *c, uint32_t tag) {
+  struct transaction *transaction = transaction_of(c, tag);
+  struct job *job = transaction->job;
+  if (job->message->parts_count > 0) {
+    c->streaming = job;
+    job->load.part = 0;
+    stream_next(c);
+    return;
+  }
+  push_content(c, job, job->message->content);
+  if (!push_dot(c, tag)) {
+    no_memory(c);
+    return;
+  }
+  content_out(c, transaction);
+}
+
+/* ---- taking jobs ---- */
+
+static bool too_old(const struct connection *c, const struct job *job) {
+  return c->outlet->o.shard->wall_ms >= job->message->created_ms + c->outlet->o.conf->max_age_ms;
+}
+
+static bool give_back_unfit(struct connection *c, struct job *job) {
+  struct failure failure = {.kind = FAILURE_UNFIT, .unfit = smtp_client_fit(&c->client, &job->envelope), .stage = SMTP_STAGE_MAIL};
+  if (failure.unfit == SMTP_FIT) return false;
+  outlet_decide_rest(c->outlet, job, &failure, c->site, &c->peer);
+  outlet_job_end(c->outlet, job);
+  return true;
+}
+
+/* More recipients than this server takes at once: the rest goes round again, in a transaction of its own. */
+static void respect_recipients_max(struct connection *c, struct job *job) {
+  uint32_t max = smtp_client_recipients_max(&c->client);
+  job->envelope.recipients = job->recipients < max ? job->recipients : max;
+  for (unsigned at = job->envelope.recipients; at < job->recipients; at++) job->each[at].fate = FATE_AGAIN;
+  if (max < c->site->recipients_max) c->site->recipients_max = max;
+}
+
+static bool begin(struct connection *c, struct job *job) {
+  respect_recipients_max(c, job);
+  if (!buffer_reserve(slab_of(c), &c->out, smtp_client_begin_room(&job->envelope))) return false;
+  struct transaction *transaction = free_transaction(c);
+  uint32_t at = c->out.len;
+  struct fmt out = buffer_fmt(&c->out);
+  *transaction = (struct transaction){.job = job, .tag = ++c->begun};
+  bool content_follows = smtp_client_begin(&c->client, &job->envelope, transaction->tag, &out);
+  must(!out.overflow);
+  buffer_wrote(&c->out, &out);
+  push_bytes(c, at, c->out.len - at);
+  count_add(c->outlet->o.counters, COUNT_TRANSACTIONS, 1);
+  if (content_follows) send_content(c, transaction->tag);
+  return true;
+}
+
+static bool may_take(const struct connection *c) {
+  const struct conf *conf = c->outlet->o.conf;
+  return c->state == CONNECTION_OPEN && !c->retiring && !c->outlet->stopping && c->loading == NULL && c->streaming == NULL && c->site->jobs > 0 &&
+         c->begun < conf->messages_per_connection && c->out.len < OUT_HIGH && c->pieces_count + 6 < CONNECTION_PIECES_MAX &&
+         smtp_client_can_begin(&c->client);
+}
+
+static void take(struct connection *c, struct job *job) {
+  if (too_old(c, job)) {
+    outlet_job_end(c->outlet, job);
+  } else if (give_back_unfit(c, job)) {
+    return;
+  } else if (job->message->parts_count == 0 && job->message->content == NULL) {
+    job->load.part = 0;
+    c->loading = job;
+    if (!outlet_load(c->outlet, job, connection_token(c, CONNECTION_OP_SEND))) return;
+    transfer_loaded(c, job, E_OK);
+  } else if (!begin(c, job)) {
+    site_unpop(c->site, job);
+    no_memory(c);
+  }
+}
+
+void transfer_pull(struct connection *c) {
+  while (may_take(c)) take(c, site_pop(c->site));
+}
+
+static void load_failed(struct connection *c, struct job *job, int error) {
+  struct failure failure = {.kind = FAILURE_INTERNAL, .error = error};
+  if (c->streaming == job) { /* in the middle of DATA: the connection is lost with it */
+    connection_fail(c, &failure);
+    return;
+  }
+  c->loading = NULL;
+  outlet_decide_rest(c->outlet, job, &failure, c->site, &c->peer);
+  outlet_job_end(c->outlet, job);
+  transfer_pull(c);
+}
+
+static void stream_loaded(struct connection *c, struct job *job) {
+  struct message *message = job->message;
+  bool last = job->load.part >= message->parts_count;
+  push_content(c, job, last ? message->content : job->load.content);
+  if (!last) {
+    c->part = job->load.content;
+    c->part_flush = job->flush;
+    job->load.content = NULL;
+    transfer_flush(c); /* on with the next when it is sent */
+    return;
+  }
+  struct transaction *transaction = NULL;
+  for (unsigned i = 0; i < SMTP_CLIENT_TRANSACTIONS; i++)
+    if (c->transaction[i].job == job) transaction = &c->transaction[i];
+  must(transaction != NULL);
+  c->streaming = NULL;
+  if (!push_dot(c, transaction->tag)) {
+    no_memory(c);
+    return;
+  }
+  content_out(c, transaction);
+  transfer_received(c, (struct span){NULL, 0}); /* replies that came early wait for the content to be out */
+}
+
+void transfer_loaded(struct connection *c, struct job *job, int error) {
+  if (error != E_OK) {
+    load_failed(c, job, error);
+    return;
+  }
+  if (c->streaming == job) {
+    stream_loaded(c, job);
+  } else {
+    c->loading = NULL;
+    if (!begin(c, job)) {
+      site_unpop(c->site, job);
+      no_memory(c);
+      return;
+    }
+    transfer_pull(c);
+  }
+  connection_arm(c);
+}
+
+void transfer_sent(struct connection *c) {
+  c->send_under_way = false;
+  c->flushes_done = c->flushes;
+  release_sent(c);
+  end_finished(c, false);
+  if (c->part != NULL && c->part_flush <= c->flushes_done) {
+    content_free(slab_of(c), c->part);
+    c->part = NULL;
+    if (c->streaming != NULL) {
+      c->streaming->load.part++;
+      stream_next(c);
+    }
+  }
+  if (c->state == CONNECTION_CLOSING) return;
+  if (c->pieces_count > 0) connection_mark_dirty(c);
+  if (c->state == CONNECTION_OPEN) transfer_pull(c);
+  if (c->state != CONNECTION_CLOSING && !c->idle) connection_arm(c);
+}
+
+/* ---- replies ---- */
+
+static void decide(struct connection *c, struct job *job, unsigned at, enum smtp_client_stage stage) {
+  struct failure failure = {.kind = FAILURE_REPLY, .stage = stage, .reply = &c->client.reply, .pipelined = c->pipelined, .proven = c->completed > 0,
+                            .alone = job->envelope.recipients == 1};
+  uint8_t room[1024];
+  struct fmt text = fmt_over(room, sizeof room);
+  struct decision decision;
+  outcome_decide(&failure, &decision, &text);
+  job->each[at].fate = (uint8_t)decision.fate;
+  job->each[at].counts = decision.fate != FATE_AGAIN;
+  if (decision.fate == FATE_AGAIN) {
+    job->disturbed = true;
+  } else {
+    outlet_report(c->outlet, job, at, &decision, fmt_span(&text), smtp_client_stage_text(stage), c->site, &c->peer);
+  }
+}
+
+static void decide_all(struct connection *c, struct job *job, enum smtp_client_stage stage) {
+  for (unsigned at = 0; at < job->recipients; at++)
+    if (job->each[at].fate == FATE_INVALID) decide(c, job, at, stage);
+}
+
+static void on_rcpt(struct connection *c) {
+  struct job *job = transaction_of(c, c->client.tag)->job;
+  if (c->client.reply.code / 100 != 2) decide(c, job, c->client.recipient, SMTP_STAGE_RCPT);
+}
+
+static void on_ready(struct connection *c) {
+  struct site *site = c->site;
+  c->state = CONNECTION_OPEN;
+  site->opening--;
+  c->pipelined = c->client.capabilities.pipelining && !site->plain;
+  for (unsigned i = 0; i < site->targets_count; i++)
+    if (netaddr_equal(&site->targets[i].address, &c->peer.address)) backoff_succeeded(&site->targets[i].backoff);
+  site_succeeded(site);
+  site_mark_dirty(site); /* now more may be opened */
+}
+
+static void on_done(struct connection *c) {
+  struct transaction *transaction = transaction_of(c, c->client.tag);
+  if (c->streaming == transaction->job) c->streaming = NULL;
+  c->completed++;
+  end_transaction(c, transaction);
+}
+
+static void refused(struct connection *c, enum smtp_client_stage stage) {
+  struct failure failure = {.kind = FAILURE_REPLY, .stage = stage, .reply = &c->client.reply};
+  connection_fail(c, &failure);
+}
+
+/* One event of the machine; false when no more are to be asked for. */
+static bool act(struct connection *c, enum smtp_client_event event, enum smtp_client_stage stage) {
+  switch (event) {
+  case SMTP_CLIENT_NEED_INPUT: return false;
+  case SMTP_CLIENT_READY: on_ready(c); break;
+  case SMTP_CLIENT_REFUSED: refused(c, stage); break;
+  case SMTP_CLIENT_MAIL: decide_all(c, transaction_of(c, c->client.tag)->job, SMTP_STAGE_MAIL); break;
+  case SMTP_CLIENT_RCPT: on_rcpt(c); break;
+  case SMTP_CLIENT_DATA: decide_all(c, transaction_of(c, c->client.tag)->job, SMTP_STAGE_DATA); break;
+  case SMTP_CLIENT_CONTENT: send_content(c, c->client.tag); break;
+  case SMTP_CLIENT_FINAL: decide_all(c, transaction_of(c, c->client.tag)->job, SMTP_STAGE_FINAL); break;
+  case SMTP_CLIENT_DONE: on_done(c); break;
+  case SMTP_CLIENT_BROKEN: {
+    struct failure failure = {.kind = FAILURE_PROTOCOL, .text = c->client.broken};
+    connection_fail(c, &failure);
+    break;
+  }
+  case SMTP_CLIENT_INVALID: must(false);
+  }
+  return c->state != CONNECTION_CLOSING;
+}
+
+static struct span eat(struct connection *c, struct span in) {
+  for (bool more = true; more;) {
+    uint8_t room[SMTP_CLIENT_ROOM];
+    struct fmt out = fmt_over(room, sizeof room);
+    enum smtp_client_stage stage = smtp_client_stage(&c->client);
+    enum smtp_client_event event = smtp_client_next(&c->client, &in, &out);
+    must(!out.overflow);
+    if (out.len > 0 && !push_text(c, fmt_span(&out))) {
+      no_memory(c);
+      return in;
+    }
+    more = act(c, event, stage);
+  }
+  return in;
+}
+
+/* Nothing under way any more: idle, or, if its time has come, out. */
+static void settle(struct connection *c) {
+  if (c->state != CONNECTION_OPEN || transfer_busy(c)) return;
+  if (c->retiring || c->outlet->stopping || c->begun >= c->outlet->o.conf->messages_per_connection || !smtp_client_can_begin(&c->client)) {
+    connection_retire(c);
+  } else {
+    connection_set_idle(c, true);
+  }
+}
+
+void transfer_received(struct connection *c, struct span bytes) {
+  bool stashed = c->in.len > 0;
+  if (!stashed && bytes.len == 0) return;
+  if (stashed && !buffer_append(slab_of(c), &c->in, bytes)) {
+    no_memory(c);
+    return;
+  }
+  struct span rest = eat(c, stashed ? buffer_span(&c->in) : bytes);
+  if (c->state == CONNECTION_CLOSING) return;
+  if (stashed) {
+    buffer_consume(&c->in, c->in.len - rest.len);
+    if (c->in.len == 0) buffer_free(slab_of(c), &c->in);
+  } else if (rest.len > 0 && !buffer_append(slab_of(c), &c->in, rest)) {
+    no_memory(c);
+    return;
+  }
+  transfer_pull(c);
+  if (c->state == CONNECTION_CLOSING) return;
+  settle(c);
+  connection_arm(c);
+}
+
+/* ---- life ---- */
+
+void transfer_opened(struct connection *c, const struct smtp_client_options *options) { smtp_client_init(&c->client, options); }
+
+void transfer_abort(struct connection *c, const struct failure *failure) {
+  for (unsigned i = 0; i < SMTP_CLIENT_TRANSACTIONS; i++) {
+    struct transaction *transaction = &c->transaction[i];
+    struct job *job = transaction->job;
+    if (job == NULL) continue;
+    struct failure own = *failure;
+    if (transaction->content_sent && own.kind != FAILURE_REPLY) own.stage = SMTP_STAGE_FINAL; /* of two contents under way both may have been taken */
+    outlet_decide_rest(c->outlet, job, &own, c->site, &c->peer);
+    transaction->job = NULL;
+    if (job->loading) {
+      job->connection = 0; /* ends when its part arrives */
+    } else {
+      end_job(c, job);
+    }
+  }
+  c->streaming = NULL;
+  if (c->loading != NULL) {
+    struct job *job = c->loading;
+    c->loading = NULL;
+    job_decide_rest(job, FATE_AGAIN, false);
+    if (job->loading) job->connection = 0;
+  }
+}
+
+void transfer_free(struct connection *c) {
+  struct slab *slab = slab_of(c);
+  if (c->slices != NULL) release_sent(c);
+  end_finished(c, true);
+  content_free(slab, c->part);
+  buffer_free(slab, &c->in);
+  buffer_free(slab, &c->out);
+}

@@ -1,0 +1,280 @@
+#include "net/relay.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/error.h"
+#include "core/event/writer.h"
+#include "dns/resolver.h"
+#include "net/in/session.h"
+#include "net/out/deliver.h"
+#include "queue/schedule.h"
+#include "queue/spool/log.h"
+
+/* Receive buffers of a shard. A large one takes a whole burst of content in one completion; they are few, and used again at once, so that they stay in the cache. */
+#define RECEIVE_BUFFERS 128
+#define RECEIVE_BUFFER_SIZE 65536
+
+enum token_kind { KIND_SPOOL = 1, KIND_RESOLVER, KIND_EVENTS, KIND_INTAKE, KIND_OUTLET };
+
+struct relay {
+  struct shard shard;
+  struct relay_options o;
+  struct slab slab;
+  struct spool *spool;
+  struct schedule schedule;
+  struct resolver *resolver;
+  struct event_writer *events;
+  struct intake *intake;
+  struct outlet *outlet;
+  struct timer stop_timer;
+  bool stopping;
+  bool out_of_time;
+  bool schedule_ready;
+};
+
+/* ---- the turn ---- */
+
+static void set_gauges(struct relay *relay) {
+  struct counters *counters = relay->o.counters;
+  const struct spool_stats *spool = spool_stats(relay->spool);
+  const struct resolver_stats *dns = resolver_stats(relay->resolver);
+  count_set(counters, GAUGE_QUEUED_MESSAGES, relay->schedule.messages);
+  count_set(counters, GAUGE_READY_RECIPIENTS, relay->schedule.ready);
+  count_set(counters, GAUGE_DEFERRED_RECIPIENTS, relay->schedule.waiting);
+  count_set(counters, GAUGE_BODY_BYTES, relay->slab.used_bytes);
+  count_set(counters, GAUGE_SPOOL_SEGMENTS, spool->segments);
+  count_set(counters, GAUGE_SPOOL_DISK_BYTES, spool->disk_bytes);
+  count_set(counters, GAUGE_SPOOL_FAILED, spool_failed(relay->spool) != E_OK);
+  count_set(counters, GAUGE_SPOOL_FULL, spool_full(relay->spool));
+  count_set(counters, COUNT_SPOOL_COMMITS, spool->commits);
+  count_set(counters, COUNT_SPOOL_BYTES, spool->bytes_written);
+  count_set(counters, COUNT_DNS_QUERIES, dns->queries_sent);
+  count_set(counters, COUNT_DNS_CACHE_HITS, dns->cache_hits);
+  count_set(counters, COUNT_DNS_CACHE_MISSES, dns->cache_misses);
+  count_set(counters, COUNT_DNS_TIMEOUTS, dns->timeouts);
+  count_set(counters, COUNT_LOOP_TURNS, relay->shard.turns);
+}
+
+static void finish_if_over(struct relay *relay) {
+  bool quiet = (intake_idle(relay->intake) && outlet_idle(relay->outlet)) || relay->out_of_time;
+  if (!quiet) return;
+  bool stored = schedule_store_all(&relay->schedule);
+  spool_turn(relay->spool, relay->shard.now_ms);
+  event_writer_turn(relay->events, relay->shard.now_ms, true);
+  bool safe = spool_failed(relay->spool) != E_OK || (stored && spool_idle(relay->spool));
+  if (safe && (event_writer_idle(relay->events) || relay->out_of_time)) shard_finish(&relay->shard);
+}
+
+/* Events leave before the outcomes they tell of become durable: a crash in between repeats an event, but loses none. */
+static void end_of_turn(void *context) {
+  struct relay *relay = context;
+  outlet_turn(relay->outlet);
+  event_writer_turn(relay->events, relay->shard.now_ms, false);
+  spool_turn(relay->spool, relay->shard.now_ms);
+  intake_turn(relay->intake);
+  relay->shard.turn_due_ms = event_writer_due_ms(relay->events);
+  set_gauges(relay);
+  if (relay->stopping) finish_if_over(relay);
+}
+
+static void on_letter(void *context, unsigned from, const struct letter *letter) {
+  struct relay *relay = context;
+  outlet_letter(relay->outlet, from, letter);
+}
+
+static void complete_spool(void *context, const struct io_completion *completion) { spool_complete(((struct relay *)context)->spool, completion); }
+static void complete_resolver(void *context, const struct io_completion *completion) { resolver_complete(((struct relay *)context)->resolver, completion); }
+static void complete_events(void *context, const struct io_completion *completion) { event_writer_complete(((struct relay *)context)->events, completion); }
+static void complete_intake(void *context, const struct io_completion *completion) { intake_complete(((struct relay *)context)->intake, completion); }
+static void complete_outlet(void *context, const struct io_completion *completion) { outlet_complete(((struct relay *)context)->outlet, completion); }
+static void recipient_due(void *context, struct message *message, unsigned recipient) { outlet_due(((struct relay *)context)->outlet, message, recipient); }
+
+/* ---- stop ---- */
+
+static void out_of_time(void *context, struct timer *timer) {
+  (void)context;
+  struct relay *relay = (struct relay *)((uint8_t *)timer - offsetof(struct relay, stop_timer));
+  relay->out_of_time = true;
+}
+
+static void on_stop(void *context) {
+  struct relay *relay = context;
+  relay->stopping = true;
+  count_set(relay->o.counters, GAUGE_READY, 0);
+  intake_stop(relay->intake);
+  outlet_stop(relay->outlet);
+  relay->stop_timer.fire = out_of_time;
+  timer_set(&relay->shard.wheel, &relay->stop_timer, relay->shard.now_ms + RELAY_STOP_MS);
+}
+
+void relay_stop(struct relay *relay) { shard_stop(&relay->shard); }
+
+/* ---- opening ---- */
+
+static int open_shard(struct relay *relay, struct fmt *why) {
+  struct io_options io = {.sockets_max = SHARD_SLOTS_MAX, .receive_buffers = RECEIVE_BUFFERS, .receive_buffer_size = RECEIVE_BUFFER_SIZE};
+  const char *reason = NULL;
+  int error = shard_init(&relay->shard, relay->o.group, relay->o.index, &io, &reason);
+  if (error != E_OK) fmt_text(why, reason);
+  relay->shard.context = relay;
+  relay->shard.on_turn = end_of_turn;
+  relay->shard.on_letter = on_letter;
+  relay->shard.on_stop = on_stop;
+  return error;
+}
+
+static enum spool_durability durability_of(const struct conf *conf) {
+  switch (conf->durability) {
+  case CONF_LAZY: return SPOOL_LAZY;
+  case CONF_MEMORY: return SPOOL_MEMORY;
+  default: return SPOOL_SYNC;
+  }
+}
+
+static int open_spool(struct relay *relay, struct fmt *why) {
+  const struct conf *conf = relay->o.conf;
+  char path[4096];
+  snprintf(path, sizeof path, "%s/shard-%03u", conf->spool_path, relay->o.index);
+  struct spool_options options = {.path = path, .durability = durability_of(conf), .segment_size_bytes = conf->segment_size_bytes,
+                                  .disk_max_bytes = conf->spool_max_bytes / conf->shards, .lazy_sync_ms = 100, .outcome_delay_ms = 5};
+  return spool_open(&relay->spool, relay->shard.io, &relay->shard.wheel, &options, KIND_SPOOL, why);
+}
+
+struct stranger {
+  unsigned shards;
+  unsigned found; /* highest shard number with a spool, plus one */
+};
+
+static void look_at_name(void *context, const char *name) {
+  struct stranger *stranger = context;
+  unsigned number;
+  char rest;
+  if (sscanf(name, "shard-%u%c", &number, &rest) == 1 && number >= stranger->shards && number + 1 > stranger->found) stranger->found = number + 1;
+}
+
+/* Mail in the spool of a shard that is not started would wait for ever: better not to start. */
+static int refuse_fewer_shards(struct relay *relay, struct fmt *why) {
+  const struct conf *conf = relay->o.conf;
+  struct stranger stranger = {.shards = conf->shards};
+  int error = io_directory_list(relay->shard.io, conf->spool_path, look_at_name, &stranger);
+  if (error == E_NOT_FOUND || (error == E_OK && stranger.found == 0)) return E_OK;
+  fmt_text(why, "spool ");
+  fmt_text(why, conf->spool_path);
+  if (error != E_OK) {
+    fmt_text(why, ": ");
+    fmt_text(why, error_text(error));
+    return error;
+  }
+  fmt_text(why, " was written by ");
+  fmt_u64(why, stranger.found);
+  fmt_text(why, " shards: start with at least as many, or its mail would stay behind (shards: ");
+  fmt_u64(why, stranger.found);
+  fmt_text(why, ")");
+  return E_RANGE;
+}
+
+static int open_resolver(struct relay *relay, struct fmt *why) {
+  const struct conf *conf = relay->o.conf;
+  struct resolver_options options = {.servers = conf->dns_servers, .servers_count = conf->dns_servers_count, .hostname = span_of_text(conf->hostname),
+                                     .timeout_ms = conf->dns_timeout_ms, .tries = 4, .cache_entries = 65536, .ttl_max_s = 86400,
+                                     .negative_ttl_max_s = 900, .ipv6 = conf->dns_ipv6};
+  int error = resolver_open(&relay->resolver, relay->shard.io, &relay->shard.wheel, &options, KIND_RESOLVER);
+  if (error != E_OK) {
+    fmt_text(why, "cannot open the resolver: ");
+    fmt_text(why, error_text(error));
+  }
+  return error;
+}
+
+static int open_events(struct relay *relay, struct fmt *why) {
+  const struct conf *conf = relay->o.conf;
+  struct event_writer_options options = {.path = conf->events_path, .shard = relay->o.index, .file_size_bytes = conf->events_file_size_bytes,
+                                         .files_max = conf->events_files_max, .counters = relay->o.counters};
+  return event_writer_open(&relay->events, relay->shard.io, &options, KIND_EVENTS, why);
+}
+
+static int restore(struct relay *relay, uint64_t *newest_id, struct fmt *why) {
+  uint64_t damaged = 0;
+  schedule_init(&relay->schedule, &relay->shard, &relay->slab, relay->spool, relay->o.counters, recipient_due, relay);
+  relay->schedule_ready = true;
+  int error = schedule_restore(&relay->schedule, newest_id, &damaged, why);
+  if (error == E_OK && relay->schedule.messages > 0)
+    fprintf(stderr, "ringpost: shard=%u restored messages=%llu damaged_segments=%llu\n", relay->o.index, (unsigned long long)relay->schedule.messages,
+            (unsigned long long)damaged);
+  return error;
+}
+
+static int open_sides(struct relay *relay, uint64_t newest_id, struct fmt *why) {
+  uint64_t seed;
+  io_random(relay->shard.io, &seed, sizeof seed);
+  struct outlet_options outlet = {.shard = &relay->shard, .conf = relay->o.conf, .slab = &relay->slab, .schedule = &relay->schedule,
+                                  .resolver = relay->resolver, .counters = relay->o.counters, .events = relay->events, .map_seed = seed, .token_kind = KIND_OUTLET};
+  struct intake_options intake = {.shard = &relay->shard, .conf = relay->o.conf, .slab = &relay->slab, .spool = relay->spool, .schedule = &relay->schedule,
+                                  .counters = relay->o.counters, .events = relay->events, .newest_id = newest_id, .token_kind = KIND_INTAKE};
+  int error = outlet_open(&relay->outlet, &outlet);
+  if (error == E_OK) error = intake_open(&relay->intake, &intake);
+  if (error != E_OK) fmt_text(why, error_text(error));
+  return error;
+}
+
+static int open_parts(struct relay *relay, struct fmt *why) {
+  uint64_t newest_id = 0;
+  int error = open_shard(relay, why);
+  if (error == E_OK && relay->o.index == 0) error = refuse_fewer_shards(relay, why);
+  if (error == E_OK) error = open_spool(relay, why);
+  if (error == E_OK) error = open_resolver(relay, why);
+  if (error == E_OK) error = open_events(relay, why);
+  if (error == E_OK) error = restore(relay, &newest_id, why);
+  if (error == E_OK) error = open_sides(relay, newest_id, why);
+  return error;
+}
+
+int relay_open(struct relay **out, const struct relay_options *options, struct fmt *why) {
+  struct relay *relay = calloc(1, sizeof *relay);
+  if (relay == NULL) {
+    fmt_text(why, error_text(E_NO_MEMORY));
+    return E_NO_MEMORY;
+  }
+  relay->o = *options;
+  slab_init(&relay->slab, options->conf->memory_bytes / options->conf->shards);
+  int error = open_parts(relay, why);
+  if (error != E_OK) {
+    relay_close(relay);
+    return error;
+  }
+  shard_handle(&relay->shard, KIND_SPOOL, complete_spool, relay);
+  shard_handle(&relay->shard, KIND_RESOLVER, complete_resolver, relay);
+  shard_handle(&relay->shard, KIND_EVENTS, complete_events, relay);
+  shard_handle(&relay->shard, KIND_INTAKE, complete_intake, relay);
+  shard_handle(&relay->shard, KIND_OUTLET, complete_outlet, relay);
+  *out = relay;
+  return E_OK;
+}
+
+int relay_listen(struct relay *relay, struct fmt *why) {
+  int error = intake_listen(relay->intake, why);
+  if (error != E_OK) return error;
+  schedule_begin(&relay->schedule);
+  count_set(relay->o.counters, GAUGE_READY, 1);
+  return E_OK;
+}
+
+void relay_address(const struct relay *relay, struct netaddr *address) { intake_address(relay->intake, address); }
+
+void relay_run(struct relay *relay) { shard_run(&relay->shard); }
+
+int relay_failed(const struct relay *relay) { return spool_failed(relay->spool); }
+
+void relay_close(struct relay *relay) {
+  if (relay == NULL) return;
+  if (relay->outlet != NULL) outlet_close(relay->outlet);
+  if (relay->intake != NULL) intake_close(relay->intake);
+  if (relay->resolver != NULL) resolver_close(relay->resolver);
+  if (relay->events != NULL) event_writer_close(relay->events);
+  if (relay->schedule_ready) schedule_fini(&relay->schedule);
+  if (relay->spool != NULL) spool_close(relay->spool);
+  if (relay->shard.io != NULL) shard_fini(&relay->shard);
+  slab_fini(&relay->slab);
+  free(relay);
+}

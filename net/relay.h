@@ -1,0 +1,36 @@
+/*
+ * relay: the mail relay of one shard: wires the incoming side, the queue, DNS and the outgoing side together.
+ *
+ * Everything happens on the shard's thread. Life: relay_open (opens the ring and the spool, reads it back), relay_listen (once all shards are open), relay_run until relay_stop
+ * (any thread) has brought it to its end, relay_close.
+ */
+#ifndef NET_RELAY_H
+#define NET_RELAY_H
+
+#include "core/conf/conf.h"
+#include "core/event/counters.h"
+#include "core/shard/shard.h"
+
+struct relay;
+
+struct relay_options {
+  const struct conf *conf;        /* outlives the relay */
+  struct shard_group *group;
+  unsigned index;
+  struct counters *counters;      /* of this shard */
+};
+
+/* On error `why` has a line saying what failed. */
+must_check int relay_open(struct relay **relay, const struct relay_options *options, struct fmt *why);
+must_check int relay_listen(struct relay *relay, struct fmt *why);
+/* The address the first listener has. */
+void relay_address(const struct relay *relay, struct netaddr *address);
+void relay_run(struct relay *relay);
+/* From any thread: no new sessions, transactions end (within RELAY_STOP_MS), everything is synced, relay_run returns. */
+#define RELAY_STOP_MS 30000
+void relay_stop(struct relay *relay);
+/* After relay_run: 0, or the error of the spool that it ended with. */
+int relay_failed(const struct relay *relay);
+void relay_close(struct relay *relay);
+
+#endif

@@ -1,0 +1,551 @@
+#include "net/smtp/server.h"
+
+/* ---- phases ---- */
+
+enum phase {
+  PHASE_INVALID = 0,
+  PHASE_GREETED, /* we said 220, the client did not introduce itself yet */
+  PHASE_READY,   /* no transaction */
+  PHASE_MAIL,    /* MAIL accepted */
+  PHASE_RCPT,    /* a RCPT was tried; s->recipients tells how many were accepted */
+  PHASE_CHUNKED, /* between the BDATs of a message */
+  PHASE_CONTENT, /* after 354 */
+  PHASE_CHUNK,   /* within the octets of a BDAT */
+  PHASE_ENDED,   /* the content is whole */
+  PHASE_SKIP,    /* within the octets of a refused BDAT */
+  PHASE_CLOSED,
+  PHASES
+};
+
+#define BIT(phase) (1u << (phase))
+#define COMMAND_PHASES (BIT(PHASE_GREETED) | IN_SESSION)
+#define IN_SESSION (BIT(PHASE_READY) | IN_TRANSACTION)
+#define IN_TRANSACTION (BIT(PHASE_MAIL) | BIT(PHASE_RCPT) | BIT(PHASE_CHUNKED))
+#define IN_CONTENT (BIT(PHASE_CONTENT) | BIT(PHASE_CHUNK) | BIT(PHASE_ENDED) | BIT(PHASE_SKIP))
+
+static const uint16_t moves[PHASES] = {
+    [PHASE_INVALID] = BIT(PHASE_GREETED),
+    [PHASE_GREETED] = BIT(PHASE_READY) | BIT(PHASE_SKIP),
+    [PHASE_READY] = BIT(PHASE_READY) | BIT(PHASE_MAIL) | BIT(PHASE_SKIP),
+    [PHASE_MAIL] = BIT(PHASE_READY) | BIT(PHASE_RCPT) | BIT(PHASE_SKIP),
+    [PHASE_RCPT] = BIT(PHASE_READY) | BIT(PHASE_RCPT) | BIT(PHASE_CONTENT) | BIT(PHASE_CHUNK) | BIT(PHASE_SKIP),
+    [PHASE_CHUNKED] = BIT(PHASE_READY) | BIT(PHASE_CHUNK) | BIT(PHASE_SKIP),
+    [PHASE_CONTENT] = BIT(PHASE_ENDED),
+    [PHASE_CHUNK] = BIT(PHASE_CHUNKED) | BIT(PHASE_ENDED) | BIT(PHASE_READY),
+    [PHASE_ENDED] = BIT(PHASE_READY),
+    [PHASE_SKIP] = BIT(PHASE_GREETED) | BIT(PHASE_READY) | BIT(PHASE_MAIL) | BIT(PHASE_RCPT),
+};
+
+static void phase_enter(struct smtp_server *s, enum phase phase) {
+  must(phase == PHASE_CLOSED || (moves[s->_phase] & BIT(phase)) != 0);
+  s->_phase = (uint8_t)phase;
+}
+
+/* What a step returns when there is nothing for the caller to do. */
+#define GO_ON SMTP_SERVER_INVALID
+
+/* ---- replies ---- */
+
+static void say(struct fmt *out, struct span reply) { fmt_put(out, reply); }
+
+static void say_parts(struct fmt *out, unsigned code, const char *enhanced, const char *text) {
+  fmt_u64(out, code);
+  fmt_char(out, ' ');
+  fmt_text(out, enhanced);
+  fmt_char(out, ' ');
+  fmt_text(out, text);
+  fmt_text(out, "\r\n");
+}
+
+static enum smtp_server_event hang_up(struct smtp_server *s, struct fmt *out, struct span reply) {
+  say(out, reply);
+  phase_enter(s, PHASE_CLOSED);
+  return GO_ON;
+}
+
+static bool errors_exceeded(struct smtp_server *s) {
+  s->_idle_commands++;
+  return ++s->_errors > s->_options->errors_max;
+}
+
+static const struct span too_many_errors = SPAN("421 4.7.0 Too many errors, closing connection\r\n");
+
+/* Answers a command that is wrong or out of order. */
+static enum smtp_server_event fail(struct smtp_server *s, struct fmt *out, struct span reply) {
+  if (errors_exceeded(s)) return hang_up(s, out, too_many_errors);
+  say(out, reply);
+  return GO_ON;
+}
+
+static void say_ehlo(const struct smtp_server *s, struct fmt *out) {
+  const struct smtp_server_options *o = s->_options;
+  fmt_text(out, "250-");
+  fmt_put(out, o->hostname);
+  fmt_text(out, "\r\n250-PIPELINING\r\n250-SIZE ");
+  fmt_u64(out, o->message_size_max);
+  fmt_text(out, "\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-CHUNKING\r\n250 LIMITS RCPTMAX=");
+  fmt_u64(out, o->recipients_max);
+  if (o->messages_max > 0) {
+    fmt_text(out, " MAILMAX=");
+    fmt_u64(out, o->messages_max);
+  }
+  fmt_text(out, "\r\n");
+}
+
+/* ---- the transaction ---- */
+
+static enum smtp_server_event ask(struct smtp_server *s, enum smtp_server_event event) {
+  s->_pending = (uint8_t)event;
+  return event;
+}
+
+static bool in_transaction(const struct smtp_server *s) {
+  if ((BIT(s->_phase) & IN_TRANSACTION) != 0) return true;
+  return (BIT(s->_phase) & IN_CONTENT & ~BIT(PHASE_SKIP)) != 0 && !s->_forgotten;
+}
+
+static void transaction_end(struct smtp_server *s) {
+  s->recipients = 0;
+  s->_utf8 = false;
+  s->_forgotten = false;
+  phase_enter(s, PHASE_READY);
+}
+
+static void content_begin(struct smtp_server *s, bool chunked) {
+  s->chunked = chunked;
+  s->content_size = 0;
+  data_scan_init(&s->scan);
+}
+
+/* The size that SIZE speaks of: without what dot-stuffing added (RFC 1870 5). */
+static uint64_t message_size(const struct smtp_server *s) { return s->content_size - s->scan.stuffed; }
+
+/* How much content is thrown away to find its end before the connection is closed instead. */
+static uint64_t patience(const struct smtp_server *s) {
+  uint64_t max = s->_options->message_size_max;
+  return max < UINT64_MAX / 4 ? 2 * max + 65536 : UINT64_MAX;
+}
+
+static const struct span message_too_big = SPAN("552 5.3.4 Message exceeds the size limit\r\n");
+static const struct span far_too_big = SPAN("552 5.3.4 Message exceeds the size limit by far, closing connection\r\n");
+
+/* Why the content cannot be accepted; empty: it can. By this order, not by what came first, because only so it does not depend on where the stream was cut. */
+static struct span content_fault(const struct smtp_server *s) {
+  if (unlikely(message_size(s) > s->_options->message_size_max)) return message_too_big;
+  if (unlikely(s->scan.received_headers > SMTP_RECEIVED_MAX)) return SPAN("554 5.4.6 Too many hops: mail loop\r\n");
+  if (unlikely(s->scan.bare)) return SPAN("550 5.6.11 Bare CR or LF in the message: lines must end with CRLF\r\n");
+  if (unlikely(s->scan.nul)) return SPAN("550 5.6.0 NUL in the message\r\n");
+  return span_of(NULL, 0);
+}
+
+/* ---- commands: what is checked, and what is done ---- */
+
+static struct span check_none(struct smtp_server *s, struct span argument) {
+  (void)s;
+  return argument.len == 0 ? argument : SPAN("501 5.5.4 This command takes no argument\r\n");
+}
+
+static struct span check_some(struct smtp_server *s, struct span argument) {
+  (void)s;
+  return argument.len > 0 ? span_of(NULL, 0) : SPAN("501 5.5.4 This command needs an argument\r\n");
+}
+
+static struct span check_nothing(struct smtp_server *s, struct span argument) {
+  (void)s, (void)argument;
+  return span_of(NULL, 0);
+}
+
+static struct span check_hello(struct smtp_server *s, struct span argument) { return command_hello(argument, &s->hello); }
+static struct span check_mail(struct smtp_server *s, struct span argument) { return command_mail(argument, &s->mail); }
+static struct span check_rcpt(struct smtp_server *s, struct span argument) { return command_rcpt(argument, s->_utf8, &s->rcpt); }
+static struct span check_bdat(struct smtp_server *s, struct span argument) { return command_bdat(argument, &s->_chunk_left, &s->_last_chunk); }
+
+static enum smtp_server_event hello(struct smtp_server *s, bool esmtp) {
+  s->esmtp = esmtp;
+  transaction_end(s);
+  return SMTP_SERVER_HELLO;
+}
+
+static enum smtp_server_event proceed_ehlo(struct smtp_server *s, struct fmt *out) {
+  say_ehlo(s, out);
+  return hello(s, true);
+}
+
+static enum smtp_server_event proceed_helo(struct smtp_server *s, struct fmt *out) {
+  fmt_text(out, "250 ");
+  fmt_put(out, s->_options->hostname);
+  fmt_text(out, "\r\n");
+  return hello(s, false);
+}
+
+static enum smtp_server_event proceed_mail(struct smtp_server *s, struct fmt *out) {
+  const struct smtp_server_options *o = s->_options;
+  if (o->messages_max > 0 && s->messages >= o->messages_max) return hang_up(s, out, SPAN("421 4.7.0 Too many messages in one session\r\n"));
+  if (s->mail.size <= o->message_size_max) return ask(s, SMTP_SERVER_MAIL);
+  s->_idle_commands++;
+  say(out, message_too_big);
+  return GO_ON;
+}
+
+static enum smtp_server_event proceed_rcpt(struct smtp_server *s, struct fmt *out) {
+  if (s->recipients < s->_options->recipients_max) return ask(s, SMTP_SERVER_RCPT);
+  s->_idle_commands++;
+  say(out, SPAN("452 4.5.3 Too many recipients\r\n"));
+  return GO_ON;
+}
+
+static const struct span no_recipients = SPAN("554 5.5.1 No valid recipients\r\n");
+
+static enum smtp_server_event proceed_data(struct smtp_server *s, struct fmt *out) {
+  if (s->recipients == 0) return fail(s, out, no_recipients);
+  content_begin(s, false);
+  return ask(s, SMTP_SERVER_DATA);
+}
+
+static const struct span out_of_order[PHASES] = {
+    [PHASE_GREETED] = SPAN("503 5.5.1 Send EHLO or HELO first\r\n"),
+    [PHASE_READY] = SPAN("503 5.5.1 Send MAIL first\r\n"),
+    [PHASE_MAIL] = SPAN("503 5.5.1 Sender is given: send RCPT, or RSET\r\n"),
+    [PHASE_RCPT] = SPAN("503 5.5.1 In a transaction: send RCPT, DATA, BDAT or RSET\r\n"),
+    [PHASE_CHUNKED] = SPAN("503 5.5.1 In a message sent with BDAT: send BDAT or RSET\r\n"),
+};
+
+/* The octets of a refused BDAT are eaten before it is answered, and the session goes on in phase `after` (RFC 3030 2). */
+static void skip_chunk(struct smtp_server *s, enum phase after, struct span reply) {
+  must(reply.len <= sizeof s->_owed);
+  memcpy(s->_owed, reply.at, reply.len);
+  s->_owed_len = (uint8_t)reply.len;
+  s->_phase_after = (uint8_t)after;
+  phase_enter(s, PHASE_SKIP);
+}
+
+static enum smtp_server_event refuse_chunk(struct smtp_server *s, struct fmt *out) {
+  if (errors_exceeded(s)) return hang_up(s, out, too_many_errors);
+  skip_chunk(s, s->_phase, s->_phase == PHASE_RCPT ? no_recipients : out_of_order[s->_phase]);
+  return GO_ON;
+}
+
+static enum smtp_server_event refuse_size(struct smtp_server *s) {
+  s->_idle_commands++;
+  transaction_end(s);
+  skip_chunk(s, PHASE_READY, message_too_big);
+  return SMTP_SERVER_RESET;
+}
+
+static enum smtp_server_event proceed_bdat(struct smtp_server *s, struct fmt *out) {
+  uint64_t before = s->_phase == PHASE_CHUNKED ? message_size(s) : 0, max = s->_options->message_size_max;
+  if (s->_chunk_left > patience(s)) return hang_up(s, out, far_too_big);
+  if (s->_chunk_left == 0) s->_idle_commands++; /* else they could go on for ever */
+  if (s->_phase != PHASE_CHUNKED && (s->_phase != PHASE_RCPT || s->recipients == 0)) return refuse_chunk(s, out);
+  if (s->_chunk_left > max || before > max - s->_chunk_left) return refuse_size(s);
+  if (s->_phase == PHASE_CHUNKED) {
+    phase_enter(s, PHASE_CHUNK);
+    return GO_ON;
+  }
+  content_begin(s, true);
+  return ask(s, SMTP_SERVER_DATA);
+}
+
+static enum smtp_server_event proceed_rset(struct smtp_server *s, struct fmt *out) {
+  bool open = in_transaction(s);
+  say(out, SPAN("250 2.0.0 OK\r\n"));
+  if (!open) return GO_ON;
+  transaction_end(s);
+  return SMTP_SERVER_RESET;
+}
+
+static enum smtp_server_event proceed_noop(struct smtp_server *s, struct fmt *out) {
+  (void)s;
+  say(out, SPAN("250 2.0.0 OK\r\n"));
+  return GO_ON;
+}
+
+static enum smtp_server_event proceed_quit(struct smtp_server *s, struct fmt *out) { return hang_up(s, out, SPAN("221 2.0.0 Bye\r\n")); }
+
+static enum smtp_server_event proceed_vrfy(struct smtp_server *s, struct fmt *out) {
+  (void)s;
+  say(out, SPAN("252 2.0.0 Cannot verify, but will take mail and try to deliver it\r\n")); /* RFC 5321 3.5.3 */
+  return GO_ON;
+}
+
+static enum smtp_server_event proceed_help(struct smtp_server *s, struct fmt *out) {
+  (void)s;
+  say(out, SPAN("214 2.0.0 EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP: see RFC 5321\r\n"));
+  return GO_ON;
+}
+
+static enum smtp_server_event proceed_unknown(struct smtp_server *s, struct fmt *out) { return fail(s, out, SPAN("500 5.5.1 Command not recognized\r\n")); }
+static enum smtp_server_event proceed_absent(struct smtp_server *s, struct fmt *out) { return fail(s, out, SPAN("502 5.5.1 Command not implemented\r\n")); }
+
+static enum smtp_server_event proceed_foreign(struct smtp_server *s, struct fmt *out) {
+  return hang_up(s, out, SPAN("421 4.7.0 This is SMTP, closing connection\r\n"));
+}
+
+struct rule {
+  uint16_t phases; /* in which the command is in order; in others the answer is 503 */
+  bool idle;       /* brings no message nearer */
+  struct span (*check)(struct smtp_server *s, struct span argument); /* its grammar: returns the reply if it is wrong */
+  enum smtp_server_event (*proceed)(struct smtp_server *s, struct fmt *out);
+};
+
+static const struct rule rules[COMMAND_VERBS] = {
+    /* by sections of RFC 5321, if not said otherwise */
+    [COMMAND_EHLO] = {COMMAND_PHASES, true, check_hello, proceed_ehlo},                            /* 4.1.1.1 */
+    [COMMAND_HELO] = {COMMAND_PHASES, true, check_hello, proceed_helo},                            /* 4.1.1.1 */
+    [COMMAND_MAIL] = {BIT(PHASE_READY), false, check_mail, proceed_mail},                          /* 4.1.1.2 */
+    [COMMAND_RCPT] = {BIT(PHASE_MAIL) | BIT(PHASE_RCPT), false, check_rcpt, proceed_rcpt},         /* 4.1.1.3 */
+    [COMMAND_DATA] = {BIT(PHASE_RCPT), false, check_none, proceed_data},                           /* 4.1.1.4 */
+    [COMMAND_BDAT] = {COMMAND_PHASES, false, check_bdat, proceed_bdat},                            /* RFC 3030; out of order, it still has octets to eat */
+    [COMMAND_RSET] = {COMMAND_PHASES, true, check_none, proceed_rset},                             /* 4.1.1.5 */
+    [COMMAND_VRFY] = {COMMAND_PHASES, true, check_some, proceed_vrfy},                             /* 4.1.1.6 */
+    [COMMAND_HELP] = {COMMAND_PHASES, true, check_nothing, proceed_help},                          /* 4.1.1.8 */
+    [COMMAND_NOOP] = {COMMAND_PHASES, true, check_nothing, proceed_noop},                          /* 4.1.1.9 */
+    [COMMAND_QUIT] = {COMMAND_PHASES, false, check_none, proceed_quit},                            /* 4.1.1.10 */
+    [COMMAND_UNKNOWN] = {COMMAND_PHASES, false, check_nothing, proceed_unknown},                   /* 4.2.4 */
+    [COMMAND_ABSENT] = {COMMAND_PHASES, false, check_nothing, proceed_absent},                     /* 4.2.4 */
+    [COMMAND_FOREIGN] = {COMMAND_PHASES, false, check_nothing, proceed_foreign},
+};
+
+static enum smtp_server_event obey(struct smtp_server *s, struct span line, struct fmt *out) {
+  enum command_verb verb = command_read(&line);
+  const struct rule *rule = &rules[verb];
+  s->_idle_commands += rule->idle;
+  if (unlikely(s->_idle_commands > s->_options->idle_commands_max)) return hang_up(s, out, SPAN("421 4.7.0 Too many commands without a message\r\n"));
+  if (unlikely((rule->phases & BIT(s->_phase)) == 0)) return fail(s, out, out_of_order[s->_phase]);
+  struct span fault = rule->check(s, line);
+  if (unlikely(fault.len > 0)) return fail(s, out, fault);
+  return rule->proceed(s, out);
+}
+
+/* ---- steps: one for each phase ---- */
+
+/* Takes what there is of a command line that is too long, and was answered. */
+static enum smtp_server_event discard_line(struct smtp_server *s, struct span *in) {
+  ptrdiff_t lf = span_find(*in, '\n');
+  *in = lf < 0 ? span_of(NULL, 0) : span_skip(*in, (size_t)lf + 1);
+  s->_overlong = lf < 0;
+  return s->_overlong ? SMTP_SERVER_NEED_INPUT : GO_ON;
+}
+
+static enum smtp_server_event step_command(struct smtp_server *s, struct span *in, struct fmt *out) {
+  if (unlikely(s->_overlong)) return discard_line(s, in);
+  struct span line = span_first(*in, SMTP_LINE_MAX);
+  ptrdiff_t lf = span_find(line, '\n');
+  if (lf < 0 && line.len < SMTP_LINE_MAX) return SMTP_SERVER_NEED_INPUT;
+  if (unlikely(lf < 0)) {
+    s->_overlong = true;
+    return fail(s, out, SPAN("500 5.5.2 Line too long\r\n"));
+  }
+  line = span_first(line, (size_t)lf);
+  *in = span_skip(*in, (size_t)lf + 1);
+  bool ended = line.len > 0 && line.at[line.len - 1] == '\r';
+  line.len -= ended;
+  if (unlikely(!ended || span_find(line, '\r') >= 0)) return fail(s, out, SPAN("500 5.5.2 Bare CR or LF: lines must end with CRLF\r\n"));
+  if (unlikely(span_find(line, '\0') >= 0)) return fail(s, out, SPAN("500 5.5.2 NUL in a command\r\n"));
+  return obey(s, line, out);
+}
+
+/* After each feed of the scanner: hands the content out, as long as it is legal. */
+static enum smtp_server_event hand_out(struct smtp_server *s, struct fmt *out, bool ended) {
+  s->content_size += s->content.len;
+  if (unlikely(s->content_size > patience(s))) return hang_up(s, out, far_too_big);
+  if (ended) phase_enter(s, PHASE_ENDED);
+  if (unlikely(s->_forgotten)) return GO_ON;
+  if (unlikely(content_fault(s).len > 0)) {
+    s->_forgotten = true;
+    return SMTP_SERVER_RESET;
+  }
+  return s->content.len > 0 ? SMTP_SERVER_CONTENT : GO_ON;
+}
+
+static enum smtp_server_event step_content(struct smtp_server *s, struct span *in, struct fmt *out) {
+  if (in->len == 0) return SMTP_SERVER_NEED_INPUT;
+  bool ended = data_scan_feed(&s->scan, in, &s->content);
+  return hand_out(s, out, ended);
+}
+
+/* The answer to content that cannot be accepted. */
+static enum smtp_server_event end_with_fault(struct smtp_server *s, struct fmt *out, struct span fault) {
+  bool told = s->_forgotten;
+  say(out, fault);
+  s->_idle_commands++;
+  transaction_end(s);
+  return told ? GO_ON : SMTP_SERVER_RESET;
+}
+
+/* All octets of a BDAT are there. */
+static enum smtp_server_event end_chunk(struct smtp_server *s, struct fmt *out) {
+  struct span fault = content_fault(s);
+  if (fault.len > 0) return end_with_fault(s, out, fault);
+  if (s->_last_chunk) {
+    s->content = data_scan_finish(&s->scan);
+    s->content_size += s->content.len;
+    phase_enter(s, PHASE_ENDED);
+    return s->content.len > 0 ? SMTP_SERVER_CONTENT : GO_ON;
+  }
+  say(out, SPAN("250 2.0.0 Octets received\r\n"));
+  phase_enter(s, PHASE_CHUNKED);
+  return GO_ON;
+}
+
+static enum smtp_server_event step_chunk(struct smtp_server *s, struct span *in, struct fmt *out) {
+  if (s->_chunk_left == 0) return end_chunk(s, out);
+  if (in->len == 0) return SMTP_SERVER_NEED_INPUT;
+  struct span chunk = s->_chunk_left < in->len ? span_first(*in, (size_t)s->_chunk_left) : *in;
+  size_t len = chunk.len;
+  data_scan_feed_chunk(&s->scan, &chunk, &s->content);
+  *in = span_skip(*in, len - chunk.len);
+  s->_chunk_left -= len - chunk.len;
+  return hand_out(s, out, false);
+}
+
+static enum smtp_server_event step_ended(struct smtp_server *s, struct span *in, struct fmt *out) {
+  (void)in;
+  struct span fault = content_fault(s);
+  if (fault.len > 0) return end_with_fault(s, out, fault);
+  return ask(s, SMTP_SERVER_END);
+}
+
+static enum smtp_server_event step_skip(struct smtp_server *s, struct span *in, struct fmt *out) {
+  size_t len = s->_chunk_left < in->len ? (size_t)s->_chunk_left : in->len;
+  *in = span_skip(*in, len);
+  s->_chunk_left -= len;
+  if (s->_chunk_left > 0) return SMTP_SERVER_NEED_INPUT;
+  fmt_bytes(out, s->_owed, s->_owed_len);
+  phase_enter(s, s->_phase_after);
+  return GO_ON;
+}
+
+static enum smtp_server_event step_closed(struct smtp_server *s, struct span *in, struct fmt *out) {
+  (void)s, (void)out;
+  *in = span_of(NULL, 0); /* after QUIT or 421 nothing counts */
+  return SMTP_SERVER_CLOSE;
+}
+
+static enum smtp_server_event (*const steps[PHASES])(struct smtp_server *s, struct span *in, struct fmt *out) = {
+    [PHASE_GREETED] = step_command, [PHASE_READY] = step_command,   [PHASE_MAIL] = step_command, [PHASE_RCPT] = step_command,
+    [PHASE_CHUNKED] = step_command, [PHASE_CONTENT] = step_content, [PHASE_CHUNK] = step_chunk,  [PHASE_ENDED] = step_ended,
+    [PHASE_SKIP] = step_skip,       [PHASE_CLOSED] = step_closed,
+};
+
+enum smtp_server_event smtp_server_next(struct smtp_server *s, struct span *in, struct fmt *out) {
+  must(s->_pending == SMTP_SERVER_INVALID);
+  if (unlikely(s->_reset_due)) {
+    s->_reset_due = false;
+    return SMTP_SERVER_RESET;
+  }
+  for (;;) {
+    if (unlikely(fmt_room(out) < SMTP_REPLY_ROOM) && s->_phase != PHASE_CLOSED) return SMTP_SERVER_FLUSH;
+    enum smtp_server_event event = steps[s->_phase](s, in, out);
+    if (event != GO_ON) return event;
+  }
+}
+
+/* ---- decisions ---- */
+
+static enum smtp_server_event decide(struct smtp_server *s) {
+  enum smtp_server_event pending = s->_pending;
+  must(pending != SMTP_SERVER_INVALID || s->_phase == PHASE_CLOSED);
+  s->_pending = SMTP_SERVER_INVALID;
+  return pending;
+}
+
+static void accept_mail(struct smtp_server *s, struct fmt *out) {
+  say(out, SPAN("250 2.1.0 Sender OK\r\n"));
+  s->_utf8 = s->mail.smtputf8;
+  s->recipients = 0;
+  phase_enter(s, PHASE_MAIL);
+}
+
+static void accept_rcpt(struct smtp_server *s, struct fmt *out) {
+  say(out, SPAN("250 2.1.5 Recipient OK\r\n"));
+  s->recipients++;
+  phase_enter(s, PHASE_RCPT);
+}
+
+static void accept_data(struct smtp_server *s, struct fmt *out) {
+  if (!s->chunked) say(out, SPAN("354 Send the message, end it with <CRLF>.<CRLF>\r\n"));
+  phase_enter(s, s->chunked ? PHASE_CHUNK : PHASE_CONTENT);
+}
+
+void smtp_server_accept(struct smtp_server *s, struct fmt *out) {
+  switch (decide(s)) {
+  case SMTP_SERVER_MAIL: accept_mail(s, out); break;
+  case SMTP_SERVER_RCPT: accept_rcpt(s, out); break;
+  case SMTP_SERVER_DATA: accept_data(s, out); break;
+  default: must(s->_phase == PHASE_CLOSED);
+  }
+}
+
+void smtp_server_accept_message(struct smtp_server *s, uint64_t id, struct fmt *out) {
+  if (decide(s) != SMTP_SERVER_END) {
+    must(s->_phase == PHASE_CLOSED);
+    return;
+  }
+  fmt_text(out, "250 2.0.0 queued as ");
+  fmt_hex64(out, id);
+  fmt_text(out, "\r\n");
+  s->messages++;
+  s->_idle_commands = 0;
+  transaction_end(s);
+}
+
+/* The answer to a refused DATA goes out at once, that to a BDAT after its octets. Either way the transaction is over: a second BDAT must not
+ * pass for the first part of a message. */
+static void refuse_data(struct smtp_server *s, struct fmt *out, unsigned code, const char *enhanced, const char *text) {
+  transaction_end(s);
+  s->_reset_due = true;
+  if (!s->chunked) {
+    say_parts(out, code, enhanced, text);
+    return;
+  }
+  char room[SMTP_OWED_MAX];
+  struct fmt owed = fmt_over(room, sizeof room);
+  fmt_u64(&owed, code);
+  fmt_char(&owed, ' ');
+  fmt_text(&owed, enhanced);
+  fmt_char(&owed, ' ');
+  fmt_put(&owed, span_first(span_of_text(text), fmt_room(&owed) - 2));
+  fmt_text(&owed, "\r\n");
+  must(!owed.overflow);
+  skip_chunk(s, PHASE_READY, fmt_span(&owed));
+}
+
+void smtp_server_refuse(struct smtp_server *s, struct fmt *out, unsigned code, const char *enhanced, const char *text) {
+  enum smtp_server_event pending = decide(s);
+  if (s->_phase == PHASE_CLOSED) return;
+  s->_idle_commands++;
+  if (code == 421) {
+    say_parts(out, code, enhanced, text);
+    phase_enter(s, PHASE_CLOSED);
+    return;
+  }
+  if (pending == SMTP_SERVER_DATA) {
+    refuse_data(s, out, code, enhanced, text);
+    return;
+  }
+  say_parts(out, code, enhanced, text);
+  if (pending == SMTP_SERVER_RCPT) phase_enter(s, PHASE_RCPT);
+  if (pending == SMTP_SERVER_END) transaction_end(s);
+}
+
+/* ---- the session ---- */
+
+void smtp_server_init(struct smtp_server *s, const struct smtp_server_options *options, struct fmt *out) {
+  *s = (struct smtp_server){._options = options};
+  phase_enter(s, PHASE_GREETED);
+  fmt_text(out, "220 ");
+  fmt_put(out, options->hostname);
+  fmt_text(out, " ESMTP Ringpost\r\n");
+}
+
+void smtp_server_shut(struct smtp_server *s, const char *enhanced, const char *text, struct fmt *out) {
+  if (s->_phase == PHASE_CLOSED) return;
+  say_parts(out, 421, enhanced, text);
+  s->_pending = SMTP_SERVER_INVALID;
+  s->_reset_due = false;
+  phase_enter(s, PHASE_CLOSED);
+}
+
+bool smtp_server_in_transaction(const struct smtp_server *s) { return in_transaction(s); }
+bool smtp_server_in_content(const struct smtp_server *s) { return (BIT(s->_phase) & IN_CONTENT) != 0; }

@@ -1,0 +1,74 @@
+/*
+ * message: an accepted message between its 250 and its last outcome: envelope, recipients, where its bytes are.
+ *
+ * Owner: the shard that received it, for all its life; another shard may read it (not the recipients' state) while it works on a job of it. One block of memory holds it all,
+ * a few hundred bytes for the usual single recipient; the content is elsewhere: in memory (content) until the first attempt is over, then on disk only.
+ */
+#ifndef QUEUE_MESSAGE_H
+#define QUEUE_MESSAGE_H
+
+#include "core/base/slab.h"
+#include "core/base/wheel.h"
+#include "queue/content.h"
+#include "queue/spool/log.h"
+#include "queue/spool/record.h"
+
+enum recipient_state {
+  RECIPIENT_INVALID = 0,
+  RECIPIENT_WAITING, /* for its due time */
+  RECIPIENT_READY,   /* given out: waits for its site, or is in an attempt */
+  RECIPIENT_DONE,
+};
+
+struct recipient {
+  uint64_t due_ms; /* wall clock, of WAITING */
+  uint32_t address_at;
+  uint32_t orcpt_at;
+  uint16_t address_len;
+  uint16_t orcpt_len;
+  uint16_t attempts;
+  uint16_t index; /* its number when the message came: outcomes name it (recipients may be fewer after a restart) */
+  uint8_t notify; /* bits of RFC 3461 NOTIFY as in net/smtp/server.h */
+  uint8_t state;  /* enum recipient_state */
+};
+
+struct message {
+  uint64_t id;
+  uint64_t created_ms; /* wall clock */
+  uint64_t session;
+  uint64_t size;       /* of the content, wire form, without the final ".CRLF" */
+  struct spool_place place; /* of the message record; segment 0: not on disk */
+  struct spool_place *parts; /* of long messages; owned (malloc) */
+  struct content *content;   /* the message record in memory, or NULL */
+  struct message *next, *prev; /* all messages of the shard */
+  struct timer timer;        /* of the earliest WAITING recipient */
+  struct schedule *schedule; /* whose it is, once schedule_add took it */
+  struct load *loads;        /* reads of the content under way */
+  uint32_t parts_count;
+  uint32_t block_size;
+  uint16_t recipients;
+  uint16_t live;       /* recipients not DONE */
+  uint16_t jobs;       /* jobs of the outgoing side that name it */
+  uint8_t ret;
+  bool smtputf8, eight_bit, leading_dot;
+  bool storing;        /* an append of it is under way */
+  uint16_t sender_len, envid_len, peer_len;
+  struct recipient recipient[];
+};
+
+/* Builds a message from an encoded envelope (record.h); NULL without memory, or if the envelope is damaged. State of all recipients: WAITING. */
+struct message *message_new(struct slab *slab, uint64_t id, struct span envelope);
+void message_free(struct slab *slab, struct message *message);
+
+struct span message_sender(const struct message *message);
+struct span message_envid(const struct message *message);
+struct span message_peer(const struct message *message);
+struct span message_address(const struct message *message, unsigned recipient);
+struct span message_orcpt(const struct message *message, unsigned recipient);
+/* Behind the last '@'. */
+struct span message_domain(const struct message *message, unsigned recipient);
+
+/* Appends record header room, envelope and the recipients that are not DONE: the head of a record of this message as it is now. False: no memory. */
+bool message_write_head(struct slab *slab, const struct message *message, struct content *content);
+
+#endif

@@ -1,0 +1,446 @@
+#include "queue/schedule.h"
+
+#include <stdlib.h>
+
+#include "core/base/error.h"
+#include "core/base/map.h"
+
+static void message_due(void *context, struct timer *timer);
+
+void schedule_init(struct schedule *schedule, struct shard *shard, struct slab *slab, struct spool *spool, struct counters *counters,
+                   schedule_due due, void *context) {
+  *schedule = (struct schedule){.shard = shard, .slab = slab, .spool = spool, .counters = counters, .due = due, .context = context,
+                                .memory_high_bytes = slab->limit_bytes / 2};
+}
+
+void schedule_fini(struct schedule *schedule) {
+  for (struct message *message = schedule->first, *next; message != NULL; message = next) {
+    next = message->next;
+    timer_cancel(&schedule->shard->wheel, &message->timer);
+    message_free(schedule->slab, message);
+  }
+  schedule->first = schedule->last = NULL;
+}
+
+static void link_message(struct schedule *schedule, struct message *message) {
+  message->schedule = schedule;
+  message->prev = schedule->last;
+  message->next = NULL;
+  if (schedule->last != NULL) {
+    schedule->last->next = message;
+  } else {
+    schedule->first = message;
+  }
+  schedule->last = message;
+  schedule->messages++;
+}
+
+static void unlink_message(struct schedule *schedule, struct message *message) {
+  if (message->prev != NULL) {
+    message->prev->next = message->next;
+  } else {
+    schedule->first = message->next;
+  }
+  if (message->next != NULL) {
+    message->next->prev = message->prev;
+  } else {
+    schedule->last = message->prev;
+  }
+  schedule->messages--;
+}
+
+/* ---- due times ---- */
+
+/* Sets the timer for the earliest WAITING recipient. The wheel runs on the monotonic clock, due times are wall clock: a jump of the latter is met when the timer fires. */
+static void set_timer(struct schedule *schedule, struct message *message) {
+  uint64_t earliest = UINT64_MAX;
+  for (unsigned i = 0; i < message->recipients; i++) {
+    const struct recipient *recipient = &message->recipient[i];
+    if (recipient->state == RECIPIENT_WAITING && recipient->due_ms < earliest) earliest = recipient->due_ms;
+  }
+  if (earliest == UINT64_MAX) {
+    timer_cancel(&schedule->shard->wheel, &message->timer);
+    return;
+  }
+  uint64_t wall_ms = schedule->shard->wall_ms;
+  message->timer.fire = message_due;
+  timer_set(&schedule->shard->wheel, &message->timer, schedule->shard->now_ms + (earliest > wall_ms ? earliest - wall_ms : 0));
+}
+
+/* Gives out what is due. The message is held by a job of our own meanwhile: `due` may end recipients at once. */
+static void give_out(struct schedule *schedule, struct message *message) {
+  bool later = false;
+  schedule_job_began(message);
+  for (unsigned i = 0; i < message->recipients; i++) {
+    struct recipient *recipient = &message->recipient[i];
+    if (recipient->state != RECIPIENT_WAITING) continue;
+    if (recipient->due_ms > schedule->shard->wall_ms) {
+      later = true;
+      continue;
+    }
+    recipient->state = RECIPIENT_READY;
+    schedule->waiting--;
+    schedule->ready++;
+    schedule->due(schedule->context, message, i);
+  }
+  if (later) set_timer(schedule, message);
+  schedule_job_ended(schedule, message);
+}
+
+static void message_due(void *context, struct timer *timer) {
+  (void)context;
+  struct message *message = (struct message *)((uint8_t *)timer - offsetof(struct message, timer));
+  give_out(message->schedule, message);
+}
+
+void schedule_add(struct schedule *schedule, struct message *message) {
+  link_message(schedule, message);
+  schedule->waiting += message->live;
+  if (message->content != NULL && message->place.segment != 0 && schedule->slab->used_bytes > schedule->memory_high_bytes) {
+    content_free(schedule->slab, message->content);
+    message->content = NULL;
+  }
+  give_out(schedule, message);
+}
+
+/* ---- outcomes ---- */
+
+static void append_outcome(struct schedule *schedule, const struct message *message, unsigned i, enum record_outcome_kind kind) {
+  if (message->place.segment == 0) return; /* not on disk: nothing to correct there */
+  uint8_t room[RECORD_OUTCOME_SIZE];
+  const struct recipient *recipient = &message->recipient[i];
+  record_outcome_encode(&(struct record_outcome){.kind = kind, .id = message->id, .recipient = recipient->index, .attempts = recipient->attempts,
+                                                 .due_ms = kind == RECORD_DEFERRED ? recipient->due_ms : 0},
+                        room);
+  spool_append_outcome(schedule->spool, span_of(room, sizeof room));
+}
+
+static void forget(struct schedule *schedule, struct message *message) {
+  spool_forget(schedule->spool, message->place);
+  for (uint32_t i = 0; i < message->parts_count; i++) spool_forget(schedule->spool, message->parts[i]);
+}
+
+static void free_if_over(struct schedule *schedule, struct message *message) {
+  if (message->live > 0 || message->jobs > 0 || message->storing || message->loads != NULL) return;
+  timer_cancel(&schedule->shard->wheel, &message->timer);
+  forget(schedule, message);
+  unlink_message(schedule, message);
+  message_free(schedule->slab, message);
+}
+
+void schedule_done(struct schedule *schedule, struct message *message, unsigned i, enum record_outcome_kind kind) {
+  struct recipient *recipient = &message->recipient[i];
+  must(recipient->state == RECIPIENT_READY);
+  recipient->state = RECIPIENT_DONE;
+  schedule->ready--;
+  message->live--;
+  append_outcome(schedule, message, i, kind);
+  free_if_over(schedule, message);
+}
+
+void schedule_defer(struct schedule *schedule, struct message *message, unsigned i, uint64_t due_ms, bool attempted) {
+  struct recipient *recipient = &message->recipient[i];
+  must(recipient->state == RECIPIENT_READY);
+  recipient->state = RECIPIENT_WAITING;
+  recipient->due_ms = due_ms;
+  if (attempted) recipient->attempts++;
+  schedule->ready--;
+  schedule->waiting++;
+  append_outcome(schedule, message, i, RECORD_DEFERRED);
+  set_timer(schedule, message);
+}
+
+/* ---- what is only in memory goes to disk: after a first attempt that failed, and before a stop ---- */
+
+struct store {
+  struct spool_entry entry;
+  struct schedule *schedule;
+  struct message *message;
+};
+
+static void stored(struct spool_entry *entry, int error) {
+  struct store *store = (struct store *)entry;
+  struct schedule *schedule = store->schedule;
+  struct message *message = store->message;
+  slab_put(schedule->slab, store, sizeof *store);
+  message->storing = false;
+  if (error == E_OK) message->place = entry->place;
+  if (error == E_OK && message->jobs == 0) {
+    content_free(schedule->slab, message->content);
+    message->content = NULL;
+  }
+  for (unsigned i = 0; error == E_OK && i < message->recipients; i++) /* what ended while the write was under way is not in the record's head */
+    if (message->recipient[i].state == RECIPIENT_DONE) append_outcome(schedule, message, i, RECORD_DELIVERED);
+  free_if_over(schedule, message);
+}
+
+static void store_message(struct schedule *schedule, struct message *message) {
+  if (message->place.segment != 0 || message->storing || message->content == NULL) return;
+  struct store *store = slab_get(schedule->slab, sizeof *store);
+  if (store == NULL) return; /* it stays in memory, and is tried again after its next attempt */
+  *store = (struct store){.schedule = schedule, .message = message};
+  store->entry.slices = message->content->slice;
+  store->entry.slices_count = message->content->chunks;
+  store->entry.store = true;
+  store->entry.durable = stored;
+  message->storing = true;
+  spool_append(schedule->spool, &store->entry);
+}
+
+bool schedule_store_all(struct schedule *schedule) {
+  bool all = true;
+  for (struct message *message = schedule->first; message != NULL; message = message->next) {
+    if (message->live == 0) continue;
+    store_message(schedule, message);
+    all &= message->place.segment != 0 && !message->storing;
+  }
+  return all;
+}
+
+void schedule_job_ended(struct schedule *schedule, struct message *message) {
+  must(message->jobs > 0);
+  if (--message->jobs > 0) return;
+  if (message->live > 0 && message->content != NULL) {
+    if (message->place.segment == 0) {
+      store_message(schedule, message);
+    } else if (!message->storing) {
+      content_free(schedule->slab, message->content);
+      message->content = NULL;
+    }
+  }
+  free_if_over(schedule, message);
+}
+
+/* ---- content back from disk ---- */
+
+static void load_next_chunk(struct load *load);
+
+static struct spool_place load_place(const struct load *load) {
+  return load->part < load->message->parts_count ? load->message->parts[load->part] : load->message->place;
+}
+
+/* The record as read: is it whole, and whose is it? The head's size comes from its header. */
+static int check_record(const struct load *load, struct content *content) {
+  struct record_header header;
+  uint64_t hash;
+  int error = spool_check(load->_schedule->spool, load_place(load), content->slice, content->chunks);
+  if (error != E_OK) return error;
+  error = record_header_decode(&header, content->slice[0].at, content->slice[0].len, load_place(load).segment, &hash);
+  if (error != E_OK) return error;
+  if (header.id != load->message->id || header.length != load_place(load).length) return E_CORRUPT;
+  content->head_size = RECORD_HEADER_SIZE + header.envelope_size;
+  content->total = content->head_size + (uint64_t)header.content_size;
+  return E_OK;
+}
+
+static void load_done(struct load *load, int error) {
+  struct schedule *schedule = load->_schedule;
+  struct message *message = load->message;
+  if (error == E_OK) error = check_record(load, load->content);
+  if (error != E_OK) {
+    content_free(schedule->slab, load->content);
+    load->content = NULL;
+  }
+  if (load->part < message->parts_count) {
+    load->done(load, error);
+    return;
+  }
+  if (error == E_OK) {
+    message->content = load->content;
+    load->content = NULL;
+  }
+  struct load *waiting = message->loads; /* itself, and whoever asked meanwhile */
+  message->loads = NULL;
+  while (waiting != NULL) {
+    struct load *next = waiting->_next;
+    waiting->done(waiting, error);
+    waiting = next;
+  }
+}
+
+static void load_chunk_done(struct spool_read *read, int64_t result) {
+  struct load *load = (struct load *)((uint8_t *)read - offsetof(struct load, _read));
+  struct io_slice *slice = &load->content->slice[load->_chunk];
+  if (result != (int64_t)slice->len) {
+    load_done(load, result < 0 ? (int)result : E_CORRUPT);
+    return;
+  }
+  load->_chunk++;
+  if (load->_chunk == load->content->chunks) {
+    load_done(load, E_OK);
+  } else {
+    load_next_chunk(load);
+  }
+}
+
+static void load_next_chunk(struct load *load) {
+  uint32_t offset = 0;
+  for (uint32_t i = 0; i < load->_chunk; i++) offset += (uint32_t)load->content->slice[i].len;
+  load->_read = (struct spool_read){.place = load_place(load), .offset = offset, .slice = load->content->slice[load->_chunk], .done = load_chunk_done};
+  spool_read_start(load->_schedule->spool, &load->_read);
+}
+
+void schedule_load(struct schedule *schedule, struct load *load) {
+  struct message *message = load->message;
+  bool own = load->part >= message->parts_count;
+  load->_schedule = schedule;
+  load->_next = NULL;
+  load->_chunk = 0;
+  load->content = NULL;
+  if (own && message->content != NULL) {
+    load->done(load, E_OK);
+    return;
+  }
+  if (own && message->loads != NULL) {
+    load->_next = message->loads->_next;
+    message->loads->_next = load;
+    return;
+  }
+  load->content = load_place(load).segment == 0 ? NULL : content_for_read(schedule->slab, load_place(load).length);
+  if (load->content == NULL) {
+    load->done(load, E_NO_MEMORY);
+    return;
+  }
+  if (own) message->loads = load;
+  load_next_chunk(load);
+}
+
+/* ---- restart ---- */
+
+struct restore {
+  struct schedule *schedule;
+  struct map by_id; /* struct known */
+  uint64_t newest_id;
+};
+
+struct known { /* a message id seen in the spool */
+  uint64_t id;
+  struct message *message; /* NULL: only parts so far */
+  struct spool_place *parts;
+  uint64_t parts_bytes; /* of content */
+  uint32_t parts_count, parts_capacity;
+};
+
+static struct span known_key(const void *object) { return span_of(&((const struct known *)object)->id, sizeof(uint64_t)); }
+
+static struct known *know(struct restore *restore, uint64_t id) {
+  struct known *known = map_find(&restore->by_id, span_of(&id, sizeof id));
+  if (known != NULL) return known;
+  known = calloc(1, sizeof *known);
+  must(known != NULL);
+  known->id = id;
+  int error = map_insert(&restore->by_id, known);
+  must(error == E_OK);
+  if (id > restore->newest_id) restore->newest_id = id;
+  return known;
+}
+
+static void restore_part(struct restore *restore, struct known *known, const struct record_header *header, struct spool_place place) {
+  uint32_t number = header->parts;
+  if (number >= 65536) return;
+  if (number >= known->parts_capacity) {
+    uint32_t capacity = number < 8 ? 16 : number * 2;
+    known->parts = realloc(known->parts, capacity * sizeof *known->parts);
+    must(known->parts != NULL);
+    memset(known->parts + known->parts_capacity, 0, (capacity - known->parts_capacity) * sizeof *known->parts);
+    known->parts_capacity = capacity;
+  }
+  if (known->parts[number].segment != 0) { /* moved ahead: the newer one counts */
+    spool_forget(restore->schedule->spool, known->parts[number]);
+  } else {
+    known->parts_bytes += header->content_size;
+  }
+  known->parts[number] = place;
+  if (number >= known->parts_count) known->parts_count = number + 1;
+}
+
+static void restore_record(void *context, struct span record, struct spool_place place) {
+  struct restore *restore = context;
+  struct schedule *schedule = restore->schedule;
+  struct record_header header;
+  uint64_t hash;
+  int error = record_header_decode(&header, record.at, record.len, place.segment, &hash);
+  must(error == E_OK);
+  struct known *known = know(restore, header.id);
+  if (header.type == RECORD_PART) {
+    restore_part(restore, known, &header, place);
+    return;
+  }
+  struct message *message = message_new(schedule->slab, header.id, span_of(record.at + RECORD_HEADER_SIZE, header.envelope_size));
+  if (message == NULL) return; /* without memory it stays live in its segment, for the next start */
+  message->place = place;
+  message->size = header.content_size;
+  message->parts_count = header.parts;
+  if (known->message != NULL) { /* written anew under way: the newer one has the present recipients */
+    spool_forget(schedule->spool, known->message->place);
+    unlink_message(schedule, known->message);
+    message_free(schedule->slab, known->message);
+  }
+  known->message = message;
+  link_message(schedule, message);
+}
+
+static void restore_outcome(void *context, struct span bytes) {
+  struct restore *restore = context;
+  struct record_outcome outcome;
+  if (record_outcome_decode(&outcome, bytes) != E_OK) return;
+  struct known *known = map_find(&restore->by_id, span_of(&outcome.id, sizeof outcome.id));
+  if (known == NULL || known->message == NULL) return; /* of a message whose segment is long recycled */
+  struct message *message = known->message;
+  for (unsigned i = 0; i < message->recipients; i++) {
+    struct recipient *recipient = &message->recipient[i];
+    if (recipient->index != outcome.recipient || recipient->state == RECIPIENT_DONE) continue;
+    recipient->attempts = outcome.attempts;
+    recipient->due_ms = outcome.due_ms;
+    if (outcome.kind == RECORD_DEFERRED) continue;
+    recipient->state = RECIPIENT_DONE;
+    message->live--;
+  }
+}
+
+/* Parts have to be all there; then the message has its true size and its places. */
+static bool attach_parts(struct message *message, struct known *known) {
+  if (known->parts_count < message->parts_count) return false;
+  for (uint32_t i = 0; i < message->parts_count; i++)
+    if (known->parts[i].segment == 0) return false;
+  if (message->parts_count > 0) {
+    message->size += known->parts_bytes;
+    message->parts = known->parts;
+    known->parts = NULL;
+  }
+  return true;
+}
+
+static void restore_end(struct restore *restore, struct known *known) {
+  struct schedule *schedule = restore->schedule;
+  struct message *message = known->message;
+  bool whole = message != NULL && attach_parts(message, known);
+  if (message == NULL || !whole) {
+    for (uint32_t i = 0; i < known->parts_count; i++) spool_forget(schedule->spool, known->parts[i]); /* its end never came: never answered with 250 */
+    if (message != NULL) message->parts_count = 0;
+  }
+  if (message != NULL && (message->live == 0 || !whole)) {
+    forget(schedule, message);
+    unlink_message(schedule, message);
+    message_free(schedule->slab, message);
+  }
+  free(known->parts);
+  free(known);
+}
+
+int schedule_restore(struct schedule *schedule, uint64_t *newest_id, uint64_t *damaged, struct fmt *why) {
+  struct restore restore = {.schedule = schedule};
+  map_init(&restore.by_id, known_key, schedule->shard->now_ns);
+  struct spool_replay replay = {.record = restore_record, .outcome = restore_outcome, .context = &restore};
+  int error = spool_replay(schedule->spool, &replay, damaged, why);
+  uint32_t cursor = 0;
+  for (struct known *known; (known = map_next(&restore.by_id, &cursor)) != NULL;) restore_end(&restore, known);
+  map_fini(&restore.by_id);
+  *newest_id = restore.newest_id;
+  return error;
+}
+
+void schedule_begin(struct schedule *schedule) {
+  for (struct message *message = schedule->first; message != NULL; message = message->next) schedule->waiting += message->live;
+  for (struct message *message = schedule->first; message != NULL; message = message->next) set_timer(schedule, message);
+}

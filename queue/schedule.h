@@ -1,0 +1,75 @@
+/*
+ * schedule: all messages of a shard between their 250 and their last outcome: who is due now, who later, what is recorded of it.
+ *
+ * Owner: one shard. The outgoing side is told of each recipient that is due (`due`), and answers, sooner or later, with exactly one of schedule_done and
+ * schedule_defer. What happened is appended to the spool; the last outcome of a message frees it and its place on disk.
+ *
+ *   message: schedule_add -> READY -due-> (attempt) -> schedule_done            -> freed after the last
+ *                              ^------- timer ------- schedule_defer
+ */
+#ifndef QUEUE_SCHEDULE_H
+#define QUEUE_SCHEDULE_H
+
+#include "core/event/counters.h"
+#include "core/shard/shard.h"
+#include "queue/message.h"
+
+struct load;
+typedef void (*schedule_due)(void *context, struct message *message, unsigned recipient);
+
+struct schedule {
+  struct shard *shard;
+  struct slab *slab;
+  struct spool *spool;
+  struct counters *counters;
+  schedule_due due;
+  void *context;
+  struct message *first, *last; /* all, oldest first */
+  uint64_t messages;
+  uint64_t waiting, ready;      /* recipients */
+  uint64_t memory_high_bytes;   /* slab use above which contents leave memory as soon as they are on disk */
+};
+
+void schedule_init(struct schedule *schedule, struct shard *shard, struct slab *slab, struct spool *spool, struct counters *counters,
+                   schedule_due due, void *context);
+/* Frees all messages (what is on disk stays there). */
+void schedule_fini(struct schedule *schedule);
+
+/* Takes an accepted message and gives out its recipients: due now, or waiting for their time. */
+void schedule_add(struct schedule *schedule, struct message *message);
+
+/* Reads the spool back; messages are known afterwards, and schedule_begin gives them out. Errors as spool_replay. */
+must_check int schedule_restore(struct schedule *schedule, uint64_t *newest_id, uint64_t *damaged, struct fmt *why);
+void schedule_begin(struct schedule *schedule);
+
+/* The fate of a READY recipient. `kind`: RECORD_DELIVERED, RECORD_FAILED or RECORD_EXPIRED. May free the message: it frees it if its jobs are 0, else when the last job ends. */
+void schedule_done(struct schedule *schedule, struct message *message, unsigned recipient, enum record_outcome_kind kind);
+/* ... or another try at `due_ms` (wall clock). Counts the attempt if `attempted`. */
+void schedule_defer(struct schedule *schedule, struct message *message, unsigned recipient, uint64_t due_ms, bool attempted);
+
+/* Jobs keep a message and its content alive. After the last one ends the content leaves memory, or, if all is done, the message is freed. */
+static inline void schedule_job_began(struct message *message) { message->jobs++; }
+void schedule_job_ended(struct schedule *schedule, struct message *message);
+
+/*
+ * Brings the content of a message into memory: part number `part`, or, with part == message->parts_count, the message record's own. `done` gets an error or 0;
+ * message->content is then there for as long as a job of the message lives, `load->content` of a part is the caller's to free. May call back at once.
+ */
+struct load {
+  struct message *message;
+  uint32_t part;
+  struct content *content; /* of a part */
+  void (*done)(struct load *load, int error);
+  void *context;
+  /* private */
+  struct schedule *_schedule;
+  struct spool_read _read;
+  struct load *_next;
+  uint32_t _chunk;
+};
+void schedule_load(struct schedule *schedule, struct load *load);
+
+/* Everything that is only in memory is given to the spool (before a stop). True when nothing is left to be stored. */
+bool schedule_store_all(struct schedule *schedule);
+
+#endif

@@ -1,0 +1,136 @@
+#include "queue/spool/replay.h"
+
+#include <stdlib.h>
+
+#include "core/base/error.h"
+
+#define CHUNK (1u << 20)
+#define WINDOW (RECORD_LENGTH_MAX + 2 * CHUNK)
+
+bool outcomes_next(struct span *content, struct span *outcome, int *error) {
+  *error = E_OK;
+  if (content->len == 0) return false;
+  size_t len = content->at[0];
+  if (len == 0 || len > SPOOL_OUTCOME_MAX || len > content->len - 1) {
+    *error = E_CORRUPT;
+    return false;
+  }
+  *outcome = span_of(content->at + 1, len);
+  *content = span_skip(*content, 1 + len);
+  return true;
+}
+
+/* A piece of a segment in memory: file bytes from `base`, of which `have` are there; `at` is the next to look at. Offsets in the file. */
+struct window {
+  struct segments *segments;
+  struct segment *segment;
+  uint8_t *bytes;
+  uint64_t base, at, limit;
+  size_t have;
+};
+
+/* Keeps memory and file aligned to each other, as direct I/O wants it. */
+static void make_room(struct window *w) {
+  uint64_t keep = w->at - w->at % SPOOL_ALIGNMENT;
+  memmove(w->bytes, w->bytes + (keep - w->base), w->base + w->have - keep);
+  w->have -= keep - w->base;
+  w->base = keep;
+}
+
+/* Sees to it that `len` bytes from `at` are in memory, or as many as there are before the limit. */
+static int fetch(struct window *w, size_t len, size_t *available) {
+  uint64_t wanted = w->at + len < w->limit ? w->at + len : w->limit;
+  while (w->base + w->have < wanted) {
+    if (w->have + CHUNK > WINDOW) make_room(w);
+    size_t got;
+    int error = io_file_read_now(w->segments->io, w->segment->file, w->bytes + w->have, CHUNK, w->base + w->have, &got);
+    if (error != E_OK) return error;
+    w->have += got;
+    if (got == CHUNK) continue;
+    if (w->base + w->have < w->limit) w->limit = w->base + w->have; /* the file ends here */
+    break;
+  }
+  uint64_t end = w->base + w->have < w->limit ? w->base + w->have : w->limit;
+  *available = end > w->at ? (size_t)(end - w->at) : 0;
+  return E_OK;
+}
+
+static bool outcomes_are_whole(struct span content) {
+  int error;
+  for (struct span outcome; outcomes_next(&content, &outcome, &error);) {
+  }
+  return error == E_OK;
+}
+
+static bool record_is_whole(const struct segment *segment, const uint8_t *record, const struct record_header *header, uint64_t hash) {
+  struct span body = span_of(record + RECORD_HEADER_SIZE, header->length - RECORD_HEADER_SIZE);
+  if (record_hash(segment->salt, &body, 1) != hash) return false;
+  return header->type != RECORD_OUTCOMES || outcomes_are_whole(span_first(body, header->content_size));
+}
+
+static void hand_out(struct window *w, const struct spool_replay *replay, const uint8_t *record, const struct record_header *header) {
+  if (header->type == RECORD_OUTCOMES) {
+    struct span content = span_of(record + RECORD_HEADER_SIZE, header->content_size);
+    int error;
+    for (struct span outcome; outcomes_next(&content, &outcome, &error);) replay->outcome(replay->context, outcome);
+    return;
+  }
+  segments_count_live(w->segments, w->segment, header->length);
+  struct spool_place place = {.segment = w->segment->sequence, .length = header->length, .offset = w->at};
+  replay->record(replay->context, span_of(record, header->length), place);
+}
+
+/* One record. *done: there is none, or none that counts. */
+static int replay_record(struct window *w, const struct spool_replay *replay, bool *done) {
+  struct record_header header;
+  uint64_t hash;
+  size_t available;
+  *done = true;
+  int error = fetch(w, RECORD_HEADER_SIZE, &available);
+  if (error != E_OK || available < RECORD_HEADER_SIZE) return error;
+  if (record_header_decode(&header, w->bytes + (w->at - w->base), available, w->segment->sequence, &hash) != E_OK) return E_OK;
+  error = fetch(w, header.length, &available);
+  if (error != E_OK || available < header.length) return error;
+  const uint8_t *record = w->bytes + (w->at - w->base);
+  if (!record_is_whole(w->segment, record, &header, hash)) return E_OK;
+  *done = false;
+  hand_out(w, replay, record, &header);
+  w->at += header.length;
+  return E_OK;
+}
+
+/* Up to `limit`, where the next segment says this one ended; what stands behind was never answered for. */
+static int replay_segment(struct segments *s, struct segment *segment, uint64_t limit, uint8_t *room, const struct spool_replay *replay) {
+  struct window window = {.segments = s, .segment = segment, .bytes = room, .base = SEGMENT_BLOCK, .at = SEGMENT_BLOCK, .limit = limit};
+  int error = E_OK;
+  for (bool done = false; !done && error == E_OK;) error = replay_record(&window, replay, &done);
+  segment->end = window.at;
+  return error;
+}
+
+int segments_replay(struct segments *s, const struct spool_replay *replay, uint64_t *damaged, struct fmt *why) {
+  *damaged = s->gaps;
+  uint8_t *room = aligned_alloc(SPOOL_ALIGNMENT, WINDOW);
+  if (room == NULL) {
+    fmt_text(why, "no memory for reading the spool");
+    return E_NO_MEMORY;
+  }
+  int error = E_OK;
+  uint32_t last = s->sequence;
+  for (uint32_t sequence = s->tail; sequence <= last && error == E_OK; sequence++) {
+    struct segment *segment = segments_find(s, sequence);
+    if (segment == NULL) continue; /* counted in gaps */
+    const struct segment *next = segments_find(s, sequence + 1);
+    uint64_t expected = next == NULL ? 0 : next->previous_end;
+    uint64_t limit = expected != 0 && expected < segment->size_bytes ? expected : segment->size_bytes;
+    error = replay_segment(s, segment, limit, room, replay);
+    if (error == E_OK && expected != 0 && segment->end != expected) (*damaged)++;
+    if (error == E_OK) s->sequence_end = segment->end;
+    if (error == E_OK) continue;
+    fmt_text(why, segment_path(s, segment->slot));
+    fmt_text(why, ": ");
+    fmt_text(why, error_text(error));
+  }
+  free(room);
+  return error;
+}

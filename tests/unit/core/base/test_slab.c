@@ -1,0 +1,100 @@
+#include "core/base/buffer.h"
+#include "core/base/slab.h"
+
+#include <stdlib.h>
+
+#include "tests/lib/unit.h"
+
+START_TEST(blocks_do_not_overlap_and_keep_what_is_in_them) {
+  struct slab slab;
+  slab_init(&slab, 1 << 30);
+  enum { BLOCKS = 400 };
+  uint8_t *block[BLOCKS] = {0};
+  size_t size[BLOCKS] = {0};
+  srand(3);
+  for (unsigned step = 0; step < 4000; step++) {
+    unsigned i = (unsigned)rand() % BLOCKS;
+    if (block[i] == NULL) {
+      size[i] = 1 + (size_t)rand() % (rand() % 4 == 0 ? SLAB_MAX : 500);
+      block[i] = slab_get(&slab, size[i]);
+      ck_assert_ptr_nonnull(block[i]);
+      if (slab_size(size[i]) >= 4096) ck_assert_uint_eq((uintptr_t)block[i] % 4096, 0);
+      memset(block[i], (int)(i & 0xff), size[i]);
+    } else {
+      for (size_t j = 0; j < size[i]; j += 61) ck_assert_uint_eq(block[i][j], i & 0xff);
+      slab_put(&slab, block[i], size[i]);
+      block[i] = NULL;
+    }
+  }
+  for (unsigned i = 0; i < BLOCKS; i++) slab_put(&slab, block[i], size[i]);
+  ck_assert_uint_eq(slab.used_bytes, 0);
+  slab_fini(&slab);
+}
+END_TEST
+
+START_TEST(the_limit_holds) {
+  struct slab slab;
+  slab_init(&slab, 10000);
+  void *first = slab_get(&slab, 8000), *second = slab_get(&slab, 1000);
+  ck_assert_ptr_nonnull(first);
+  ck_assert_ptr_nonnull(second);
+  ck_assert_ptr_null(slab_get(&slab, 1000));
+  slab_put(&slab, second, 1000);
+  ck_assert_ptr_nonnull(second = slab_get(&slab, 1000));
+  ck_assert_ptr_null(slab_get(&slab, 0));
+  slab.limit_bytes = 1 << 30;
+  ck_assert_ptr_null(slab_get(&slab, SLAB_MAX + 1));
+  slab_put(&slab, first, 8000);
+  slab_put(&slab, second, 1000);
+  slab_fini(&slab);
+}
+END_TEST
+
+START_TEST(a_buffer_grows_and_is_eaten_from_the_front) {
+  struct slab slab;
+  struct buffer buffer = {0};
+  slab_init(&slab, 1 << 30);
+  uint64_t written = 0, eaten = 0;
+  for (unsigned step = 0; step < 3000; step++) {
+    uint8_t bytes[200];
+    size_t n = (size_t)(step * 7) % sizeof bytes;
+    for (size_t i = 0; i < n; i++) bytes[i] = (uint8_t)(written++ % 251);
+    ck_assert(buffer_append(&slab, &buffer, span_of(bytes, n)));
+    size_t take = step % 5 == 0 ? buffer.len / 2 : 0;
+    for (size_t i = 0; i < take; i++) ck_assert_uint_eq(buffer.at[i], (eaten + i) % 251);
+    buffer_consume(&buffer, take);
+    eaten += take;
+  }
+  ck_assert_uint_eq(buffer.len, written - eaten);
+  buffer_free(&slab, &buffer);
+  ck_assert_uint_eq(slab.used_bytes, 0);
+  for (unsigned i = 0; i < 40; i++) { /* beyond SLAB_MAX */
+    static uint8_t big[10000];
+    ck_assert(buffer_append(&slab, &buffer, span_of(big, sizeof big)));
+  }
+  buffer_free(&slab, &buffer);
+  slab_fini(&slab);
+}
+END_TEST
+
+START_TEST(a_buffer_without_memory_stays_as_it_was) {
+  struct slab slab;
+  struct buffer buffer = {0};
+  static uint8_t big[5000];
+  slab_init(&slab, 1000);
+  ck_assert(buffer_append(&slab, &buffer, SPAN("kept")));
+  ck_assert(!buffer_append(&slab, &buffer, span_of(big, sizeof big)));
+  ck_assert(span_equal(buffer_span(&buffer), SPAN("kept")));
+  buffer_free(&slab, &buffer);
+  slab_fini(&slab);
+}
+END_TEST
+
+int main(void) {
+  TCase *slab = tcase_create("slab");
+  tcase_add_test(slab, blocks_do_not_overlap_and_keep_what_is_in_them);
+  tcase_add_test(slab, the_limit_holds);
+  tcase_add_test(slab, a_buffer_grows_and_is_eaten_from_the_front);
+  tcase_add_test(slab, a_buffer_without_memory_stays_as_it_was);
+  return unit_main("core/base/slab", (TCase *const[]){slab}, 1);
+}

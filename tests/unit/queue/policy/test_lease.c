@@ -1,0 +1,92 @@
+#include "queue/policy/lease.h"
+
+#include <stdlib.h>
+
+#include "tests/lib/unit.h"
+
+START_TEST(shares_are_even_and_the_home_keeps_its_own) {
+  struct lease_home home = {.limit = 10};
+  ck_assert_uint_eq(lease_grant(&home, 2, 0), 5);
+  ck_assert_uint_eq(lease_home_limit(&home), 5);
+  lease_take_back(&home, 5);
+  ck_assert_uint_eq(lease_home_limit(&home), 10);
+}
+END_TEST
+
+START_TEST(what_is_open_at_home_is_not_granted) {
+  struct lease_home home = {.limit = 10};
+  ck_assert_uint_eq(lease_grant(&home, 2, 10), 0);
+  ck_assert_uint_eq(lease_grant(&home, 2, 8), 2);
+  ck_assert_uint_eq(lease_home_limit(&home), 8);
+}
+END_TEST
+
+START_TEST(a_limit_of_one_stays_at_home) {
+  struct lease_home home = {.limit = 1};
+  ck_assert_uint_eq(lease_grant(&home, 2, 0), 0);
+  ck_assert_uint_eq(lease_home_limit(&home), 1);
+}
+END_TEST
+
+START_TEST(more_shards_than_connections_get_one_each_while_there_are_some) {
+  struct lease_home home = {.limit = 4};
+  for (unsigned i = 0; i < 3; i++) ck_assert_uint_eq(lease_grant(&home, 64, 1), 1);
+  ck_assert_uint_eq(lease_grant(&home, 64, 1), 0);
+}
+END_TEST
+
+/* Guests that come and go, and a home that opens what it may: together never above the limit. */
+START_TEST(the_limit_holds_always) {
+  srand(7);
+  for (unsigned round = 0; round < 2000; round++) {
+    struct lease_home home = {.limit = 1 + (uint32_t)rand() % 20};
+    unsigned shards = 2 + (unsigned)rand() % 6;
+    uint32_t held[8] = {0}, open = 0;
+    for (unsigned step = 0; step < 50; step++) {
+      unsigned guest = 1 + (unsigned)rand() % (shards - 1);
+      switch (rand() % 4) {
+      case 0:
+        if (held[guest] == 0) held[guest] = lease_grant(&home, shards, open);
+        break;
+      case 1:
+        lease_take_back(&home, held[guest]);
+        held[guest] = 0;
+        break;
+      case 2: open = (uint32_t)rand() % (lease_home_limit(&home) + 1); break;
+      default: break;
+      }
+      uint32_t together = open;
+      for (unsigned i = 1; i < shards; i++) together += held[i];
+      ck_assert_uint_le(together, home.limit);
+      ck_assert_uint_ge(lease_home_limit(&home), 1);
+    }
+  }
+}
+END_TEST
+
+START_TEST(a_guest_asks_when_there_is_much_and_not_again_at_once) {
+  struct lease_guest guest = {0};
+  ck_assert(!lease_should_ask(&guest, LEASE_HOT_JOBS - 1, 1000));
+  ck_assert(lease_should_ask(&guest, 1, 1000 + LEASE_WINDOW_MS - 1));
+  ck_assert(!lease_should_ask(&guest, 1000, 1150));
+  ck_assert(lease_should_ask(&guest, 1000, 1000 + LEASE_WINDOW_MS - 1 + LEASE_ASK_MS));
+}
+END_TEST
+
+START_TEST(a_trickle_never_asks) {
+  struct lease_guest guest = {0};
+  for (uint64_t now = 0; now < 100000; now += LEASE_WINDOW_MS) ck_assert(!lease_should_ask(&guest, LEASE_HOT_JOBS - 1, now));
+}
+END_TEST
+
+int main(void) {
+  TCase *lease = tcase_create("lease");
+  tcase_add_test(lease, shares_are_even_and_the_home_keeps_its_own);
+  tcase_add_test(lease, what_is_open_at_home_is_not_granted);
+  tcase_add_test(lease, a_limit_of_one_stays_at_home);
+  tcase_add_test(lease, more_shards_than_connections_get_one_each_while_there_are_some);
+  tcase_add_test(lease, the_limit_holds_always);
+  tcase_add_test(lease, a_guest_asks_when_there_is_much_and_not_again_at_once);
+  tcase_add_test(lease, a_trickle_never_asks);
+  return unit_main("queue/policy/lease", (TCase *const[]){lease}, 1);
+}
