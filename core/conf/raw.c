@@ -199,9 +199,17 @@ static const char *not_in_this_version(const struct trouble *t, const char *key)
   return NULL;
 }
 
-static int report_trouble(const struct trouble *t, cyaml_err_t error, struct span text, const struct report *report) {
+/* A list that is too long is named itself, not its first entry too many. */
+static void leave_entry(struct trouble *t) {
+  if (t->count == 0 || t->steps[0].key[0] != '\0') return;
+  t->count--;
+  memmove(t->steps, t->steps + 1, t->count * sizeof *t->steps);
+}
+
+static int report_trouble(struct trouble *t, cyaml_err_t error, struct span text, const struct report *report) {
   char path[OUTLINE_PATH_ROOM], keys[256], key[STEP_ROOM] = "", kind[16] = "";
   if (error == CYAML_ERR_OOM) return E_NO_MEMORY;
+  if (error == CYAML_ERR_SEQUENCE_ENTRIES_MAX) leave_entry(t);
   (void)sscanf(t->fault, "Load: Unexpected key: %47[^\n]", key);
   (void)sscanf(t->fault, "Load: Expecting %15[A-Z]", kind);
   write_path(t, key, path);
