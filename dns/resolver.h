@@ -50,8 +50,8 @@ struct resolver_stats { /* monotonic; read by the owner */
  * `token_kind` is put into the top 8 bits of the tokens of all operations; the caller's loop gives those completions to resolver_complete. */
 must_check int resolver_open(struct resolver **resolver, struct io *io, struct wheel *wheel, const struct resolver_options *options,
                              uint8_t token_kind);
-/* Ends all queries without calling done. To be called when io_destroy has returned, so that the kernel holds none of its buffers, and before the
- * wheel goes. Not from within done. */
+/* Ends all queries without calling done. For the end of the shard: the sockets stay with io until io_destroy, and no completion may be given to
+ * resolver_complete any more. Before io_destroy, a query on its way to the kernel may be lost. The wheel must still be there. Not from within done. */
 void resolver_close(struct resolver *resolver);
 
 /*
