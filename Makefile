@@ -34,6 +34,11 @@ UNITS    := $(sort $(shell find tests/unit tests/contract -name 'test_*.c'))
 TEST_PARTS := $(sort $(wildcard tests/lib/*.c))
 FUZZERS  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
+# One short line a step; V=1 shows the commands.
+ifeq ($(V),)
+QUIET    = @printf '  %-5s %s\n' $(1) $@;
+endif
+
 .PHONY: all deps deps-test test demo bench install lint layers format fuzz clean units FORCE
 .SECONDARY:
 
@@ -41,22 +46,22 @@ all: $(BUILD)/ringpost $(BENCHES:%=$(BUILD)/bench/%)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(STD) $(CPPFLAGS) $(CFLAGS) $(WARNINGS) $(HARDEN) -MMD -MP -c -o $@ $<
+	$(call QUIET,CC)$(CC) $(STD) $(CPPFLAGS) $(CFLAGS) $(WARNINGS) $(HARDEN) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libringpost.a: $(OBJECTS)
 	@rm -f $@
-	gcc-ar rcs $@ $^
+	$(call QUIET,AR)gcc-ar rcs $@ $^
 
 $(BUILD)/ringpost: $(BUILD)/obj/main.o $(BUILD)/libringpost.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/libbench.a: $(BENCH_PARTS:%.c=$(BUILD)/obj/%.o)
 	@rm -f $@
-	gcc-ar rcs $@ $^
+	$(call QUIET,AR)gcc-ar rcs $@ $^
 
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # ---- tests: everything again with ASan and UBSan ----
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -65,11 +70,11 @@ TEST_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/%.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
+	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 
 $(BUILD)/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
+	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 
 units: $(UNITS:tests/%.c=$(BUILD)/unit/%) $(FUZZERS:tests/fuzz/%.c=$(BUILD)/replay/%)
 
