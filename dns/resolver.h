@@ -51,7 +51,8 @@ struct resolver_stats { /* monotonic; read by the owner */
 must_check int resolver_open(struct resolver **resolver, struct io *io, struct wheel *wheel, const struct resolver_options *options,
                              uint8_t token_kind);
 /* Ends all queries without calling done. For the end of the shard: the sockets stay with io until io_destroy, and no completion may be given to
- * resolver_complete any more. Before io_destroy, a query on its way to the kernel may be lost. The wheel must still be there. Not from within done. */
+ * resolver_complete any more. Before io_destroy, a query on its way to the kernel may be lost. The wheel must still be there. Not from within
+ * done. */
 void resolver_close(struct resolver *resolver);
 
 /*
