@@ -10,7 +10,7 @@ BUILD    ?= build
 
 VERSION  := $(shell sed -n 's/^## \([0-9][0-9.]*\).*/\1/p' CHANGES.md 2>/dev/null | head -n 1)
 
-LIBS     := liburing libcyaml libmicrohttpd libxxhash libidn2
+LIBS     := liburing libcyaml yaml-0.1 libmicrohttpd libxxhash libidn2
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef -Wvla -Wwrite-strings -Werror
 HARDEN   := -fstack-protector-strong -fstack-clash-protection -fcf-protection -D_FORTIFY_SOURCE=2 -fPIE
@@ -34,6 +34,11 @@ UNITS    := $(sort $(shell find tests/unit tests/contract -name 'test_*.c'))
 TEST_PARTS := $(sort $(wildcard tests/lib/*.c))
 FUZZERS  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
+# One short line a step; V=1 shows the commands.
+ifeq ($(V),)
+QUIET    = @printf '  %-5s %s\n' $(1) $@;
+endif
+
 .PHONY: all deps deps-test test demo bench install lint layers format fuzz clean units FORCE
 .SECONDARY:
 
@@ -41,31 +46,35 @@ all: $(BUILD)/ringpost $(BENCHES:%=$(BUILD)/bench/%)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(STD) $(CPPFLAGS) $(CFLAGS) $(WARNINGS) $(HARDEN) -MMD -MP -c -o $@ $<
+	$(call QUIET,CC)$(CC) $(STD) $(CPPFLAGS) $(CFLAGS) $(WARNINGS) $(HARDEN) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libringpost.a: $(OBJECTS)
 	@rm -f $@
-	gcc-ar rcs $@ $^
+	$(call QUIET,AR)gcc-ar rcs $@ $^
 
 $(BUILD)/ringpost: $(BUILD)/obj/main.o $(BUILD)/libringpost.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BENCH_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libringpost.a
+$(BUILD)/libbench.a: $(BENCH_PARTS:%.c=$(BUILD)/obj/%.o)
+	@rm -f $@
+	$(call QUIET,AR)gcc-ar rcs $@ $^
+
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # ---- tests: everything again with ASan and UBSan ----
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANMAKE  := $(MAKE) --no-print-directory BUILD=$(BUILD)/san CFLAGS='$(SANITIZE)' HARDEN=
 TEST_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 
-$(BUILD)/unit/%: $(BUILD)/obj/tests/%.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libringpost.a
+$(BUILD)/unit/%: $(BUILD)/obj/tests/%.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
+	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 
-$(BUILD)/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libringpost.a
+$(BUILD)/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
+	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 
 units: $(UNITS:tests/%.c=$(BUILD)/unit/%) $(FUZZERS:tests/fuzz/%.c=$(BUILD)/replay/%)
 
@@ -84,11 +93,17 @@ FORCE:
 FUZZ_SECONDS ?= 60
 FUZZMAKE := $(MAKE) --no-print-directory BUILD=$(BUILD)/fuzzing CC=clang HARDEN= \
             CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all'
-$(BUILD)/fuzzing/fuzz/%: $(BUILD)/fuzzing/obj/tests/fuzz/%.o $(TEST_PARTS:%.c=$(BUILD)/fuzzing/obj/%.o) $(BUILD)/fuzzing/libringpost.a
+$(BUILD)/fuzzing/fuzz/%: $(BUILD)/fuzzing/obj/tests/fuzz/%.o $(TEST_PARTS:%.c=$(BUILD)/fuzzing/obj/%.o) $(BUILD)/fuzzing/libbench.a $(BUILD)/fuzzing/libringpost.a
 	@mkdir -p $(@D)
 	clang $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 fuzz:
 	@tests/fuzz/run.sh '$(FUZZMAKE)' $(BUILD)/fuzzing $(FUZZ_SECONDS) $(patsubst tests/fuzz/%.c,%,$(FUZZERS))
+
+# ---- make demo: 100,000 messages through it; make bench: against the floor. Options: bench/demo.py --help, bench/run.py --help ----
+demo: all
+	@bench/demo.py --build $(BUILD) $(DEMO)
+bench: all
+	@bench/run.py --build $(BUILD) --out bench/RESULTS.md $(BENCH)
 
 clean:
 	rm -rf $(BUILD)

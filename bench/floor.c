@@ -354,6 +354,39 @@ static void relay_open(struct relay *r) {
   for (uint32_t i = 0; i < s->connections; i++) r->idle[r->idle_count++] = (uint32_t)s->sessions + i;
 }
 
+static void free_batches(struct batch *batch) {
+  while (batch != NULL) {
+    struct batch *next = batch->next;
+    free(batch->bytes);
+    free(batch->messages);
+    free(batch);
+    batch = next;
+  }
+}
+
+/* Batches with messages on their way are found through those; each is put among the free ones once. */
+static void relay_close(struct relay *r) {
+  ring_close(&r->ring);
+  for (uint32_t i = 0; i < r->s->connections; i++) {
+    struct batch *batch = r->ends[r->s->sessions + i].message.batch;
+    bool waits = true;
+    for (uint32_t k = 0; k < r->idle_count; k++) waits = waits && r->idle[k] != r->s->sessions + i;
+    if (waits && --batch->live == 0) batch_put(r, batch);
+  }
+  for (uint32_t i = 0; i < r->queue_count; i++) {
+    struct batch *batch = r->queue[(r->queue_begin + i) % r->queue_cap].batch;
+    if (--batch->live == 0) batch_put(r, batch);
+  }
+  batch_put(r, r->open);
+  if (r->writing != NULL) batch_put(r, r->writing);
+  free_batches(r->free);
+  for (uint32_t i = 0; i < r->s->sessions; i++) free(r->ends[i].staging);
+  free(r->ends);
+  free(r->queue);
+  free(r->idle);
+  free(r->held);
+}
+
 static void *relay_run(void *context) {
   struct relay r = {.floor = context, .s = &((struct floor *)context)->settings};
   process_pin((unsigned)r.s->relay_cpu);
@@ -380,7 +413,8 @@ static void *relay_run(void *context) {
   r.floor->user_s = after.user_s - usage.user_s;
   r.floor->system_s = after.system_s - usage.system_s;
   __atomic_store_n(&r.floor->stop, true, __ATOMIC_RELAXED);
-  return NULL; /* the process ends now: the kernel takes the rest back */
+  relay_close(&r);
+  return NULL;
 }
 
 /* ---- generator and sink ---- */
@@ -398,6 +432,7 @@ static void peer_event(struct peer *p, const struct ring_event *event) {
   bool generator = index < p->s->sessions;
   if (event->result > 0) end->got += (size_t)event->result;
   ring_give_back(&p->ring, event);
+  if (event->result <= 0 && event->result != -ENOBUFS) return; /* the relay has ended */
   if ((event->flags & IORING_CQE_F_MORE) == 0) ring_receive(&p->ring, index, OP_RECEIVE, index);
   if (end->got < end->awaited) return;
   end->got -= end->awaited;
@@ -424,10 +459,14 @@ static void *peer_run(void *context) {
   while (!__atomic_load_n(&floor->stop, __ATOMIC_RELAXED)) {
     unsigned count = ring_wait(&p.ring, process_now_ns() + TURN_NS);
     for (unsigned i = 0; i < count; i++) {
-      if (p.ring.events[i].operation == OP_SEND) fail("send", -p.ring.events[i].result);
-      peer_event(&p, &p.ring.events[i]);
+      bool failed = p.ring.events[i].operation == OP_SEND;
+      if (failed && !__atomic_load_n(&floor->stop, __ATOMIC_RELAXED)) fail("send", -p.ring.events[i].result);
+      if (!failed) peer_event(&p, &p.ring.events[i]);
     }
   }
+  ring_close(&p.ring);
+  free(p.ends);
+  free(unit);
   return NULL;
 }
 
@@ -551,6 +590,8 @@ int main(int argc, char **argv) {
   must(pthread_create(&peer, NULL, peer_run, &floor) == 0);
   pthread_join(relay, NULL);
   pthread_join(peer, NULL);
+  free(floor.relay_fds);
+  free(floor.peer_fds);
   print_report(&floor);
   return floor.messages > 0 ? 0 : 1;
 }

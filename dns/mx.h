@@ -7,8 +7,8 @@
 #include "core/base/must.h"
 #include "core/base/netaddr.h"
 #include "core/base/span.h"
+#include "dns/name.h"
 
-#define DNS_NAME_MAX 255      /* text, without trailing dot */
 #define MX_HOSTS_MAX 16       /* more hosts of one domain are not tried */
 #define MX_ADDRESSES_MAX 8    /* of one host, both families together, interleaved, IPv6 first */
 
@@ -25,7 +25,7 @@ enum mx_status {
 
 struct mx_host {
   uint16_t preference;
-  uint8_t addresses;
+  uint8_t addresses; /* 0: none was found. The host stays in the set, so that the site's name does not change with it */
   uint8_t name_len;
   char name[DNS_NAME_MAX + 1]; /* lower case, no trailing dot, NUL-terminated */
   struct netaddr address[MX_ADDRESSES_MAX]; /* port 0 */
@@ -49,7 +49,32 @@ struct mx_set {
 #define MX_SITE_NAME_MAX 256
 void mx_site_name(const struct mx_set *set, struct fmt *out);
 
-/* Orders by preference, shuffles among equals, drops hosts at or above (in number) the preference of `self` if it is among them (then maybe MX_SELF). `random` gives chance. */
+/*
+ * Orders by preference, drops hosts at or above (in number) the preference of `self` if it is among them (then maybe MX_SELF), keeps the first
+ * MX_HOSTS_MAX (by preference, then name: always the same ones) and shuffles among equals. `random` gives chance.
+ */
 void mx_order(struct mx_set *set, struct span self, uint64_t random);
+
+/* ---- building a set: for the resolver ---- */
+
+struct dns_answer;
+
+/*
+ * The hosts of an MX answer (DNS_FOUND), without addresses, each once, ordered as mx_order does. Targets that are no host names (RFC 5321 5.1: not an
+ * address, not the root beside others) are skipped. Sets the status: MX_OK, MX_NULL, MX_SELF or MX_NO_ADDRESS. The set must be empty; false without
+ * memory.
+ */
+must_check bool mx_set_records(struct mx_set *set, const struct dns_answer *answer, struct span self, uint64_t random);
+/* The one host of a domain without MX; MX_OK or MX_SELF. False without memory. */
+must_check bool mx_set_implicit(struct mx_set *set, struct span domain, struct span self);
+/* The addresses of a host: IPv6 and IPv4 in turn, IPv6 first, as many as there is room for. */
+void mx_host_set_addresses(struct mx_host *host, const struct netaddr *v6, unsigned v6_count, const struct netaddr *v4, unsigned v4_count);
+/* A status that is not MX_OK; the hosts go. `reason` as printf. */
+__attribute__((format(printf, 3, 4))) void mx_set_fail(struct mx_set *set, enum mx_status status, const char *reason, ...);
+/* Frees the hosts. */
+void mx_set_clear(struct mx_set *set);
+
+/* "ok", "null", "no-domain"... for logs. Never NULL. */
+const char *mx_status_text(enum mx_status status);
 
 #endif

@@ -10,6 +10,8 @@
 #ifndef DNS_RESOLVER_H
 #define DNS_RESOLVER_H
 
+#include <sys/queue.h>
+
 #include "core/base/wheel.h"
 #include "core/io/io.h"
 #include "dns/mx.h"
@@ -23,8 +25,8 @@ typedef void (*resolver_done)(struct resolver_query *query, const struct mx_set 
 struct resolver_query { /* the caller's memory, from resolver_mx until done or resolver_cancel */
   resolver_done done;
   void *context;
-  struct resolver_query *_next;
-  struct resolver_question *_question; /* NULL: not waiting */
+  TAILQ_ENTRY(resolver_query) _link;
+  struct lookup *_lookup; /* NULL: not waiting; so it must be before the first use */
 };
 
 struct resolver_options {
@@ -33,7 +35,7 @@ struct resolver_options {
   struct span hostname;    /* our own name, for MX_SELF */
   uint32_t timeout_ms;     /* for one try with one server (default 2000) */
   unsigned tries;          /* over all servers together, per question (default 4) */
-  uint32_t cache_entries;  /* bound; the least recently used go first (default 65536) */
+  uint32_t cache_entries;  /* bound; the least recently used go first (default 65536); at most 384 bytes each on average, see dns/cache.h */
   uint32_t ttl_max_s;      /* cap for positive answers (default 86400) */
   uint32_t negative_ttl_max_s; /* (default 900) */
   bool ipv6;               /* ask for AAAA as well */
@@ -43,14 +45,19 @@ struct resolver_stats { /* monotonic; read by the owner */
   uint64_t queries_sent, answers, timeouts, mismatches, truncated, cache_hits, cache_misses, stale_served, merged;
 };
 
-/* `token_kind` is put into the top 8 bits of the tokens of all operations; the caller's loop gives those completions to resolver_complete. */
-must_check int resolver_open(struct resolver **resolver, struct io *io, struct wheel *wheel, const struct resolver_options *options, uint8_t token_kind);
-/* Ends all queries without calling done. */
+/* For every option but servers and hostname 0 means the default. The wheel's clock is io_now_ns in milliseconds. Without servers every answer is
+ * MX_TEMPORARY. The io's receive buffers must hold a datagram: 1232 bytes at least.
+ * `token_kind` is put into the top 8 bits of the tokens of all operations; the caller's loop gives those completions to resolver_complete. */
+must_check int resolver_open(struct resolver **resolver, struct io *io, struct wheel *wheel, const struct resolver_options *options,
+                             uint8_t token_kind);
+/* Ends all queries without calling done. For the end of the shard: the sockets stay with io until io_destroy, and no completion may be given to
+ * resolver_complete any more. Before io_destroy, a query on its way to the kernel may be lost. The wheel must still be there. Not from within
+ * done. */
 void resolver_close(struct resolver *resolver);
 
 /*
- * Asks for the MX set of the domain (any case, A-labels or UTF-8: converted with libidn2; no trailing dot). Address literals are not for here. From the cache `done` is called
- * before this returns.
+ * Asks for the MX set of the domain (any case, A-labels or UTF-8: converted with libidn2; no trailing dot). Address literals are not for here. From
+ * the cache `done` is called before this returns. From within `done` everything here may be called.
  */
 void resolver_mx(struct resolver *resolver, struct span domain, struct resolver_query *query);
 /* Harmless if it is not waiting. */

@@ -15,6 +15,9 @@
 #define RECEIVE_BUFFERS 128
 #define RECEIVE_BUFFER_SIZE 65536
 
+#define SPOOL_WAIT_NS (3 * 1000000000ull)
+#define SPOOL_RETRY_NS (20 * 1000000ull)
+
 enum token_kind { KIND_SPOOL = 1, KIND_RESOLVER, KIND_EVENTS, KIND_INTAKE, KIND_OUTLET };
 
 struct relay {
@@ -132,13 +135,26 @@ static enum spool_durability durability_of(const struct conf *conf) {
   }
 }
 
+/* A process that was killed holds its spool until the kernel has ended its last writes: that is waited for, shortly. */
 static int open_spool(struct relay *relay, struct fmt *why) {
   const struct conf *conf = relay->o.conf;
   char path[4096];
   snprintf(path, sizeof path, "%s/shard-%03u", conf->spool_path, relay->o.index);
   struct spool_options options = {.path = path, .durability = durability_of(conf), .segment_size_bytes = conf->segment_size_bytes,
                                   .disk_max_bytes = conf->spool_max_bytes / conf->shards, .lazy_sync_ms = 100, .outcome_delay_ms = 5};
-  return spool_open(&relay->spool, relay->shard.io, &relay->shard.wheel, &options, KIND_SPOOL, why);
+  struct io *io = relay->shard.io;
+  uint64_t give_up_ns = io_now_ns(io) + SPOOL_WAIT_NS;
+  for (;;) {
+    struct fmt reason = *why;
+    const struct io_completion *done;
+    int error = spool_open(&relay->spool, io, &relay->shard.wheel, &options, KIND_SPOOL, &reason);
+    if (error == E_OK) return error;
+    if (error != E_BUSY || io_now_ns(io) >= give_up_ns) {
+      *why = reason;
+      return error;
+    }
+    io_wait(io, io_now_ns(io) + SPOOL_RETRY_NS, &done);
+  }
 }
 
 struct stranger {

@@ -26,6 +26,7 @@ static uint64_t word_at(const uint64_t *bits, uint64_t index) { return __atomic_
 
 int ledger_init(struct ledger *ledger) {
   ledger->_count = 0;
+  ledger->_refused_count = 0;
   pthread_mutex_init(&ledger->_lock, NULL);
   ledger->_refused = bitmap_new();
   return ledger->_refused == NULL ? E_NO_MEMORY : E_OK;
@@ -78,9 +79,13 @@ bool ledger_has(const struct ledger_run *run, enum ledger_mark mark, uint64_t nu
   return (word_at(run->_bits[mark], number / WORD_BITS) >> (number % WORD_BITS) & 1) != 0;
 }
 
-bool ledger_refuse(struct ledger *ledger, uint64_t number) { return bit_set(ledger->_refused, number); }
+bool ledger_refuse(struct ledger *ledger, uint64_t number) {
+  bool before = bit_set(ledger->_refused, number);
+  if (!before) __atomic_fetch_add(&ledger->_refused_count, 1, __ATOMIC_RELAXED);
+  return before;
+}
 
-/* Adds up one run; only the first `expected` numbers, or all if that is not known (pages never written read as zero, at little cost). */
+/* Adds up one run: its first `expected` numbers. */
 static void sum_run(const struct ledger *ledger, const struct ledger_run *run, uint64_t expected, struct ledger_sum *sum, uint64_t *lost,
                     unsigned lost_max) {
   for (uint64_t i = 0; i * WORD_BITS < expected; i++) {
@@ -105,6 +110,10 @@ struct ledger_sum ledger_sum(struct ledger *ledger, uint64_t expected_else, uint
     sum.expected += expected;
     sum_run(ledger, &ledger->_runs[i], expected, &sum, lost, lost_max);
   }
-  if (count == 0) sum.expected = sum.lost = expected_else;
+  if (sum.expected > 0) return sum;
+  /* Nothing is known of any run yet; all may have been refused. */
+  sum.refused = __atomic_load_n(&ledger->_refused_count, __ATOMIC_RELAXED);
+  sum.expected = count == 0 ? expected_else : 0;
+  sum.lost = sum.expected > sum.refused ? sum.expected - sum.refused : 0;
   return sum;
 }

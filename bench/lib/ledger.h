@@ -33,6 +33,7 @@ struct ledger {
   pthread_mutex_t _lock; /* for new runs only */
   uint32_t _count;
   uint64_t *_refused; /* for good, by a rule; of any run, because a recipient is refused before its message tells the run */
+  uint64_t _refused_count;
   struct ledger_run _runs[LEDGER_RUNS_MAX];
 };
 

@@ -475,14 +475,14 @@ static struct span without_end(struct span line) {
 static size_t feed_line(struct receiver *r, struct span bytes) {
   ptrdiff_t end = span_find(bytes, '\n');
   size_t len = end < 0 ? bytes.len : (size_t)end + 1;
-  if (end >= 0 && r->_line_len == 0) {
-    run_command(r, without_end(span_first(bytes, len)));
-    return len;
-  }
   if (len > sizeof r->_line - r->_line_len) {
     reply_error(r, "500", "5.5.2", "line too long");
     r->state = RECEIVER_CUT;
     return bytes.len;
+  }
+  if (end >= 0 && r->_line_len == 0) {
+    run_command(r, without_end(span_first(bytes, len)));
+    return len;
   }
   memcpy(r->_line + r->_line_len, bytes.at, len);
   r->_line_len += (uint32_t)len;

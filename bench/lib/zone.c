@@ -29,7 +29,7 @@ static const uint8_t *read_name(struct question *q, struct span rest) {
   while (rest.len > 0) {
     size_t len = rest.at[0];
     if (len == 0) return rest.at + 1;
-    if (len > 63 || rest.len < len + 1 || q->name_len + len + 1 > DOMAIN_NAME_MAX + 1) return NULL;
+    if (len > 63 || rest.len < len + 1 || q->name_len + len + 1 > DOMAIN_NAME_MAX) return NULL;
     if (q->name_len > 0) q->name[q->name_len++] = '.';
     for (size_t i = 1; i <= len; i++) q->name[q->name_len++] = (char)ascii_lower(rest.at[i]);
     rest = span_skip(rest, len + 1);

@@ -118,6 +118,7 @@ static void report_reception(struct session *s, const struct submission *submiss
   struct span few[16], *more = few;
   unsigned room = sizeof few / sizeof few[0];
   size_t size = message->recipients * sizeof *more;
+  uint8_t domain[256];
   if (message->recipients > room) {
     struct span *many = slab_get(intake->o.slab, size);
     if (many != NULL) {
@@ -130,7 +131,7 @@ static void report_reception(struct session *s, const struct submission *submiss
     for (; count < room && first + 1 + count < message->recipients; count++) more[count] = message_address(message, first + 1 + count);
     struct event event = {
         .type = EVENT_RECEPTION, .id = message->id, .session_id = message->session, .sender = message_sender(message),
-        .recipient = message_address(message, first), .more_recipients = more, .more_recipients_count = count, .queue = message_domain(message, first),
+        .recipient = message_address(message, first), .more_recipients = more, .more_recipients_count = count, .queue = span_lower(message_domain(message, first), domain, sizeof domain),
         .size = message->size, .timestamp_ms = intake->o.shard->wall_ms, .created_ms = message->created_ms, .peer = s->peer,
         .peer_name = buffer_span(&s->hello), .code = 250, .enhanced = {2, 0, 0}, .content = SPAN("queued"), .command = SPAN("DATA"),
     };
@@ -228,8 +229,9 @@ static void on_mail(struct session *s, struct fmt *out) {
 
 static void reject_relaying(struct session *s, struct fmt *out) {
   const struct intake *intake = s->intake;
+  uint8_t domain[256];
   struct event event = {.type = EVENT_REJECTION, .session_id = s->id, .sender = span_first(buffer_span(&s->submission->sender), s->submission->sender_len),
-                        .recipient = s->server.rcpt.recipient.whole, .queue = s->server.rcpt.recipient.domain, .timestamp_ms = intake->o.shard->wall_ms,
+                        .recipient = s->server.rcpt.recipient.whole, .queue = span_lower(s->server.rcpt.recipient.domain, domain, sizeof domain), .timestamp_ms = intake->o.shard->wall_ms,
                         .created_ms = intake->o.shard->wall_ms, .peer = s->peer, .peer_name = buffer_span(&s->hello), .code = 550,
                         .enhanced = {5, 7, 1}, .content = SPAN("relaying denied"), .command = SPAN("RCPT")};
   event_write(intake->o.events, &event);

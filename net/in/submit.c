@@ -67,7 +67,7 @@ static struct record_envelope envelope_of(const struct submission *submission, c
   return (struct record_envelope){
       .sender = span_first(sender, submission->sender_len), .envid = span_skip(sender, submission->sender_len), .peer = fmt_span(peer),
       .created_ms = submission->created_ms, .session = submission->session, .ret = (uint8_t)submission->ret, .smtputf8 = submission->smtputf8,
-      .eight_bit = submission->eight_bit || (scan != NULL && scan->eight_bit), .leading_dot = scan != NULL && scan->leading_dot,
+      .eight_bit = submission->eight_bit || submission->smtputf8 || (scan != NULL && scan->eight_bit), /* our Received names UTF-8 addresses */ .leading_dot = scan != NULL && scan->leading_dot,
       .recipients = submission->recipients,
   };
 }

@@ -35,9 +35,10 @@ void outlet_due(void *context, struct message *message, unsigned recipient) {
 static void expire(struct outlet *outlet, struct job *job, unsigned at) {
   const struct message *message = job->message;
   unsigned i = job->each[at].index;
+  uint8_t room[256];
   struct event event = {
       .type = EVENT_EXPIRATION, .id = message->id, .session_id = message->session, .sender = message_sender(message), .recipient = message_address(message, i),
-      .queue = message_domain(message, i), .size = message->size, .timestamp_ms = outlet->o.shard->wall_ms, .created_ms = message->created_ms,
+      .queue = span_lower(message_domain(message, i), room, sizeof room), .size = message->size, .timestamp_ms = outlet->o.shard->wall_ms, .created_ms = message->created_ms,
       .num_attempts = message->recipient[i].attempts + (job->each[at].counts ? 1u : 0u), .code = 551, .enhanced = {5, 4, 7},
       .content = SPAN("the message has been in the queue too long"), .verdict = "soft", .category = "expired", .rule = "max-age",
   };
@@ -116,9 +117,10 @@ void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, co
   const struct message *message = job->message;
   unsigned i = job->each[at].index;
   bool failure = decision->fate != FATE_DELIVERED;
+  uint8_t room[256];
   struct event event = {
       .type = event_of(decision->fate), .id = message->id, .session_id = message->session, .sender = message_sender(message),
-      .recipient = message_address(message, i), .queue = message_domain(message, i), .size = message->size, .timestamp_ms = outlet->o.shard->wall_ms,
+      .recipient = message_address(message, i), .queue = span_lower(message_domain(message, i), room, sizeof room), .size = message->size, .timestamp_ms = outlet->o.shard->wall_ms,
       .created_ms = message->created_ms, .num_attempts = message->recipient[i].attempts + 1u, .code = decision->code,
       .enhanced = {decision->enhanced[0], decision->enhanced[1], decision->enhanced[2]}, .content = text, .command = span_of_text(command),
       .verdict = !failure ? NULL : decision->verdict.hard ? "hard" : "soft", .category = failure ? decision->verdict.category : NULL,

@@ -3,7 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/netaddr.h"
 
-#define LABEL_MAX 63 /* RFC 1035 2.3.4 */
+#define LABEL_MAX 63  /* RFC 1035 2.3.4 */
 #define ROUTE_MAX 256 /* RFC 5321 4.5.3.1.3: a path, with its source route */
 
 /* What an ASCII character may be part of. */

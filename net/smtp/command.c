@@ -4,9 +4,9 @@
 
 #include "core/base/error.h"
 
-#define NAME_MAX_LEN 255  /* of EHLO's argument: RFC 5321 4.5.3.1.2 */
-#define ENVID_MAX_LEN 100 /* RFC 3461 4.4 */
-#define ORCPT_MAX_LEN 500 /* RFC 3461 4.2 */
+#define NAME_MAX_LEN 255   /* of EHLO's argument: RFC 5321 4.5.3.1.2 */
+#define ENVID_MAX_LEN 100  /* RFC 3461 4.4 */
+#define ORCPT_MAX_LEN 500  /* RFC 3461 4.2 */
 #define SIZE_DIGITS_MAX 20 /* RFC 1870 3 */
 
 /* ---- names ---- */
@@ -65,11 +65,9 @@ static enum command_verb verb_of_other(struct span name) {
     struct span name;
     enum command_verb verb;
   } others[] = {
-      {SPAN("starttls"), COMMAND_ABSENT},  {SPAN("get"), COMMAND_FOREIGN},
-      {SPAN("put"), COMMAND_FOREIGN},      {SPAN("pri"), COMMAND_FOREIGN},
-      {SPAN("connect"), COMMAND_FOREIGN},  {SPAN("options"), COMMAND_FOREIGN},
-      {SPAN("delete"), COMMAND_FOREIGN},   {SPAN("patch"), COMMAND_FOREIGN},
-      {SPAN("trace"), COMMAND_FOREIGN},
+      {SPAN("starttls"), COMMAND_ABSENT}, {SPAN("get"), COMMAND_FOREIGN},     {SPAN("put"), COMMAND_FOREIGN},
+      {SPAN("pri"), COMMAND_FOREIGN},     {SPAN("connect"), COMMAND_FOREIGN}, {SPAN("options"), COMMAND_FOREIGN},
+      {SPAN("delete"), COMMAND_FOREIGN},  {SPAN("patch"), COMMAND_FOREIGN},   {SPAN("trace"), COMMAND_FOREIGN},
   };
   if (name.len > 1 && name.at[name.len - 1] == ':') return COMMAND_FOREIGN; /* a header line, as of HTTP: "Host:", "User-Agent:" */
   for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
@@ -271,7 +269,9 @@ static struct span rcpt_parameter(const struct parameter *parameter, bool utf8, 
 
 /* ---- commands ---- */
 
-static bool is_name_octet(uint8_t c) { return ascii_is_alpha(c) || ascii_is_digit(c) || (c >= '-' && c <= '.') || c == '_' || c == ':' || c == '[' || c == ']'; }
+static bool is_name_octet(uint8_t c) {
+  return ascii_is_alpha(c) || ascii_is_digit(c) || (c >= '-' && c <= '.') || c == '_' || c == ':' || c == '[' || c == ']';
+}
 
 struct span command_hello(struct span argument, struct span *name) {
   if (argument.len == 0) return SPAN("501 5.5.4 Your name is missing\r\n");
@@ -328,6 +328,7 @@ struct span command_bdat(struct span argument, uint64_t *size, bool *last) {
   while (len < argument.len && argument.at[len] != ' ') len++;
   struct span rest = skip_blanks(span_skip(argument, len));
   *last = rest.len > 0;
-  if (!read_size(span_first(argument, len), size) || (*last && !span_equal_nocase(rest, SPAN("LAST")))) return SPAN("501 5.5.4 Syntax: BDAT size [LAST]\r\n");
+  if (!read_size(span_first(argument, len), size) || (*last && !span_equal_nocase(rest, SPAN("LAST"))))
+    return SPAN("501 5.5.4 Syntax: BDAT size [LAST]\r\n");
   return fine;
 }

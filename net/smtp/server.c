@@ -129,7 +129,8 @@ static uint64_t patience(const struct smtp_server *s) {
 static const struct span message_too_big = SPAN("552 5.3.4 Message exceeds the size limit\r\n");
 static const struct span far_too_big = SPAN("552 5.3.4 Message exceeds the size limit by far, closing connection\r\n");
 
-/* Why the content cannot be accepted; empty: it can. By this order, not by what came first, because only so it does not depend on where the stream was cut. */
+/* Why the content cannot be accepted; empty: it can. By this order, not by what came first, because only so it does not depend on where
+ * the stream was cut. */
 static struct span content_fault(const struct smtp_server *s) {
   if (unlikely(message_size(s) > s->_options->message_size_max)) return message_too_big;
   if (unlikely(s->scan.received_headers > SMTP_RECEIVED_MAX)) return SPAN("554 5.4.6 Too many hops: mail loop\r\n");
@@ -274,35 +275,39 @@ static enum smtp_server_event proceed_help(struct smtp_server *s, struct fmt *ou
   return GO_ON;
 }
 
-static enum smtp_server_event proceed_unknown(struct smtp_server *s, struct fmt *out) { return fail(s, out, SPAN("500 5.5.1 Command not recognized\r\n")); }
-static enum smtp_server_event proceed_absent(struct smtp_server *s, struct fmt *out) { return fail(s, out, SPAN("502 5.5.1 Command not implemented\r\n")); }
+static enum smtp_server_event proceed_unknown(struct smtp_server *s, struct fmt *out) {
+  return fail(s, out, SPAN("500 5.5.1 Command not recognized\r\n"));
+}
+static enum smtp_server_event proceed_absent(struct smtp_server *s, struct fmt *out) {
+  return fail(s, out, SPAN("502 5.5.1 Command not implemented\r\n"));
+}
 
 static enum smtp_server_event proceed_foreign(struct smtp_server *s, struct fmt *out) {
   return hang_up(s, out, SPAN("421 4.7.0 This is SMTP, closing connection\r\n"));
 }
 
 struct rule {
-  uint16_t phases; /* in which the command is in order; in others the answer is 503 */
-  bool idle;       /* brings no message nearer */
+  uint16_t phases;                                                   /* in which the command is in order; in others the answer is 503 */
+  bool idle;                                                         /* brings no message nearer */
   struct span (*check)(struct smtp_server *s, struct span argument); /* its grammar: returns the reply if it is wrong */
   enum smtp_server_event (*proceed)(struct smtp_server *s, struct fmt *out);
 };
 
 static const struct rule rules[COMMAND_VERBS] = {
     /* by sections of RFC 5321, if not said otherwise */
-    [COMMAND_EHLO] = {COMMAND_PHASES, true, check_hello, proceed_ehlo},                            /* 4.1.1.1 */
-    [COMMAND_HELO] = {COMMAND_PHASES, true, check_hello, proceed_helo},                            /* 4.1.1.1 */
-    [COMMAND_MAIL] = {BIT(PHASE_READY), false, check_mail, proceed_mail},                          /* 4.1.1.2 */
-    [COMMAND_RCPT] = {BIT(PHASE_MAIL) | BIT(PHASE_RCPT), false, check_rcpt, proceed_rcpt},         /* 4.1.1.3 */
-    [COMMAND_DATA] = {BIT(PHASE_RCPT), false, check_none, proceed_data},                           /* 4.1.1.4 */
-    [COMMAND_BDAT] = {COMMAND_PHASES, false, check_bdat, proceed_bdat},                            /* RFC 3030; out of order, it still has octets to eat */
-    [COMMAND_RSET] = {COMMAND_PHASES, true, check_none, proceed_rset},                             /* 4.1.1.5 */
-    [COMMAND_VRFY] = {COMMAND_PHASES, true, check_some, proceed_vrfy},                             /* 4.1.1.6 */
-    [COMMAND_HELP] = {COMMAND_PHASES, true, check_nothing, proceed_help},                          /* 4.1.1.8 */
-    [COMMAND_NOOP] = {COMMAND_PHASES, true, check_nothing, proceed_noop},                          /* 4.1.1.9 */
-    [COMMAND_QUIT] = {COMMAND_PHASES, false, check_none, proceed_quit},                            /* 4.1.1.10 */
-    [COMMAND_UNKNOWN] = {COMMAND_PHASES, false, check_nothing, proceed_unknown},                   /* 4.2.4 */
-    [COMMAND_ABSENT] = {COMMAND_PHASES, false, check_nothing, proceed_absent},                     /* 4.2.4 */
+    [COMMAND_EHLO] = {COMMAND_PHASES, true, check_hello, proceed_ehlo},                    /* 4.1.1.1 */
+    [COMMAND_HELO] = {COMMAND_PHASES, true, check_hello, proceed_helo},                    /* 4.1.1.1 */
+    [COMMAND_MAIL] = {BIT(PHASE_READY), false, check_mail, proceed_mail},                  /* 4.1.1.2 */
+    [COMMAND_RCPT] = {BIT(PHASE_MAIL) | BIT(PHASE_RCPT), false, check_rcpt, proceed_rcpt}, /* 4.1.1.3 */
+    [COMMAND_DATA] = {BIT(PHASE_RCPT), false, check_none, proceed_data},                   /* 4.1.1.4 */
+    [COMMAND_BDAT] = {COMMAND_PHASES, false, check_bdat, proceed_bdat},                    /* RFC 3030; out of order, it still has octets to eat */
+    [COMMAND_RSET] = {COMMAND_PHASES, true, check_none, proceed_rset},                     /* 4.1.1.5 */
+    [COMMAND_VRFY] = {COMMAND_PHASES, true, check_some, proceed_vrfy},                     /* 4.1.1.6 */
+    [COMMAND_HELP] = {COMMAND_PHASES, true, check_nothing, proceed_help},                  /* 4.1.1.8 */
+    [COMMAND_NOOP] = {COMMAND_PHASES, true, check_nothing, proceed_noop},                  /* 4.1.1.9 */
+    [COMMAND_QUIT] = {COMMAND_PHASES, false, check_none, proceed_quit},                    /* 4.1.1.10 */
+    [COMMAND_UNKNOWN] = {COMMAND_PHASES, false, check_nothing, proceed_unknown},           /* 4.2.4 */
+    [COMMAND_ABSENT] = {COMMAND_PHASES, false, check_nothing, proceed_absent},             /* 4.2.4 */
     [COMMAND_FOREIGN] = {COMMAND_PHASES, false, check_nothing, proceed_foreign},
 };
 
@@ -322,8 +327,8 @@ static enum smtp_server_event obey(struct smtp_server *s, struct span line, stru
 /* Takes what there is of a command line that is too long, and was answered. */
 static enum smtp_server_event discard_line(struct smtp_server *s, struct span *in) {
   ptrdiff_t lf = span_find(*in, '\n');
-  *in = lf < 0 ? span_of(NULL, 0) : span_skip(*in, (size_t)lf + 1);
   s->_overlong = lf < 0;
+  if (in->len > 0) *in = span_skip(*in, s->_overlong ? in->len : (size_t)lf + 1);
   return s->_overlong ? SMTP_SERVER_NEED_INPUT : GO_ON;
 }
 
@@ -408,7 +413,7 @@ static enum smtp_server_event step_ended(struct smtp_server *s, struct span *in,
 
 static enum smtp_server_event step_skip(struct smtp_server *s, struct span *in, struct fmt *out) {
   size_t len = s->_chunk_left < in->len ? (size_t)s->_chunk_left : in->len;
-  *in = span_skip(*in, len);
+  if (len > 0) *in = span_skip(*in, len);
   s->_chunk_left -= len;
   if (s->_chunk_left > 0) return SMTP_SERVER_NEED_INPUT;
   fmt_bytes(out, s->_owed, s->_owed_len);
@@ -418,7 +423,7 @@ static enum smtp_server_event step_skip(struct smtp_server *s, struct span *in, 
 
 static enum smtp_server_event step_closed(struct smtp_server *s, struct span *in, struct fmt *out) {
   (void)s, (void)out;
-  *in = span_of(NULL, 0); /* after QUIT or 421 nothing counts */
+  in->len = 0; /* after QUIT or 421 nothing counts */
   return SMTP_SERVER_CLOSE;
 }
 

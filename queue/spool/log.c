@@ -239,6 +239,7 @@ static bool commit_is_due(struct spool *spool) {
 /* E_OK: *segment, which has room for `need` bytes, and is to be begun if it is not the head. E_BUSY: there will be one. */
 static int find_segment(struct spool *spool, uint64_t need, bool reserve, struct segment **segment) {
   struct segments *segments = &spool->segments;
+  if (!reserve && segments_is_last(segments)) return E_NO_SPACE;
   if (segments_head_room(segments) >= need) {
     *segment = segments->head;
     return segments->head->filled_bytes - segments->head->end >= need ? E_OK : E_BUSY;
@@ -339,7 +340,7 @@ static void commit_start(struct spool *spool) {
   uint64_t room = segment->filled_bytes - group->offset;
   gather_entries(spool, room);
   gather_outcomes(spool, room);
-  unsigned flags = begins || spool->durability == SPOOL_SYNC ? IO_WRITE_SYNC : 0;
+  unsigned flags = spool->durability == SPOOL_SYNC ? IO_WRITE_SYNC : 0;
   segments->operations++;
   io_write(segments->io, segment->file, spool->slices, group->slices_count, begins ? 0 : group->offset, flags,
            segments_token(segments, SPOOL_COMMIT, 0));
@@ -517,10 +518,13 @@ void spool_close(struct spool *spool) {
 }
 
 int spool_replay(struct spool *spool, const struct spool_replay *replay, uint64_t *damaged, struct fmt *why) {
-  must(spool->segments.head == NULL);
-  int error = segments_replay(&spool->segments, replay, damaged, why);
-  /* What was read need not be on disk yet, if it was the last process that died and not the machine. */
-  spool->unsynced = segments_find(&spool->segments, spool->segments.sequence);
+  struct segments *segments = &spool->segments;
+  must(segments->head == NULL);
+  /* What is read need not be on disk yet, if it was the last process that died and not the machine: as if it were a commit without sync. */
+  spool->written.commits = segments->appended.commits = 1;
+  int error = segments_replay(segments, replay, damaged, why);
+  spool->unsynced = segments_find(segments, segments->sequence);
+  if (spool->unsynced == NULL) segments->durable = spool->written;
   return error;
 }
 
@@ -556,7 +560,7 @@ int spool_failed(const struct spool *spool) { return spool->segments.failed; }
 
 bool spool_full(const struct spool *spool) {
   const struct segments *segments = &spool->segments;
-  if (segments->stalled) return true;
+  if (segments->stalled || segments_is_last(segments)) return true;
   if (!segments->no_space || segments_spare(segments) >= SEGMENT_FREE_WANTED) return false;
   uint64_t kept = segments->size_bytes / ROOM_KEPT_PARTS;
   return segments_head_room(segments) < (kept < SPOOL_RECORD_MAX ? kept : SPOOL_RECORD_MAX);

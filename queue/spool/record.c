@@ -104,6 +104,7 @@ int record_header_decode(struct record_header *header, const uint8_t *bytes, siz
 uint64_t record_hash(uint64_t salt, const struct span *pieces, unsigned count) {
   if (count == 1) return XXH3_64bits_withSeed(pieces[0].at, pieces[0].len, salt);
   XXH3_state_t state;
+  XXH3_INITSTATE(&state); /* else a seed left on the stack by an earlier call makes the reset take the rest of the leftovers for its secret */
   XXH3_64bits_reset_withSeed(&state, salt);
   for (unsigned i = 0; i < count; i++) XXH3_64bits_update(&state, pieces[i].at, pieces[i].len);
   return XXH3_64bits_digest(&state);

@@ -198,6 +198,7 @@ static int place_unknown(struct segments *s, struct segment *segment) {
   return E_OK;
 }
 
+/* In the order of their sequences. */
 static int place_found(struct segments *s, struct scan *scan, const struct found *found) {
   struct segment *segment = found->segment;
   if (!found->valid) {
@@ -206,16 +207,11 @@ static int place_found(struct segments *s, struct scan *scan, const struct found
   }
   if (segment->sequence >= s->tail && segment->sequence <= s->sequence) {
     segments_enter_live(s, segment);
-  } else if (segment->sequence != 0) { /* before the tail: was being freed */
-    segment->state = SEGMENT_RETIRED;
-    segment_list_append(&s->retired, segment);
-  } else if (segment->recyclable) {
-    segment->state = SEGMENT_FREE;
-    segment_list_append(&s->free, segment);
-  } else {
-    scan->changed = true;
-    return segment_drop(s, segment);
+    return E_OK;
   }
+  /* Free, or from before the tail and about to be. Either way what its block says need not have reached the disk: it is marked free before it is used. */
+  segment->state = SEGMENT_RETIRED;
+  segment_list_append(&s->retired, segment);
   return E_OK;
 }
 

@@ -166,7 +166,7 @@ static bool tail_is_dead(const struct segments *s) {
   const struct segment *segment = segments_find(s, s->tail);
   if (segment == NULL) return true;
   if (segment->live_records > 0 || segment == s->filling || s->durable.commits < segment->dead_commits) return false;
-  bool cornered = s->no_space && segments_spare(s) == 0;
+  bool cornered = segments_is_last(s) && segments_head_room(s) < SEGMENT_BLOCK;
   return s->durable.outcomes >= segment->dead_outcomes || cornered;
 }
 

@@ -149,5 +149,7 @@ static inline unsigned segments_spare(const struct segments *s) {
   bool filling = s->filling != NULL && s->filling->state == SEGMENT_UNFILLED;
   return s->unfilled.count + s->free.count + s->retired.count + (filling ? 1 : 0);
 }
+/* The head is what was kept back for outcomes and moved records. */
+static inline bool segments_is_last(const struct segments *s) { return s->no_space && segments_spare(s) == 0; }
 
 #endif

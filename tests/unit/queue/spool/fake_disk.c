@@ -21,7 +21,7 @@ struct fake_file {
   bool used, name_safe, locked;
   char path[96];
   uint8_t *now, *safe;
-  bool *dirty; /* per sector: now and safe may differ */
+  uint64_t *dirty; /* per sector: 0: now and safe are the same; else when it was written */
   uint64_t size, safe_size, capacity;
 };
 
@@ -38,6 +38,7 @@ struct fake_operation {
   const struct io_slice *slices;
   unsigned count;
   uint64_t offset, token;
+  uint64_t time; /* when it was started */
   bool sync;
   uint8_t *copy; /* of a write's bytes when it was started: they must not change meanwhile */
   size_t len;
@@ -50,7 +51,7 @@ struct io {
   struct fake_operation operations[FAKE_OPERATIONS];
   unsigned operations_count;
   struct io_completion completions[IO_COMPLETIONS_MAX];
-  uint64_t random;
+  uint64_t random, time;
   unsigned alignment;       /* 0: 512 */
   bool refuse_direct;
   uint64_t capacity;        /* bytes of all files; 0: no end */
@@ -58,7 +59,8 @@ struct io {
   unsigned fail_write_in;   /* not yet those before the n-th */
   bool fail_write_alone;    /* only one */
   bool short_writes;        /* a write that reports less than it was given */
-  bool hold;                /* nothing completes */
+  bool fail_whole;          /* ... though all of it is on the disk */
+  bool hold, hold_sync;     /* nothing completes; no io_sync */
   unsigned one_at_a_time;   /* at most this many completions a wait, in any order; 0: all, in order */
   bool dead;                /* between fake_crash and fake_revive: the old process ends, and the disk hears nothing of it */
   uint64_t dead_tokens[FAKE_OPERATIONS];
@@ -109,11 +111,11 @@ static void fake_reserve(struct fake_file *file, uint64_t size) {
   uint64_t capacity = (size + 65535) / 65536 * 65536;
   file->now = realloc(file->now, capacity);
   file->safe = realloc(file->safe, capacity);
-  file->dirty = realloc(file->dirty, capacity / FAKE_SECTOR);
+  file->dirty = realloc(file->dirty, capacity / FAKE_SECTOR * sizeof *file->dirty);
   must(file->now != NULL && file->safe != NULL && file->dirty != NULL);
   memset(file->now + file->capacity, 0, capacity - file->capacity);
   memset(file->safe + file->capacity, 0, capacity - file->capacity);
-  memset(file->dirty + file->capacity / FAKE_SECTOR, 0, (capacity - file->capacity) / FAKE_SECTOR);
+  memset(file->dirty + file->capacity / FAKE_SECTOR, 0, (capacity - file->capacity) / FAKE_SECTOR * sizeof *file->dirty);
   file->capacity = capacity;
 }
 
@@ -128,18 +130,20 @@ static bool fake_has_room(const struct io *io, const struct fake_file *file, uin
 }
 
 /* Whole sectors, as the spool writes them. */
-static void fake_put_sector(struct fake_file *file, uint64_t offset, const uint8_t *bytes) {
+static void fake_put_sector(struct io *io, struct fake_file *file, uint64_t offset, const uint8_t *bytes) {
   must(offset % FAKE_SECTOR == 0);
   fake_reserve(file, offset + FAKE_SECTOR);
   memcpy(file->now + offset, bytes, FAKE_SECTOR);
-  file->dirty[offset / FAKE_SECTOR] = true;
+  file->dirty[offset / FAKE_SECTOR] = ++io->time;
   if (offset + FAKE_SECTOR > file->size) file->size = offset + FAKE_SECTOR;
 }
 
-static void fake_make_safe(struct fake_file *file, uint64_t offset, uint64_t len) {
+/* What was written until then. */
+static void fake_make_safe(struct fake_file *file, uint64_t offset, uint64_t len, uint64_t until) {
   for (uint64_t at = offset; at < offset + len && at < file->capacity; at += FAKE_SECTOR) {
+    if (file->dirty[at / FAKE_SECTOR] == 0 || file->dirty[at / FAKE_SECTOR] > until) continue;
     memcpy(file->safe + at, file->now + at, FAKE_SECTOR);
-    file->dirty[at / FAKE_SECTOR] = false;
+    file->dirty[at / FAKE_SECTOR] = 0;
   }
   file->safe_size = file->size;
 }
@@ -151,7 +155,7 @@ static void fake_crash(struct io *io, bool power) {
     struct fake_operation *op = &io->operations[i];
     unsigned share = (unsigned)(fake_random(io) % 5); /* none, some, all of it */
     for (uint64_t at = 0; op->kind == FAKE_WRITE && at < op->len; at += FAKE_SECTOR)
-      if (fake_random(io) % 4 < share) fake_put_sector(op->file, op->offset + at, op->copy + at);
+      if (fake_random(io) % 4 < share) fake_put_sector(io, op->file, op->offset + at, op->copy + at);
   }
   for (unsigned i = 0; i < io->operations_count; i++) io->dead_tokens[i] = io->operations[i].token;
   io->dead_count = io->operations_count;
@@ -174,7 +178,7 @@ static void fake_crash(struct io *io, bool power) {
       if (fake_random(io) % 4 >= share) memcpy(file->now + at, file->safe + at, FAKE_SECTOR);
     }
     if (fake_random(io) % 2 == 0) file->size = file->safe_size;
-    fake_make_safe(file, 0, file->capacity);
+    fake_make_safe(file, 0, file->capacity, UINT64_MAX);
   }
 }
 
@@ -268,8 +272,8 @@ int io_file_read_now(struct io *io, io_file handle, void *at, size_t len, uint64
 int io_file_write_now(struct io *io, io_file handle, const void *at, size_t len, uint64_t offset) {
   struct fake_file *file = fake_at(io, handle);
   fake_check_direct(io, handle, at, len, offset);
-  for (size_t i = 0; i < len; i += FAKE_SECTOR) fake_put_sector(file, offset + i, (const uint8_t *)at + i);
-  fake_make_safe(file, 0, file->capacity);
+  for (size_t i = 0; i < len; i += FAKE_SECTOR) fake_put_sector(io, file, offset + i, (const uint8_t *)at + i);
+  fake_make_safe(file, 0, file->capacity, UINT64_MAX);
   return E_OK;
 }
 
@@ -348,7 +352,7 @@ void io_read(struct io *io, io_file handle, const struct io_slice *slices, unsig
   op->offset = offset;
 }
 
-void io_sync(struct io *io, io_file handle, uint64_t token) { fake_start(io, FAKE_SYNC, handle, token); }
+void io_sync(struct io *io, io_file handle, uint64_t token) { fake_start(io, FAKE_SYNC, handle, token)->time = io->time; }
 
 static int64_t fake_write(struct io *io, const struct fake_operation *op) {
   for (size_t i = 0, at = 0; i < op->count; at += op->slices[i++].len) must(memcmp(op->copy + at, op->slices[i].at, op->slices[i].len) == 0);
@@ -358,11 +362,11 @@ static int64_t fake_write(struct io *io, const struct fake_operation *op) {
   if (error != 0 && io->fail_write_alone) io->fail_write = 0;
   if (error == 0 && !fake_has_room(io, op->file, op->offset + op->len)) error = E_NO_SPACE;
   for (size_t at = 0; at < op->len; at += FAKE_SECTOR)
-    if (error == 0 || fake_random(io) % 2 == 0) fake_put_sector(op->file, op->offset + at, op->copy + at);
+    if (error == 0 || io->fail_whole || fake_random(io) % 2 == 0) fake_put_sector(io, op->file, op->offset + at, op->copy + at);
   if (error != 0) return error;
   io->written_bytes += op->len;
   if (io->short_writes) return (int64_t)op->len - FAKE_SECTOR;
-  if (op->sync) fake_make_safe(op->file, op->offset, op->len);
+  if (op->sync) fake_make_safe(op->file, op->offset, op->len, UINT64_MAX);
   io->synced_writes += op->sync;
   return (int64_t)op->len;
 }
@@ -378,18 +382,23 @@ static int64_t fake_read(const struct fake_operation *op) {
 static int64_t fake_sync(struct io *io, const struct fake_operation *op) {
   if (io->fail_sync != 0) return io->fail_sync;
   io->syncs++;
-  fake_make_safe(op->file, 0, op->file->capacity);
+  fake_make_safe(op->file, 0, op->file->capacity, op->time);
   return 0;
 }
 
-/* What is under way is done here. A sync covers the writes that were done before, which are all that had completed when it was started. */
+/* What is under way is done here. A sync covers only the writes that were done when it was started. */
 unsigned io_wait(struct io *io, uint64_t until_ns, const struct io_completion **done) {
   must(!io->hold || until_ns != UINT64_MAX);
   unsigned count = 0;
   *done = io->completions;
   while (io->dead_count > 0) io->completions[count++] = (struct io_completion){io->dead_tokens[--io->dead_count], E_CANCELED, {NULL, 0}};
-  while (!io->hold && io->operations_count > 0 && (io->one_at_a_time == 0 || count < io->one_at_a_time)) {
-    unsigned which = io->one_at_a_time == 0 ? 0 : (unsigned)(fake_random(io) % io->operations_count);
+  unsigned held = 0; /* at the front */
+  while (!io->hold && io->operations_count > held && (io->one_at_a_time == 0 || count < io->one_at_a_time)) {
+    unsigned which = io->one_at_a_time == 0 ? held : (unsigned)(fake_random(io) % io->operations_count);
+    if (io->hold_sync && io->operations[which].kind == FAKE_SYNC) {
+      held++;
+      continue;
+    }
     struct fake_operation op = io->operations[which];
     memmove(&io->operations[which], &io->operations[which + 1], (--io->operations_count - which) * sizeof op);
     int64_t result = op.kind == FAKE_WRITE ? fake_write(io, &op) : op.kind == FAKE_READ ? fake_read(&op) : fake_sync(io, &op);

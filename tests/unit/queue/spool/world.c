@@ -47,9 +47,11 @@ struct world {
 
 /* ---- messages ---- */
 
-static uint8_t pattern(uint64_t id, uint32_t version, bool part, size_t at) {
-  return (uint8_t)(id * 31 + version * 7 + (part ? 101 : 0) + at * 13 + (at >> 8));
-}
+/* The n-th eight bytes of a record. */
+static uint64_t pattern(uint64_t id, uint32_t version, bool part, size_t n) { return (id * 2 + part) * 0x9e3779b97f4a7c15 + version + n * 0x100000001b3; }
+
+/* How far it goes; behind is padding. */
+static size_t pattern_words(const struct record_header *header) { return (RECORD_HEADER_SIZE + 12 + (size_t)header->content_size) / 8; }
 
 static void message_durable(struct spool_entry *entry, int error) {
   struct message *message = (struct message *)entry;
@@ -69,13 +71,13 @@ static struct message *message_new(struct world *world, uint64_t id, uint32_t ve
   m->entry.durable = message_durable;
   struct record_header header = {.type = part ? RECORD_PART : RECORD_MESSAGE, .length = length, .envelope_size = 12, .parts = version, .id = id};
   header.content_size = length - RECORD_HEADER_SIZE - 12 - (uint32_t)(id % 100);
-  size_t used = RECORD_HEADER_SIZE + 12 + header.content_size;
+  size_t n = 0;
   for (unsigned c = 0; c < cuts; c++) {
     uint32_t len = length / cuts;
-    uint8_t *at = aligned_alloc(SPOOL_ALIGNMENT, (len + SPOOL_ALIGNMENT - 1) / SPOOL_ALIGNMENT * SPOOL_ALIGNMENT);
+    uint64_t *at = aligned_alloc(SPOOL_ALIGNMENT, (len + SPOOL_ALIGNMENT - 1) / SPOOL_ALIGNMENT * SPOOL_ALIGNMENT);
     must(at != NULL);
-    for (size_t i = 0; i < len; i++) at[i] = (size_t)c * len + i < used ? pattern(id, version, part, (size_t)c * len + i) : 0;
-    if (c == 0) record_header_encode(&header, at);
+    for (size_t i = 0; i < len / 8; i++, n++) at[i] = n < pattern_words(&header) ? pattern(id, version, part, n) : 0;
+    if (c == 0) record_header_encode(&header, (uint8_t *)at);
     m->slices[c] = (struct io_slice){at, len};
   }
   return m;
@@ -88,10 +90,12 @@ static void message_free(struct message *m) {
 
 /* Whether these bytes are what message_new made of this header. */
 static bool message_is_true(struct span record, const struct record_header *header) {
-  size_t used = RECORD_HEADER_SIZE + 12 + header->content_size;
   if (header->length != record.len || header->envelope_size != 12 || header->content_size != header->length - RECORD_HEADER_SIZE - 12 - header->id % 100) return false;
-  for (size_t i = RECORD_HEADER_SIZE; i < record.len; i++)
-    if (record.at[i] != (i < used ? pattern(header->id, header->parts, header->type == RECORD_PART, i) : 0)) return false;
+  for (size_t n = RECORD_HEADER_SIZE / 8; n < record.len / 8; n++) {
+    uint64_t word;
+    memcpy(&word, record.at + n * 8, sizeof word);
+    if (word != (n < pattern_words(header) ? pattern(header->id, header->parts, header->type == RECORD_PART, n) : 0)) return false;
+  }
   return true;
 }
 

@@ -1,0 +1,445 @@
+"""What demo.py and run.py share: programs started and ended by pid, processor time of a relay and all its processes, source, sink, relays under test."""
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Failure(Exception):
+    """Something that ends the run, with a text for the user."""
+
+
+class Progress:
+    """Works for whatever is told by lines like `source seconds=3 accepted=1200 ...`."""
+
+    def __init__(self):
+        self.values = {}
+
+    def line(self, text):
+        name, _, rest = text.partition(" ")
+        fields = dict(word.split("=", 1) for word in rest.split() if "=" in word)
+        if fields:
+            self.values.setdefault(name, {}).update({key: float(value) for key, value in fields.items() if re.fullmatch(r"[\d.]+", value)})
+
+    def get(self, name, key):
+        return self.values.get(name, {}).get(key, 0)
+
+
+class Program:
+    """A child process. Its standard error, and with `merge` its output too, is read line by line; what does not look like progress is kept."""
+
+    def __init__(self, command, progress=None, merge=False, cpus=None, cgroup=None):
+        self.command = [str(word) for word in command]
+        self.name = os.path.basename(self.command[0])
+        self.lines = []
+        self._progress = progress
+        self._ready = threading.Event()
+
+        def before_exec():
+            os.setpgid(0, 0)  # Ctrl-C is for the script, which ends its children itself
+            if cpus is not None:
+                os.sched_setaffinity(0, cpus)
+            if cgroup is not None:
+                with open(os.path.join(cgroup, "cgroup.procs"), "w") as file:
+                    file.write("0")
+
+        try:
+            self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if merge else subprocess.PIPE,
+                                            preexec_fn=before_exec, text=True, errors="replace")
+        except OSError as error:
+            raise Failure("cannot start %s: %s" % (self.command[0], error))
+        self._output = []
+        self._threads = [threading.Thread(target=self._read, args=(self.process.stdout, merge), daemon=True)]
+        if not merge:
+            self._threads.append(threading.Thread(target=self._read, args=(self.process.stderr, True), daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self, stream, talk):
+        for line in stream:
+            if not talk:
+                self._output.append(line)
+            elif self._progress is not None and line.startswith(self.name + " seconds="):
+                self._progress.line(line)
+            else:
+                self.lines.append(line.rstrip("\n"))
+                if line.startswith("ready"):
+                    self._ready.set()
+
+    def wait_ready(self, limit_s=30):
+        deadline = time.monotonic() + limit_s
+        while not self._ready.wait(0.05):
+            if self.process.poll() is not None:
+                self._join()
+                raise Failure("%s ended before it was ready:\n  %s" % (self.name, "\n  ".join(self.lines[-20:])))
+            if time.monotonic() > deadline:
+                raise Failure("%s was not ready within %d s:\n  %s" % (self.name, limit_s, "\n  ".join(self.lines[-20:])))
+
+    def running(self):
+        return self.process.poll() is None
+
+    def _join(self):
+        for thread in self._threads:
+            thread.join(5)
+
+    def stop(self, limit_s=40):
+        """SIGTERM, then SIGKILL. Returns the exit status."""
+        if self.running():
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._join()
+        return self.process.returncode
+
+    def report(self):
+        """The JSON object the program printed at its end."""
+        self._join()
+        try:
+            return json.loads("".join(self._output).strip().splitlines()[-1])
+        except (ValueError, IndexError):
+            raise Failure("%s gave no report (status %s):\n  %s" % (self.name, self.process.returncode, "\n  ".join(self.lines[-20:])))
+
+
+class Programs:
+    """All that were started, so that none is left behind whatever happens."""
+
+    def __init__(self):
+        self._all = []
+
+    def start(self, *arguments, **options):
+        program = Program(*arguments, **options)
+        self._all.append(program)
+        return program
+
+    def stop_all(self):
+        for program in reversed(self._all):
+            if program.running():
+                program.stop(10)
+
+
+def free_port(address="127.0.0.1", kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind((address, 0))
+        return probe.getsockname()[1]
+
+
+def dns_port():
+    """Free for UDP and TCP alike."""
+    for _ in range(50):
+        port = free_port()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise Failure("no free port for DNS")
+
+
+class CpuMeter:
+    """Processor time and memory of a process and all it starts, ended ones too: by a cgroup of its own (version 2) where one can be made, else by
+    walking /proc, where children that were waited for are in their parent's account."""
+
+    def __init__(self):
+        self.cgroup = None
+        self._root_pid = None
+        for root in CGROUP_ROOTS:
+            path = os.path.join(root, "ringpost-bench-%d-%d" % (os.getpid(), id(self)))
+            try:
+                if os.path.exists(os.path.join(root, "cgroup.procs")) and not os.path.exists(os.path.join(root, "tasks")):
+                    os.mkdir(path)
+                    if os.path.exists(os.path.join(path, "cpu.stat")):
+                        self.cgroup = path
+                        return
+                    os.rmdir(path)
+            except OSError:
+                continue
+
+    def watch(self, pid):
+        self._root_pid = pid
+
+    def seconds(self):
+        """(user, system)"""
+        if self.cgroup is not None:
+            with open(os.path.join(self.cgroup, "cpu.stat")) as file:
+                values = dict(line.split() for line in file)
+            return int(values["user_usec"]) / 1e6, int(values["system_usec"]) / 1e6
+        user = system = 0
+        for pid in self.pids():
+            try:
+                with open("/proc/%d/stat" % pid) as file:
+                    fields = file.read().rpartition(")")[2].split()
+            except OSError:
+                continue
+            user += int(fields[11]) + int(fields[13])
+            system += int(fields[12]) + int(fields[14])
+        return user / CLOCK_TICKS, system / CLOCK_TICKS
+
+    def pids(self):
+        """The process and its descendants alive now."""
+        if self.cgroup is not None:
+            with open(os.path.join(self.cgroup, "cgroup.procs")) as file:
+                return [int(line) for line in file]
+        children = {}
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    with open("/proc/%s/stat" % name) as file:
+                        children.setdefault(int(file.read().rpartition(")")[2].split()[1]), []).append(int(name))
+                except OSError:
+                    continue
+        found, todo = [], [self._root_pid]
+        while todo:
+            pid = todo.pop()
+            if pid is not None and os.path.exists("/proc/%d" % pid):
+                found.append(pid)
+                todo.extend(children.get(pid, []))
+        return found
+
+    def peak_memory_kib(self):
+        """The sum of the processes' own peaks (VmHWM)."""
+        total = 0
+        for pid in self.pids():
+            try:
+                with open("/proc/%d/status" % pid) as file:
+                    total += sum(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+            except OSError:
+                continue
+        return total
+
+    def close(self):
+        if self.cgroup is None:
+            return
+        for _ in range(50):  # processes that were reaped a moment ago may still be leaving
+            try:
+                os.rmdir(self.cgroup)
+                break
+            except OSError:
+                time.sleep(0.02)
+        self.cgroup = None
+
+
+class Relay:
+    """A relay under test. A subclass says how it is set up and started; the rest is common.
+
+    It is told: a directory of its own, the DNS server to ask, the port that MX hosts listen on. It has to take mail for any domain from 127.0.0.1 on
+    `self.port`. `self.durability` says what its 250 promises.
+    """
+    name = ""
+    durability = ""
+
+    def __init__(self, programs, directory, dns, mx_port, cpus=None):
+        self.programs = programs
+        self.directory = directory
+        self.dns = dns
+        self.mx_port = mx_port
+        self.cpus = cpus
+        self.port = free_port()
+        self.address = "127.0.0.1:%d" % self.port
+        self.meter = CpuMeter()
+        self.program = None
+
+    @classmethod
+    def available(cls, options):
+        """None, or why it cannot be tested here."""
+        return None
+
+    def start(self):
+        raise NotImplementedError
+
+    def cpu_seconds(self):
+        return self.meter.seconds()
+
+    def peak_memory_kib(self):
+        return self.meter.peak_memory_kib()
+
+    def alive(self):
+        return self.program is None or self.program.running()
+
+    def stop(self):
+        status = self.program.stop() if self.program is not None else 0
+        self.meter.close()
+        return status
+
+    def log(self):
+        return self.program.lines if self.program is not None else []
+
+
+class Ringpost(Relay):
+    name = "ringpost"
+    binary = os.path.join(ROOT, "build", "ringpost")
+
+    def __init__(self, *arguments, shards=0, durability="sync", connections_per_site=10, messages_per_connection=100, extra="", **options):
+        super().__init__(*arguments, **options)
+        self.shards = shards
+        self.durability = durability
+        self.connections_per_site = connections_per_site
+        self.messages_per_connection = messages_per_connection
+        self.extra = extra
+
+    @classmethod
+    def available(cls, options):
+        return None if os.access(cls.binary, os.X_OK) else "%s is not built" % cls.binary
+
+    def configuration(self):
+        return """hostname: relay.bench.test
+shards: %d
+spool: {path: "%s/spool", durability: %s}
+listeners:
+  - {address: "127.0.0.1", port: %d}
+dns: {servers: ["%s"]}
+delivery:
+  port: %d
+  connections_per_site: %d
+  messages_per_connection: %d
+%s""" % (self.shards, self.directory, self.durability, self.port, self.dns, self.mx_port, self.connections_per_site,
+         self.messages_per_connection, self.extra)
+
+    def start(self):
+        os.makedirs(os.path.join(self.directory, "spool"), exist_ok=True)
+        path = os.path.join(self.directory, "ringpost.yaml")
+        with open(path, "w") as file:
+            file.write(self.configuration())
+        self.program = self.programs.start([self.binary, "--config", path], merge=True, cpus=self.cpus, cgroup=self.meter.cgroup)
+        self.meter.watch(self.program.process.pid)
+        self.program.wait_ready()
+
+
+class Direct(Relay):
+    """No relay: the source sends to the sink. Shows what source and sink could do by themselves."""
+    name = "direct"
+    durability = "none"
+
+    def start(self):
+        self.address = "127.0.1.1:%d" % self.mx_port
+        self.meter.watch(None)
+
+
+class World:
+    """Sink with DNS, and the relay in front of it: one run's surroundings."""
+
+    def __init__(self, programs, build, directory, progress=None, sink_options=(), cpus=None):
+        self.build = build
+        self.programs = programs
+        self.progress = progress
+        self.directory = directory
+        self.cpus = cpus
+        self.mx_port = free_port()
+        self.dns = "127.0.0.1:%d" % dns_port()
+        self.sink = programs.start([os.path.join(build, "bench", "sink"), "--listen", "127.0.1.0/24:%d" % self.mx_port, "--dns", self.dns, "--json",
+                                    "--progress", *sink_options], progress=progress, cpus=cpus)
+        self.sink.wait_ready()
+
+    def source(self, address, options):
+        return self.programs.start([os.path.join(self.build, "bench", "source"), "--to", address, "--json", "--progress", *options],
+                                   progress=self.progress, cpus=self.cpus)
+
+
+def run_once(world, relay, source_options, limit_s, tick=None):
+    """Source through relay into sink, until the sink has all that it expects. The figures of one run."""
+    before = relay.cpu_seconds() if relay.program is not None else (0, 0)
+    source = world.source(relay.address, source_options)
+    deadline = time.monotonic() + limit_s
+    drained = None
+    while True:
+        if tick is not None:
+            tick()
+        if not world.sink.running():
+            break
+        if not relay.alive():
+            raise Failure("%s ended in the middle of the run (status %s):\n  %s" %
+                          (relay.name, relay.program.process.returncode, "\n  ".join(relay.log()[-20:])))
+        if time.monotonic() > deadline:
+            raise Failure("not done after %d s; the sink has %d recipients" % (limit_s, world.progress.get("sink", "arrived") if world.progress else 0))
+        if not source.running() and drained is None:
+            drained = time.monotonic()
+            if source.process.returncode != 0:  # what was not accepted will not arrive: leave the rest a moment, then end
+                deadline = min(deadline, drained + 5)
+        time.sleep(0.05)
+    user, system = relay.cpu_seconds() if relay.program is not None else (0, 0)
+    peak = relay.peak_memory_kib() if relay.program is not None else 0
+    source.process.wait(60)
+    injected, arrived = source.report(), world.sink.report()
+    messages = max(arrived["transactions"]["accepted"], 1)
+    return {
+        "source": injected,
+        "sink": arrived,
+        "user_us": (user - before[0]) * 1e6 / messages,
+        "system_us": (system - before[1]) * 1e6 / messages,
+        "cpu_us": (user - before[0] + system - before[1]) * 1e6 / messages,
+        "peak_memory_kib": peak,
+        "messages": messages,
+        "rate": arrived["messages_per_second"],
+        "well": source.process.returncode == 0 and not bad_figures(arrived),
+    }
+
+
+def bad_figures(sink_report):
+    """What must be zero and is not."""
+    return {key: sink_report[key] for key in ("lost", "duplicated", "corrupt", "misdelivered", "misrouted") if sink_report[key] > 0}
+
+
+def git_commit():
+    result = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=10"], cwd=ROOT, capture_output=True, text=True)
+    return result.stdout.strip() or "unknown"
+
+
+def machine():
+    model = "unknown processor"
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return "%d x %s, Linux %s" % (os.cpu_count(), model, os.uname().release)
+
+
+def file_system(path):
+    result = subprocess.run(["stat", "-f", "-c", "%T", path], capture_output=True, text=True)
+    return result.stdout.strip() or "unknown"
+
+
+def make_directory(parent, name):
+    path = os.path.join(parent, "%s.%d" % (name, os.getpid()))
+    shutil.rmtree(path, ignore_errors=True)
+    os.makedirs(path)
+    return path
+
+
+def on_signals():
+    """SIGTERM like Ctrl-C, so that what was started is ended in any case."""
+
+    def end(number, frame):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def main_with_cleanup(work):
+    """work(programs) -> exit status; all programs are ended whatever happens."""
+    programs = Programs()
+    on_signals()
+    try:
+        return work(programs)
+    except Failure as failure:
+        print("failed: %s" % failure, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        programs.stop_all()

@@ -1,0 +1,161 @@
+/*
+ * resolve: what the relay's own resolver finds for domains, one line each. For trying a set-up, and for tests against real name servers.
+ *
+ *   resolve [--server ADDRESS[:PORT]]... [--hostname NAME] [--no-ipv6] [--timeout MS] [--repeat N] [--stats] DOMAIN...
+ *
+ * Without --server the nameserver lines of /etc/resolv.conf count. All domains are asked at once; --repeat asks N times, one round after the other.
+ * Exit status: 0 if every domain has hosts, 1 if not, 2 for bad usage.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/error.h"
+#include "dns/resolver.h"
+
+#define SERVERS_MAX 8
+#define KIND 1
+
+struct run {
+  struct netaddr servers[SERVERS_MAX];
+  struct resolver_options options;
+  unsigned repeat;
+  bool stats;
+  unsigned waiting;
+  bool failed;
+};
+
+struct domain {
+  struct run *run;
+  const char *name;
+  struct resolver_query query;
+};
+
+static void print_hosts(const struct mx_set *set, struct fmt *out) {
+  for (unsigned i = 0; i < set->hosts; i++) {
+    const struct mx_host *host = &set->host[i];
+    fmt_text(out, i == 0 ? " hosts=" : ",");
+    fmt_u64(out, host->preference);
+    fmt_char(out, ':');
+    fmt_text(out, host->name);
+    for (unsigned a = 0; a < host->addresses; a++) {
+      fmt_char(out, a == 0 ? '[' : ' ');
+      netaddr_format(&host->address[a], out);
+    }
+    if (host->addresses > 0) fmt_char(out, ']');
+  }
+}
+
+static void print(const char *name, const struct mx_set *set) {
+  static char room[16384];
+  struct fmt out = fmt_over(room, sizeof room);
+  fmt_escaped(&out, span_of_text(name));
+  fmt_text(&out, " status=");
+  fmt_text(&out, mx_status_text(set->status));
+  fmt_text(&out, " ttl=");
+  fmt_u64(&out, set->ttl_s);
+  if (set->implicit) fmt_text(&out, " implicit");
+  if (set->secure) fmt_text(&out, " secure");
+  if (set->stale) fmt_text(&out, " stale");
+  if (set->status == MX_OK) {
+    fmt_text(&out, " site=");
+    mx_site_name(set, &out);
+    print_hosts(set, &out);
+  } else {
+    fmt_text(&out, " reason=\"");
+    fmt_escaped(&out, span_of_text(set->reason));
+    fmt_char(&out, '"');
+  }
+  printf("%.*s\n", (int)out.len, room);
+}
+
+static void done(struct resolver_query *query, const struct mx_set *set) {
+  struct domain *domain = query->context;
+  domain->run->waiting--;
+  if (set->status != MX_OK) domain->run->failed = true;
+  print(domain->name, set);
+}
+
+static void print_stats(const struct resolver_stats *s) {
+  printf(
+      "queries_sent=%llu answers=%llu timeouts=%llu mismatches=%llu truncated=%llu cache_hits=%llu cache_misses=%llu stale_served=%llu merged=%llu\n",
+      (unsigned long long)s->queries_sent, (unsigned long long)s->answers, (unsigned long long)s->timeouts, (unsigned long long)s->mismatches,
+      (unsigned long long)s->truncated, (unsigned long long)s->cache_hits, (unsigned long long)s->cache_misses, (unsigned long long)s->stale_served,
+      (unsigned long long)s->merged);
+}
+
+static void turn(struct io *io, struct wheel *wheel, struct resolver *resolver) {
+  const struct io_completion *completions;
+  uint64_t due_ms = wheel_next_ms(wheel);
+  unsigned count = io_wait(io, due_ms == WHEEL_NEVER ? UINT64_MAX : due_ms * 1000000, &completions);
+  for (unsigned i = 0; i < count; i++)
+    if (completions[i].token >> 56 == KIND) resolver_complete(resolver, &completions[i]);
+  wheel_advance(wheel, io_now_ns(io) / 1000000, NULL, 1000);
+}
+
+static int resolve(struct run *run, char **names, unsigned count) {
+  struct io_options io_options = {.sockets_max = 1024, .receive_buffers = 256, .receive_buffer_size = 4096};
+  struct wheel *wheel = malloc(sizeof *wheel);
+  struct domain *domains = calloc(count, sizeof *domains);
+  struct resolver *resolver = NULL;
+  struct io *io = NULL;
+  const char *why = "";
+  if (wheel == NULL || domains == NULL || io_open(&io, &io_options, &why) != E_OK) {
+    fprintf(stderr, "resolve: %s\n", why);
+    return 1;
+  }
+  wheel_init(wheel, io_now_ns(io) / 1000000);
+  if (resolver_open(&resolver, io, wheel, &run->options, KIND) != E_OK) return 1;
+  for (unsigned round = 0; round < run->repeat; round++) {
+    for (unsigned i = 0; i < count; i++) {
+      domains[i] = (struct domain){.run = run, .name = names[i], .query = {.done = done, .context = &domains[i]}};
+      run->waiting++;
+      resolver_mx(resolver, span_of_text(names[i]), &domains[i].query);
+    }
+    while (run->waiting > 0) turn(io, wheel, resolver);
+  }
+  if (run->stats) print_stats(resolver_stats(resolver));
+  io_destroy(io);
+  resolver_close(resolver);
+  free(domains);
+  free(wheel);
+  return run->failed;
+}
+
+static unsigned system_servers(struct netaddr *servers) {
+  char text[8192];
+  FILE *file = fopen("/etc/resolv.conf", "r");
+  if (file == NULL) return 0;
+  size_t len = fread(text, 1, sizeof text, file);
+  fclose(file);
+  return resolver_parse_resolv_conf(span_of(text, len), servers, SERVERS_MAX);
+}
+
+static int usage(void) {
+  fputs("usage: resolve [--server ADDRESS[:PORT]]... [--hostname NAME] [--no-ipv6] [--timeout MS] [--repeat N] [--stats] DOMAIN...\n", stderr);
+  return 2;
+}
+
+int main(int argc, char **argv) {
+  static const struct option names[] = {{"server", 1, NULL, 's'}, {"hostname", 1, NULL, 'h'}, {"no-ipv6", 0, NULL, '4'}, {"timeout", 1, NULL, 't'},
+                                        {"repeat", 1, NULL, 'r'}, {"stats", 0, NULL, 'S'},    {NULL, 0, NULL, 0}};
+  static struct run run = {.repeat = 1, .options = {.ipv6 = true}};
+  run.options.servers = run.servers;
+  for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
+    switch (option) {
+    case 's':
+      if (run.options.servers_count == SERVERS_MAX) return usage();
+      if (netaddr_parse_with_port(&run.servers[run.options.servers_count++], span_of_text(optarg), 53) != E_OK) return usage();
+      break;
+    case 'h': run.options.hostname = span_of_text(optarg); break;
+    case '4': run.options.ipv6 = false; break;
+    case 't': run.options.timeout_ms = (uint32_t)strtoul(optarg, NULL, 10); break;
+    case 'r': run.repeat = (unsigned)strtoul(optarg, NULL, 10); break;
+    case 'S': run.stats = true; break;
+    default: return usage();
+    }
+  }
+  if (optind == argc) return usage();
+  if (run.options.servers_count == 0) run.options.servers_count = system_servers(run.servers);
+  return resolve(&run, argv + optind, (unsigned)(argc - optind));
+}

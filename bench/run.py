@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""`make bench`: what a message costs, held against the floor of the same minute.
+
+Each workload is run by each relay in turn, round after round (A B A B ...), with `floor` (the kernel alone, see build/bench/floor --help) between them; the
+figures are medians over the rounds. The machine's own noise is larger than many differences: compare only what one run of this script printed.
+
+relays: ringpost; direct, the load generator straight into the sink, which shows what the tools themselves could do.
+Exit status 1 if a message was lost, duplicated or damaged in any round.
+"""
+import argparse
+import datetime
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+
+import harness
+from harness import Direct, Failure, Ringpost, World
+
+RELAYS = {relay.name: relay for relay in (Ringpost, Direct)}
+
+# name: what it is, messages for source, options of source, domains, shards of the relay (0: as by --shards), round trips of the floor to compare with
+WORKLOADS = {
+    "a-message": ("4 KiB, 100 domains, pipelining message", 100000, ["--size", "4KiB", "--pipelining", "message"], 100, 0, 1),
+    "a-command": ("4 KiB, 100 domains, pipelining command", 100000, ["--size", "4KiB", "--pipelining", "command"], 100, 0, 2),
+    "b-message": ("50 KiB, 100 domains, pipelining message", 30000, ["--size", "50KiB", "--pipelining", "message"], 100, 0, 1),
+    "b-command": ("50 KiB, 100 domains, pipelining command", 30000, ["--size", "50KiB", "--pipelining", "command"], 100, 0, 2),
+    "c-message": ("4 KiB, one domain, pipelining message", 100000, ["--size", "4KiB", "--pipelining", "message"], 1, 0, 1),
+    "d-shards1": ("4 KiB, 100 domains, one shard", 100000, ["--size", "4KiB", "--pipelining", "message"], 100, 1, 1),
+    "d-shards2": ("4 KiB, 100 domains, two shards", 100000, ["--size", "4KiB", "--pipelining", "message"], 100, 2, 1),
+}
+COLUMNS = ["date", "commit", "machine", "workload", "relay", "durability", "messages/s", "CPU us/message", "user", "system", "floor us (trips)", "times floor",
+           "injection p50/p99 ms", "end to end p50/p99 ms", "memory MiB", "rounds", "command"]
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog="workloads:\n" + "\n".join("  %-10s %s" % (name, work[0]) for name, work in WORKLOADS.items()))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="names, or beginnings of names, with commas between")
+    parser.add_argument("--relays", default="ringpost", help="of %s" % ", ".join(RELAYS))
+    parser.add_argument("--durability", default="sync", choices=["sync", "lazy", "memory"], help="of ringpost")
+    parser.add_argument("--shards", type=int, default=1, help="of ringpost, where the workload does not say (default 1)")
+    parser.add_argument("--sessions", type=int, default=100)
+    parser.add_argument("--scale", type=float, default=1, help="so many times the messages")
+    parser.add_argument("--pin", action="store_true", help="the relay on processor 0, the load tools on the others")
+    parser.add_argument("--build", default=os.path.join(harness.ROOT, "build"))
+    parser.add_argument("--directory", help="parent of the spools (default: the build directory)")
+    parser.add_argument("--limit", type=int, default=600, help="seconds after which a run has failed")
+    parser.add_argument("--out", help="append the figures as rows of a Markdown table to this file")
+    return parser.parse_args()
+
+
+def chosen(text, names):
+    wanted = [word for word in text.split(",") if word]
+    found = [name for name in names if any(name.startswith(word) for word in wanted)]
+    unknown = [word for word in wanted if not any(name.startswith(word) for name in names)]
+    if unknown or not found:
+        raise Failure("unknown: %s; there are %s" % (", ".join(unknown), ", ".join(names)))
+    return found
+
+
+def run_floor(options, directory, workload):
+    source_options, trips = WORKLOADS[workload][2], WORKLOADS[workload][5]
+    command = [os.path.join(options.build, "bench", "floor"), "--json", "--size", source_options[source_options.index("--size") + 1], "--trips", str(trips),
+               "--sessions", str(options.sessions), "--connections", str(options.sessions), "--duration", "2s", "--spool", directory, "--durability",
+               "sync" if options.durability == "sync" else "none", "--peer-cpu", str(min(1, os.cpu_count() - 1))]
+    return harness.json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+
+
+def run_relay(options, programs, directory, workload, relay_class):
+    _, messages, source_options, domains, shards, _ = WORKLOADS[workload]
+    messages = max(1, int(messages * options.scale))
+    own = os.path.join(directory, "run")
+    os.makedirs(own)
+    every = os.sched_getaffinity(0)
+    relay_cpus, tool_cpus = ({0}, every - {0}) if options.pin and len(every) > 1 else (None, None)
+    sink_options = ["--domains", domains, "--expect", messages] + (["--no-address-check"] if relay_class is Direct else [])
+    progress = harness.Progress()
+    world = World(programs, options.build, own, progress, sink_options, tool_cpus)
+    settings = {"shards": shards or options.shards, "durability": options.durability} if relay_class is Ringpost else {}
+    if relay_class is Ringpost and domains == 1:
+        settings["connections_per_site"] = options.sessions
+    relay = relay_class(programs, own, world.dns, world.mx_port, cpus=relay_cpus, **settings)
+    try:
+        relay.start()
+        source_options = source_options + ["--messages", messages, "--sessions", options.sessions, "--domains", domains]
+        figures = harness.run_once(world, relay, source_options, options.limit)
+    finally:
+        relay.stop()
+        world.sink.stop()
+        shutil.rmtree(own, ignore_errors=True)
+    figures["durability"] = relay.durability
+    return figures
+
+
+def median(rounds, read):
+    return statistics.median(read(figures) for figures in rounds)
+
+
+def summary(options, workload, name, rounds, floors):
+    sent = rounds[0]["source"]
+    floor_us = median(floors, lambda f: f["cpu_us_per_message"])
+    cpu_us = median(rounds, lambda f: f["cpu_us"])
+    times = "%.2f" % (cpu_us / floor_us) if cpu_us > 0 else "-"
+
+    def percentiles(side, key):
+        return "%.1f / %.1f" % (median(rounds, lambda f: f[side][key]["p50"]), median(rounds, lambda f: f[side][key]["p99"]))
+
+    return {
+        "date": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
+        "commit": harness.git_commit(),
+        "machine": harness.machine(),
+        "workload": "%s (%s), %d messages, %d sessions" % (workload, WORKLOADS[workload][0], sent["messages"], options.sessions),
+        "relay": name,
+        "durability": rounds[0]["durability"],
+        "messages/s": "%.0f" % median(rounds, lambda f: f["rate"]),
+        "CPU us/message": "%.1f" % cpu_us,
+        "user": "%.1f" % median(rounds, lambda f: f["user_us"]),
+        "system": "%.1f" % median(rounds, lambda f: f["system_us"]),
+        "floor us (trips)": "%.1f (%d)" % (floor_us, WORKLOADS[workload][5]),
+        "times floor": times,
+        "injection p50/p99 ms": percentiles("source", "injection_ms"),
+        "end to end p50/p99 ms": percentiles("sink", "end_to_end_ms"),
+        "memory MiB": "%.0f" % (median(rounds, lambda f: f["peak_memory_kib"]) / 1024),
+        "rounds": str(len(rounds)),
+        "command": "`bench/run.py %s`" % " ".join(sys.argv[1:]),
+    }
+
+
+def print_summary(row):
+    print("  %-9s %9s messages/s  CPU %6s us/message (user %s, system %s)  floor %s  x%s  injection %s ms  end to end %s ms  %s MiB" %
+          (row["relay"], row["messages/s"], row["CPU us/message"], row["user"], row["system"], row["floor us (trips)"], row["times floor"],
+           row["injection p50/p99 ms"], row["end to end p50/p99 ms"], row["memory MiB"]), flush=True)
+
+
+def append_rows(path, rows):
+    new = not os.path.exists(path) or os.path.getsize(path) == 0
+    with open(path, "a") as file:
+        if new:
+            file.write("# Results\n\nMedians over interleaved rounds; CPU is of the relay with all its processes, user and system, per delivered message. `times floor`: that over the\n"
+                       "CPU time of `floor` measured in the same rounds. Appended by `bench/run.py --out`.\n\n")
+            file.write("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS) + "\n")
+        for row in rows:
+            file.write("| " + " | ".join(row[column].replace("|", "/") for column in COLUMNS) + " |\n")
+
+
+def bench_workload(options, programs, directory, workload, relays):
+    print("%s: %s" % (workload, WORKLOADS[workload][0]), flush=True)
+    rounds, floors, well = {name: [] for name in relays}, [], True
+    for number in range(options.rounds):
+        floors.append(run_floor(options, directory, workload))
+        for name in relays:
+            figures = run_relay(options, programs, directory, workload, RELAYS[name])
+            rounds[name].append(figures)
+            print("    round %d %-9s %7.0f messages/s, CPU %5.1f us/message; floor %5.1f us%s" %
+                  (number + 1, name, figures["rate"], figures["cpu_us"], floors[-1]["cpu_us_per_message"],
+                   "" if figures["well"] else "  NOT WELL: %s" % (harness.bad_figures(figures["sink"]) or figures["source"]["end"])), flush=True)
+            well = well and figures["well"]
+    rows = [summary(options, workload, name, rounds[name], floors) for name in relays]
+    for row in rows:
+        print_summary(row)
+    return rows, well
+
+
+def bench(options, programs, directory):
+    Ringpost.binary = os.path.join(options.build, "ringpost")
+    relays = chosen(options.relays, RELAYS)
+    for name in relays:
+        why = RELAYS[name].available(options)
+        if why is not None:
+            raise Failure("%s: %s" % (name, why))
+    print("%s, commit %s, spool on %s, durability %s, %d rounds" %
+          (harness.machine(), harness.git_commit(), harness.file_system(directory), options.durability, options.rounds), flush=True)
+    all_well = True
+    for workload in chosen(options.workloads, WORKLOADS):
+        rows, well = bench_workload(options, programs, directory, workload, relays)
+        all_well = all_well and well
+        if options.out:
+            append_rows(options.out, rows)
+    return 0 if all_well else 1
+
+
+def main():
+    options = parse_arguments()
+    options.build = os.path.abspath(options.build)
+    if options.rounds < 1:
+        print("--rounds: at least 1", file=sys.stderr)
+        return 2
+    directory = harness.make_directory(options.directory or options.build, "bench-run")
+    try:
+        return harness.main_with_cleanup(lambda programs: bench(options, programs, directory))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+#!/usr/bin/env python3
+"""The bench programs as they are: source against sink over real sockets, their reports and exit statuses; floor."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+BUILD = os.environ.get("RINGPOST_BUILD", os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "build"))
+failures = 0
+
+
+def program(name):
+    return os.path.join(BUILD, "bench", name)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Sink:
+    def __init__(self, *options):
+        self.port = free_port()
+        self.process = subprocess.Popen([program("sink"), "--listen", "127.0.1.0/24:%d" % self.port, "--json", *options], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True)
+        line = self.process.stderr.readline()
+        if not line.startswith("ready"):
+            raise AssertionError("sink is not ready: %s" % line)
+
+    def stop(self):
+        """(exit status, report)"""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self):
+        output, _ = self.process.communicate(timeout=30)
+        return self.process.returncode, json.loads(output.strip().splitlines()[-1])
+
+
+def source(port, *options):
+    result = subprocess.run([program("source"), "--to", "127.0.1.9:%d" % port, "--json", *options], capture_output=True, text=True, timeout=60)
+    return result.returncode, json.loads(result.stdout) if result.stdout else None, result.stderr
+
+
+def check(condition, what):
+    if not condition:
+        raise AssertionError(what)
+
+
+def all_ways_of_sending():
+    for way in ("none", "command", "message"):
+        for chunking in ([], ["--chunking"]):
+            sink = Sink("--expect", "600")
+            status, sent, _ = source(sink.port, "--messages", "300", "--recipients", "2", "--spread", "--sessions", "10", "--pipelining", way, *chunking)
+            sink_status, got = sink.wait()
+            check(status == 0 and sent["accepted"] == 300 and sent["replies"] == {"250": 300}, "source: %s" % sent)
+            check(sink_status == 0 and got["arrived"] == 600 and got["lost"] == 0, "sink: %s" % got)
+            check(got["transactions"]["chunked"] == (300 if chunking else 0), "chunked")
+            check((got["connections"]["pipelined"] > 0) == (way != "none"), "pipelined")
+            check(got["transactions"]["bytes"] == 300 * 4096, "size")
+
+
+def large_messages():
+    sink = Sink()
+    status, sent, _ = source(sink.port, "--messages", "6", "--size", "12MiB", "--sessions", "3", "--pipelining", "message")
+    sink_status, got = sink.stop()
+    check(status == 0 and sink_status == 0 and got["arrived"] == 6 and got["corrupt"] == 0, "%s %s" % (sent, got))
+
+
+def reconnecting_and_idle():
+    sink = Sink()
+    status, sent, _ = source(sink.port, "--messages", "200", "--sessions", "5", "--messages-per-session", "4", "--idle", "30")
+    sink_status, got = sink.stop()
+    check(status == 0 and sink_status == 0 and got["arrived"] == 200, "%s %s" % (sent, got))
+    check(sent["sessions"]["idle"] == 30 and sent["sessions"]["broken"] == 0, "idle %s" % sent["sessions"])
+    check(got["connections"]["count"] >= 80 and got["connections"]["max"] >= 31, "connections %s" % got["connections"])
+
+
+def deferred_until_accepted():
+    sink = Sink("--rule", "stage=final reply=451 4.7.1 later first=2", "--rule", "stage=connect reply=421 4.3.2 busy rate=0.2")
+    status, sent, _ = source(sink.port, "--messages", "100", "--sessions", "10", "--retry-after", "50ms")
+    sink_status, got = sink.stop()
+    check(status == 0 and sink_status == 0 and got["arrived"] == 100, "%s %s" % (sent, got))
+    check(sent["deferred_recipients"] == 200 and sent["again"] == 200, "deferred %s" % sent)
+
+
+def losses_are_reported():
+    sink = Sink("--rule", "stage=rcpt reply=550 5.1.1 no first=1")
+    status, sent, _ = source(sink.port, "--messages", "10")
+    sink_status, got = sink.stop()
+    check(status == 1 and sent["refused_recipients"] == 10 and sink_status == 0 and got["refused"] == 10 and got["lost"] == 0, "%s %s" % (sent, got))
+    sink = Sink("--rule", "stage=rcpt rcpt=user-7@* reply=450 4.1.1 no", "--expect", "10", "--idle-exit", "1s")
+    status, sent, _ = source(sink.port, "--messages", "10", "--no-retry")
+    sink_status, got = sink.wait()
+    check(status == 1 and sent["given_up"] == 1, "source %s" % sent)
+    check(sink_status == 1 and got["lost"] == 1 and got["lost_first"] == "user-7", "sink %s" % got)
+
+
+def damage_and_duplicates_are_reported():
+    import smtplib
+    sink = Sink()
+    stamp = "X-Bench: run=%016x seq=3 sent=1 of=10 rcpts=1 body=0000000002\r\n"
+    with smtplib.SMTP("127.0.1.1", sink.port) as client:
+        for run in (1, 1, 2):
+            client.sendmail("a@b.test", ["user-3@d00000.test"], stamp % run + "\r\n" + ("xy\r\n" if run == 2 else "\r\n"))
+    sink_status, got = sink.stop()
+    check(sink_status == 1 and got["duplicated"] == 1 and got["corrupt"] == 1 and got["lost"] == 18, "%s" % got)
+
+
+def open_loop_keeps_its_rate():
+    sink = Sink()
+    status, sent, _ = source(sink.port, "--messages", "300", "--rate", "300", "--sessions", "20")
+    sink.stop()
+    check(status == 0 and 0.9 < sent["seconds"] < 1.6, "%s" % sent["seconds"])
+
+
+def latency_counts_from_the_schedule():
+    """A relay that stands still for a while: with an open loop every message that was due meanwhile shows it."""
+    sink = Sink("--rule", "stage=final delay=500ms first=1 rcpt=user-0@*")
+    status, sent, _ = source(sink.port, "--messages", "100", "--rate", "200", "--sessions", "1")
+    sink.stop()
+    check(status == 0 and sent["injection_ms"]["p50"] > 50, "%s" % sent["injection_ms"])
+
+
+def threads():
+    sink = Sink("--threads", "2")
+    status, sent, _ = source(sink.port, "--messages", "500", "--threads", "2", "--sessions", "10")
+    sink_status, got = sink.stop()
+    check(status == 0 and sink_status == 0 and got["arrived"] == 500, "%s %s" % (sent, got))
+
+
+def dns_over_udp_and_tcp():
+    port = free_port()
+    sink = Sink("--dns", "127.0.0.1:%d" % port, "--domains", "5")
+    query = bytes.fromhex("abcd01000001000000000000") + b"\6d00003\4test\0" + bytes.fromhex("000f0001")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.create_connection(("127.0.0.1", port)) as tcp:
+        udp.settimeout(5)
+        udp.sendto(query, ("127.0.0.1", port))
+        by_udp = udp.recv(2000)
+        tcp.settimeout(5)
+        tcp.sendall((len(query).to_bytes(2, "big") + query) * 2)
+        by_tcp = b""
+        while len(by_tcp) < 2 * (2 + len(by_udp)):
+            by_tcp += tcp.recv(2000)
+    check(by_udp[:2] == b"\xab\xcd" and by_udp[7] == 1 and b"\3mx1" in by_udp, "udp %s" % by_udp)
+    check(by_tcp == (len(by_udp).to_bytes(2, "big") + by_udp) * 2, "tcp %s" % by_tcp)
+    _, got = sink.stop()
+    check(got["dns_queries"] == 3, "queries %s" % got["dns_queries"])
+
+
+def report_on_request():
+    sink = Sink()
+    source(sink.port, "--messages", "20")
+    sink.process.send_signal(signal.SIGUSR1)
+    first = json.loads(sink.process.stdout.readline())
+    check(first["arrived"] == 20, "%s" % first)
+    sink.stop()
+
+
+def exit_statuses():
+    check(source(free_port(), "--messages", "1")[0] == 1, "nobody listens")
+    for name, options in (("source", ["--nonsense"]), ("source", ["--size", "10"]), ("source", ["--domain-pattern", "%s"]), ("source", ["--to", "nowhere"]),
+                          ("sink", ["--rule", "cut"]), ("sink", ["--listen", "10.0.0.0/8:25"]), ("floor", ["--trips", "3"])):
+        result = subprocess.run([program(name), *options], capture_output=True, text=True, timeout=20)
+        check(result.returncode == 2 and result.stderr.startswith(name + ": "), "%s %s: %d %s" % (name, options, result.returncode, result.stderr))
+    for name in ("source", "sink", "floor"):
+        result = subprocess.run([program(name), "--help"], capture_output=True, text=True, timeout=20)
+        check(result.returncode == 0 and "Exit status" in result.stdout and max(map(len, result.stdout.splitlines())) <= 132, name + " --help")
+
+
+def interrupted_source_reports():
+    sink = Sink("--rule", "stage=final delay=50ms")
+    process = subprocess.Popen([program("source"), "--to", "127.0.1.1:%d" % sink.port, "--json", "--messages", "1M", "--progress"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    process.stderr.readline()  # the first second's progress: it is running
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    sent = json.loads(output)
+    check(process.returncode == 1 and sent["end"] == "stopped" and sent["accepted"] > 0, "%s" % sent)
+    sink.stop()
+
+
+def floor_measures():
+    with tempfile.TemporaryDirectory(dir=BUILD) as directory:
+        for trips in ("1", "2"):
+            for durability in ("sync", "none"):
+                result = subprocess.run([program("floor"), "--json", "--trips", trips, "--durability", durability, "--duration", "200ms", "--warmup", "50ms",
+                                         "--spool", directory, "--sessions", "16", "--connections", "8", "--peer-cpu", str(os.cpu_count() - 1)],
+                                        capture_output=True, text=True, timeout=60)
+                if "no O_DIRECT" in result.stderr:
+                    return "no O_DIRECT on the file system of %s" % BUILD
+                check(result.returncode == 0, result.stderr)
+                figures = json.loads(result.stdout)
+                check(figures["messages"] > 100 and 1 < figures["cpu_us_per_message"] < 1000, "%s" % figures)
+                check(durability == "none" or figures["messages_per_commit"] >= 1, "%s" % figures)
+        check(os.listdir(directory) == [], "left behind: %s" % os.listdir(directory))
+
+
+def main():
+    global failures
+    for name in ("source", "sink", "floor"):
+        if not os.access(program(name), os.X_OK):
+            print("skipped bench: %s is not built" % program(name))
+            return 0
+    for test in (all_ways_of_sending, large_messages, reconnecting_and_idle, deferred_until_accepted, losses_are_reported, damage_and_duplicates_are_reported,
+                 open_loop_keeps_its_rate, latency_counts_from_the_schedule, threads, dns_over_udp_and_tcp, report_on_request, exit_statuses,
+                 interrupted_source_reports, floor_measures):
+        try:
+            skipped = test()
+            print("skipped %s: %s" % (test.__name__, skipped) if skipped else "ok %s" % test.__name__, flush=True)
+        except (AssertionError, ValueError, OSError, KeyError, subprocess.SubprocessError) as error:
+            failures += 1
+            print("not ok %s: %s" % (test.__name__, error), flush=True)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+/*
+ * Name servers for the fake io: they answer from zone lines ("name ttl TYPE rdata..."), each with a fault of its own. Included after fake_io.c.
+ * Server n listens on port FAKE_PORT + n. Names that start with "servfail" or "silent" are answered so whatever the zone says.
+ */
+#include <arpa/inet.h>
+#include <stdio.h>
+
+#include "dns/codec.h"
+#include "tests/unit/dns/packet.h"
+
+#define FAKE_PORT 5300
+#define FAKE_SERVERS 4
+
+enum fault {
+  FINE = 0,
+  SILENT,
+  CLOSED_PORT, /* the kernel says refused */
+  SAYS_SERVFAIL,
+  SAYS_REFUSED,
+  TRUNCATES,      /* over UDP */
+  WRONG_ID_FIRST, /* a spoofed packet comes before the true one */
+  WRONG_NAME_FIRST,
+  LOWERS_CASE, /* over UDP */
+  HATES_EDNS,  /* FORMERR with the header alone */
+  GARBAGE_FIRST,
+  TCP_REFUSED, /* truncates, but does not listen on TCP */
+  TCP_SILENT,
+  TCP_TALKS_ON, /* sends more than the reply */
+  TCP_WRONG_ID,
+  TCP_CUTS, /* closes within the reply */
+  NO_AD,
+  SLOW, /* 300 ms */
+};
+
+struct fake_servers {
+  const char *const *zone;
+  enum fault fault[FAKE_SERVERS];
+  unsigned asked[FAKE_SERVERS]; /* UDP queries */
+  unsigned asked_tcp[FAKE_SERVERS];
+  unsigned without_edns;
+  unsigned asked_total;
+  bool seen_upper; /* a letter in upper case */
+  bool ports_used[FAKE_SOCKETS];
+};
+
+static struct fake_servers servers;
+
+struct fake_record {
+  char name[260];
+  unsigned ttl_s;
+  char type[8];
+  char first[260];
+  char second[260];
+};
+
+static bool record_at(const char *line, struct fake_record *record) {
+  record->first[0] = record->second[0] = '\0';
+  return sscanf(line, "%259s %u %7s %259s %259s", record->name, &record->ttl_s, record->type, record->first, record->second) >= 3;
+}
+
+static unsigned type_number(const char *type) {
+  if (strcmp(type, "A") == 0) return 1;
+  if (strcmp(type, "AAAA") == 0) return 28;
+  if (strcmp(type, "MX") == 0) return 15;
+  return strcmp(type, "CNAME") == 0 ? 5 : 0;
+}
+
+static void put_record(struct fmt *out, const struct fake_record *record) {
+  uint8_t bytes[16];
+  switch (type_number(record->type)) {
+  case 1: must(inet_pton(AF_INET, record->first, bytes) == 1), packet_bytes(out, record->name, 1, record->ttl_s, bytes, 4); break;
+  case 28: must(inet_pton(AF_INET6, record->first, bytes) == 1), packet_bytes(out, record->name, 28, record->ttl_s, bytes, 16); break;
+  case 15: packet_mx(out, record->name, record->ttl_s, (unsigned)atoi(record->first), strcmp(record->second, ".") == 0 ? "" : record->second); break;
+  case 5: packet_named(out, PACKET_ANSWER, record->name, 5, record->ttl_s, record->first); break;
+  default: must(false);
+  }
+}
+
+/* Puts the records of that name and type; says whether the name exists, and where an alias of it leads. */
+static bool put_matching(struct fmt *out, const char *name, unsigned type, unsigned *put, char *alias) {
+  bool exists = false;
+  struct fake_record record;
+  for (const char *const *line = servers.zone; *line != NULL; line++) {
+    if (!record_at(*line, &record) || strcasecmp(record.name, name) != 0) continue;
+    exists = true;
+    unsigned is = type_number(record.type);
+    if (is != type && is != 5) continue;
+    put_record(out, &record);
+    if (is == 5) {
+      strcpy(alias, record.first);
+    } else {
+      ++*put;
+    }
+  }
+  return exists;
+}
+
+static void put_answer(struct fmt *out, const char *name, unsigned type) {
+  char at[260], alias[260];
+  unsigned put = 0;
+  bool exists = true;
+  snprintf(at, sizeof at, "%s", name);
+  for (unsigned steps = 0; steps < 12; steps++) {
+    alias[0] = '\0';
+    exists = put_matching(out, at, type, &put, alias);
+    if (alias[0] == '\0') break;
+    strcpy(at, alias);
+  }
+  if (!exists) out->at[3] |= DNS_NXDOMAIN;
+  if (put == 0) packet_soa(out, "zone.invalid", 600, 60);
+}
+
+static void read_question(struct span query, char *name, unsigned *type) {
+  size_t at = 12, len = 0;
+  while (query.at[at] != 0) {
+    if (len > 0) name[len++] = '.';
+    memcpy(name + len, query.at + at + 1, query.at[at]);
+    len += query.at[at];
+    at += 1u + query.at[at];
+  }
+  name[len] = '\0';
+  *type = (unsigned)(query.at[at + 1] << 8 | query.at[at + 2]);
+  for (size_t i = 0; i < len; i++) servers.seen_upper |= name[i] >= 'A' && name[i] <= 'Z';
+}
+
+static void lower(char *name) {
+  for (; *name != '\0'; name++) *name = (char)ascii_lower((uint8_t)*name);
+}
+
+static void write_reply(struct fmt *out, struct span query, bool datagram, enum fault fault) {
+  char name[260], plain[260];
+  unsigned type;
+  unsigned flags = PACKET_QR | PACKET_RD | PACKET_RA | (fault == NO_AD ? 0 : PACKET_AD);
+  read_question(query, name, &type);
+  strcpy(plain, name);
+  lower(plain);
+  if (datagram && fault == LOWERS_CASE) lower(name);
+  bool cut = datagram && (fault == TRUNCATES || (fault >= TCP_REFUSED && fault <= TCP_CUTS));
+  packet_begin(out, (uint16_t)(query.at[0] << 8 | query.at[1]), flags | (cut ? PACKET_TC : 0));
+  if (fault == HATES_EDNS && query.at[11] == 1) {
+    out->at[3] |= DNS_FORMERR;
+    return;
+  }
+  packet_question(out, name, type);
+  if (cut) return;
+  if (fault == SAYS_SERVFAIL || strncmp(plain, "servfail", 8) == 0) {
+    out->at[3] |= DNS_SERVFAIL;
+  } else if (fault == SAYS_REFUSED) {
+    out->at[3] |= DNS_REFUSED;
+  } else {
+    put_answer(out, plain, type);
+  }
+}
+
+static void reply_over_tcp(struct io *io, io_socket socket, struct span reply, enum fault fault) {
+  uint8_t framed[65537] = {(uint8_t)(reply.len >> 8), (uint8_t)reply.len};
+  memcpy(framed + 2, reply.at, reply.len);
+  if (fault == TCP_SILENT) return;
+  if (fault == TCP_WRONG_ID) framed[2] ^= 1;
+  fake_arrive(io, socket, 1, span_of(framed, 1), E_OK); /* cut in the worst places */
+  fake_arrive(io, socket, 2, span_of(framed + 1, 5), E_OK);
+  if (fault == TCP_CUTS) {
+    fake_arrive(io, socket, 3, (struct span){NULL, 0}, E_OK);
+  } else {
+    fake_arrive(io, socket, 3, span_of(framed + 6, reply.len - 4 + (fault == TCP_TALKS_ON ? 5000 : 0)), E_OK);
+  }
+}
+
+static void spoof(struct io *io, io_socket socket, struct span reply, enum fault fault) {
+  uint8_t packet[65535];
+  memcpy(packet, reply.at, reply.len);
+  switch (fault) {
+  case WRONG_ID_FIRST: packet[1] ^= 1; break;
+  case WRONG_NAME_FIRST: packet[13] ^= 1; break;
+  case GARBAGE_FIRST: memset(packet + 12, 0xff, reply.len - 12); break;
+  default: return;
+  }
+  fake_arrive(io, socket, 0, span_of(packet, reply.len), E_OK);
+}
+
+static int serve(struct io *io, io_socket socket, bool datagram, const struct netaddr *server, struct span bytes) {
+  static uint8_t room[65535];
+  unsigned index = server->port - FAKE_PORT;
+  enum fault fault = servers.fault[index];
+  if (bytes.at == NULL) return fault == TCP_REFUSED ? E_REFUSED : E_OK;
+  struct span query = datagram ? bytes : span_skip(bytes, 2);
+  char name[260];
+  unsigned type;
+  must(datagram || (size_t)(bytes.at[0] << 8 | bytes.at[1]) == query.len);
+  read_question(query, name, &type);
+  if (datagram) {
+    servers.asked[index]++;
+    servers.asked_total++;
+  } else {
+    servers.asked_tcp[index]++;
+  }
+  if (query.at[11] == 0) servers.without_edns++;
+  lower(name);
+  if (fault == SILENT || strncmp(name, "silent", 6) == 0) return E_OK;
+  if (fault == CLOSED_PORT) {
+    fake_arrive(io, socket, 0, (struct span){NULL, 0}, E_REFUSED);
+    return E_OK;
+  }
+  struct fmt out = fmt_over(room, sizeof room);
+  write_reply(&out, query, datagram, fault);
+  must(!out.overflow);
+  if (!datagram) {
+    reply_over_tcp(io, socket, fmt_span(&out), fault);
+    return E_OK;
+  }
+  spoof(io, socket, fmt_span(&out), fault);
+  fake_arrive(io, socket, fault == SLOW ? 300 : 1, fmt_span(&out), E_OK);
+  return E_OK;
+}
