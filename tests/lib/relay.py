@@ -76,7 +76,7 @@ class Ringpost:
         self.events_path = case.path(name + "-events")
         self.config = merge({
             "hostname": "relay.ringpost.example",
-            "shards": 2,
+            "shards": int(os.environ.get("RINGPOST_TEST_SHARDS", "2")),
             "spool": {"path": case.path(name + "-spool"), "durability": "sync", "segment_size": "8MiB"},
             "listeners": [{"address": self.address, "port": self.port}],
             "dns": {"servers": ["%s:9" % self.address]},  # nobody there: what needs DNS says so
