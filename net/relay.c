@@ -15,6 +15,7 @@
 #define RECEIVE_BUFFERS 128
 #define RECEIVE_BUFFER_SIZE 65536
 
+#define STOP_POLL_MS 2
 #define SPOOL_WAIT_NS (3 * 1000000000ull)
 #define SPOOL_RETRY_NS (20 * 1000000ull)
 
@@ -59,9 +60,11 @@ static void set_gauges(struct relay *relay) {
   count_set(counters, COUNT_LOOP_TURNS, relay->shard.turns);
 }
 
+/* The end comes for all shards together: one may still hold jobs of another, whose outcomes have to reach it. */
 static void finish_if_over(struct relay *relay) {
+  relay->shard.turn_due_ms = relay->shard.now_ms + STOP_POLL_MS;
   bool quiet = (intake_idle(relay->intake) && outlet_idle(relay->outlet)) || relay->out_of_time;
-  if (!quiet) return;
+  if (!quiet || !shard_group_done(&relay->shard) || !mailbox_clear(&relay->shard)) return;
   bool stored = schedule_store_all(&relay->schedule);
   spool_turn(relay->spool, relay->shard.now_ms);
   event_writer_turn(relay->events, relay->shard.now_ms, true);

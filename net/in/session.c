@@ -47,10 +47,12 @@ struct intake {
   struct pool sessions;
   io_socket *listeners;
   struct session *dirty;
+  struct io_slice refusal; /* what a connection gets for which there is no slot */
+  uint8_t refusal_text[320];
   bool stopping;
 };
 
-enum operation { OP_ACCEPT = 1, OP_REFUSED, OP_RECEIVE, OP_SEND, OP_CLOSE };
+enum operation { OP_ACCEPT = 1, OP_REFUSING, OP_REFUSED, OP_RECEIVE, OP_SEND, OP_CLOSE };
 
 static uint64_t token_of(const struct session *s, enum operation operation) {
   return shard_token(s->intake->o.token_kind, operation, pool_index(&s->intake->sessions, s), s->tag);
@@ -378,9 +380,10 @@ static void timed_out(void *context, struct timer *timer) {
   arm_timer(s, 10000);
 }
 
+/* No slot for it: 421, sent without one. Its token carries the socket where others have the generation. */
 static void refuse_session(struct intake *intake, io_socket socket) {
   count_add(intake->o.counters, COUNT_SESSIONS_REFUSED, 1);
-  io_close(intake->o.shard->io, socket, shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
+  io_send(intake->o.shard->io, socket, &intake->refusal, 1, shard_token(intake->o.token_kind, OP_REFUSING, 0, (uint32_t)socket));
 }
 
 static void begin_session(struct intake *intake, io_socket socket) {
@@ -442,6 +445,11 @@ void intake_complete(void *context, const struct io_completion *completion) {
   struct intake *intake = context;
   unsigned operation = shard_token_operation(completion->token);
   if (operation == OP_REFUSED) return;
+  if (operation == OP_REFUSING) {
+    io_socket socket = (io_socket)shard_token_generation(completion->token);
+    io_close(intake->o.shard->io, socket, shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
+    return;
+  }
   if (operation == OP_ACCEPT) {
     if (completion->result >= 0) begin_session(intake, (io_socket)completion->result);
     return;
@@ -484,7 +492,12 @@ int intake_open(struct intake **out, const struct intake_options *options) {
   };
   intake->submit = (struct submit_context){.shard = options->shard, .slab = options->slab, .spool = options->spool, .schedule = options->schedule,
                                            .hostname = intake->server_options.hostname, .last_id = options->newest_id};
-  uint32_t sessions = conf->sessions_max / conf->shards + 1;
+  struct fmt refusal = fmt_over(intake->refusal_text, sizeof intake->refusal_text);
+  fmt_text(&refusal, "421 ");
+  fmt_text(&refusal, conf->hostname);
+  fmt_text(&refusal, " 4.3.2 too many sessions, try again later\r\n");
+  intake->refusal = (struct io_slice){refusal.at, refusal.len};
+  uint32_t sessions = (conf->sessions_max + conf->shards - 1) / conf->shards;
   uint32_t sockets = io_sockets_max(options->shard->io);
   int error = pool_init(&intake->sessions, sizeof(struct session), sessions < sockets ? sessions : sockets);
   intake->listeners = calloc(conf->listeners_count, sizeof *intake->listeners);

@@ -361,7 +361,7 @@ void connection_loaded(struct outlet *outlet, struct job *job, int error) {
     transfer_loaded(c, job, error);
     return;
   }
-  content_free(outlet->o.slab, job->load.content); /* the connection died meanwhile */
+  outlet_free_part(outlet, job->owner, job->load.content); /* the connection died meanwhile */
   job->load.content = NULL;
   outlet_job_end(outlet, job);
 }

@@ -65,6 +65,7 @@ struct connection {
   struct job *streaming;   /* a long message whose parts are being sent */
   struct content *part;    /* of it, in the kernel's hands until flush number part_flush is done */
   uint32_t part_flush;
+  unsigned part_owner;
 };
 
 enum connection_operation { CONNECTION_OP_CONNECT = 1, CONNECTION_OP_RECEIVE, CONNECTION_OP_SEND, CONNECTION_OP_CLOSE };

@@ -197,10 +197,19 @@ bool outlet_load(struct outlet *outlet, struct job *job, uint64_t connection) {
   return false;
 }
 
+void outlet_free_part(struct outlet *outlet, unsigned owner, struct content *part) {
+  if (part == NULL) return;
+  if (owner == outlet->o.shard->index) {
+    content_free(outlet->o.slab, part);
+  } else {
+    shard_post(outlet->o.shard, owner, (struct letter){LETTER_FREE_PART, 0, part});
+  }
+}
+
 /* ---- letters ---- */
 
 void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *letter) {
-  struct job *job = letter->what;
+  struct job *job = letter->what; /* of the kinds that carry one */
   switch ((enum outlet_letter_kind)letter->kind) {
   case LETTER_JOB:
     job->handed_over = true;
@@ -209,6 +218,7 @@ void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *le
   case LETTER_JOB_END: end_own(outlet, job); break;
   case LETTER_LOAD: load_here(outlet, job); break;
   case LETTER_LOADED: connection_loaded(outlet, job, -(int)letter->number); break;
+  case LETTER_FREE_PART: content_free(outlet->o.slab, letter->what); break;
   case LETTER_LEASE_ASK: case LETTER_LEASE_GRANT: case LETTER_LEASE_RETURN: site_letter(outlet, from, letter); break;
   }
 }

@@ -250,6 +250,7 @@ static void stream_loaded(struct connection *c, struct job *job) {
   if (!last) {
     c->part = job->load.content;
     c->part_flush = job->flush;
+    c->part_owner = job->owner;
     job->load.content = NULL;
     transfer_flush(c); /* on with the next when it is sent */
     return;
@@ -292,7 +293,7 @@ void transfer_sent(struct connection *c) {
   release_sent(c);
   end_finished(c, false);
   if (c->part != NULL && c->part_flush <= c->flushes_done) {
-    content_free(slab_of(c), c->part);
+    outlet_free_part(c->outlet, c->part_owner, c->part);
     c->part = NULL;
     if (c->streaming != NULL) {
       c->streaming->load.part++;
@@ -458,7 +459,7 @@ void transfer_free(struct connection *c) {
   struct slab *slab = slab_of(c);
   if (c->slices != NULL) release_sent(c);
   end_finished(c, true);
-  content_free(slab, c->part);
+  outlet_free_part(c->outlet, c->part_owner, c->part);
   buffer_free(slab, &c->in);
   buffer_free(slab, &c->out);
 }
