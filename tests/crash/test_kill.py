@@ -13,7 +13,7 @@ from relay import Ringpost, check_event, route
 
 SMALL = b"Subject: small\r\n\r\n" + (b"s" * 78 + b"\r\n") * 20
 BIG = b"Subject: big\r\n\r\n" + (b"b" * 98 + b"\r\n") * 25000
-LATE_S = 3.0  # an outcome is on disk long before that, with any sanitizer
+LATE_S = 1.0  # an outcome is on disk long before that: it waits 5 ms for company
 
 
 class Injector:
