@@ -89,15 +89,15 @@ $(BUILD)/san/%: FORCE
 $(BUILD)/san/%.d: ; # read by make itself, not to be remade
 FORCE:
 
-# ---- fuzzing with libFuzzer: make fuzz, or make build/fuzz/fuzz_NAME; FUZZ_SECONDS each ----
+# ---- fuzzing with libFuzzer: make fuzz; FUZZ_SECONDS each ----
 FUZZ_SECONDS ?= 60
 FUZZMAKE := $(MAKE) --no-print-directory BUILD=$(BUILD)/fuzzing CC=clang HARDEN= \
             CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all'
-$(BUILD)/fuzzing/fuzz/%: $(BUILD)/fuzzing/obj/tests/fuzz/%.o $(TEST_PARTS:%.c=$(BUILD)/fuzzing/obj/%.o) $(BUILD)/fuzzing/libbench.a $(BUILD)/fuzzing/libringpost.a
+$(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	@mkdir -p $(@D)
-	clang $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
+	$(call QUIET,LINK)$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 fuzz:
-	@tests/fuzz/run.sh '$(FUZZMAKE)' $(BUILD)/fuzzing $(FUZZ_SECONDS) $(patsubst tests/fuzz/%.c,%,$(FUZZERS))
+	@tests/fuzz/run.sh "$(FUZZMAKE)" $(BUILD)/fuzzing $(FUZZ_SECONDS) $(patsubst tests/fuzz/%.c,%,$(FUZZERS))
 
 # ---- make demo: 100,000 messages through it; make bench: against the floor. Options: bench/demo.py --help, bench/run.py --help ----
 demo: all

@@ -213,7 +213,9 @@ static bool may_take(const struct connection *c) {
          smtp_client_can_begin(&c->client);
 }
 
-static void take(struct connection *c, struct job *job) {
+static void take(struct connection *c) {
+  struct job *job = site_pop(c->site);
+  must(job != NULL); /* may_take saw one */
   if (too_old(c, job)) {
     outlet_job_end(c->outlet, job);
   } else if (give_back_unfit(c, job)) {
@@ -230,7 +232,7 @@ static void take(struct connection *c, struct job *job) {
 }
 
 void transfer_pull(struct connection *c) {
-  while (may_take(c)) take(c, site_pop(c->site));
+  while (may_take(c)) take(c);
 }
 
 /* Memory comes back as other messages end: the load is tried again shortly, for a while. */
