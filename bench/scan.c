@@ -19,7 +19,8 @@ static double now_s(void) {
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* A message of about `size` bytes: a header section as relays see it, then lines of `width`; every `dots`th begins with a (stuffed) dot. Ended by ".CRLF". */
+/* A message of about `size` bytes: a header section as relays see it, then lines of `width`; every `dots`th begins with a (stuffed) dot.
+ * Ended by ".CRLF". */
 static struct span make_message(uint8_t *room, size_t size, size_t width, unsigned dots) {
   static const char line[] = "VGhlIHF1aWNrIGJyb3duIGZveCBqdW1wcyBvdmVyIHRoZSBsYXp5IGRvZyBhbmQgcnVucyBhd2F5";
   struct fmt out = fmt_over(room, CONTENT_MAX);

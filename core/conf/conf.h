@@ -24,20 +24,20 @@ struct conf_route {
 };
 
 struct conf {
-  char *hostname;              /* default: the system's, which must be qualified */
-  unsigned shards;             /* >= 1: 0 in the file has become the number of cores */
+  char *hostname;  /* default: the system's, which must be qualified */
+  unsigned shards; /* >= 1: 0 in the file has become the number of cores */
   char *spool_path;
   enum conf_durability durability;
   uint64_t segment_size_bytes; /* spool.segment_size, default 64MiB, 1MiB..1GiB */
   uint64_t spool_max_bytes;    /* spool.max_size, default 0: as much as the disk has */
   struct conf_listener *listeners;
-  unsigned listeners_count;    /* >= 1 */
-  struct network *relay_from;  /* default 127.0.0.0/8 and ::1 */
+  unsigned listeners_count;   /* >= 1 */
+  struct network *relay_from; /* default 127.0.0.0/8 and ::1 */
   unsigned relay_from_count;
   struct netaddr *dns_servers; /* default: /etc/resolv.conf, else 127.0.0.1:53 */
   unsigned dns_servers_count;
-  uint32_t dns_timeout_ms;     /* dns.timeout, default 2s */
-  bool dns_ipv6;               /* dns.ipv6, default true: ask for AAAA, deliver over IPv6 */
+  uint32_t dns_timeout_ms; /* dns.timeout, default 2s */
+  bool dns_ipv6;           /* dns.ipv6, default true: ask for AAAA, deliver over IPv6 */
   uint64_t retry_initial_ms, retry_max_ms, max_age_ms;
   double retry_factor;
   uint16_t delivery_port;
@@ -45,30 +45,34 @@ struct conf {
   uint32_t messages_per_connection;
   uint64_t idle_ms;
   uint64_t timeout_connect_ms, timeout_greeting_ms, timeout_command_ms, timeout_data_ms, timeout_final_ms;
-  bool pipelining, chunking;   /* delivery.pipelining, delivery.chunking, default true: used where the other server offers them */
+  bool pipelining, chunking;           /* delivery.pipelining, delivery.chunking, default true: used where the other server offers them */
   struct netaddr source_v4, source_v6; /* delivery.source: ["192.0.2.9", "2001:db8::9"], at most one of each family; family 0: the system's choice */
   struct conf_route *routes;
   unsigned routes_count;
   uint32_t sessions_max, recipients_max, session_errors_max, session_messages_max;
-  uint64_t session_timeout_ms; /* limits.session_timeout, default 5m (RFC 5321 4.5.3.2.7) */
+  uint64_t session_timeout_ms;             /* limits.session_timeout, default 5m (RFC 5321 4.5.3.2.7) */
   uint64_t message_size_max, memory_bytes; /* limits.memory: bodies in memory, all shards together; default a quarter of the machine's */
-  uint64_t queue_messages_max; /* limits.messages: queued messages over all shards, default 4000000 */
-  char *events_path;           /* NULL: no event files */
-  uint64_t events_file_size_bytes; /* events.file_size, default 256MiB: then a new file is begun */
-  unsigned events_files_max;   /* events.files, default 0: keep all; else the oldest of a shard are removed */
-  struct netaddr http;         /* family 0: none */
+  uint64_t queue_messages_max;             /* limits.messages: queued messages over all shards, default 4000000 */
+  char *events_path;                       /* NULL: no event files */
+  uint64_t events_file_size_bytes;         /* events.file_size, default 256MiB: then a new file is begun */
+  unsigned events_files_max;               /* events.files, default 0: keep all; else the oldest of a shard are removed */
+  struct netaddr http;                     /* family 0: none */
 };
 
 /*
- * Reads the file. On error returns E_NOT_FOUND, E_PERMISSION, E_SYNTAX or E_RANGE, and `why` has one line without newline, such as
+ * Reads the file. On error returns E_NOT_FOUND, E_PERMISSION, E_SYNTAX or E_RANGE (rarely another: E_NO_MEMORY, E_IO), and `why` (which should have room
+ * for 512 bytes) has one line without newline, such as
  * "ringpost.yaml:12: delivery.idle: '5 parsecs' is no duration (like 300ms, 5s, 10m, 4h, 5d)". Nothing is left allocated then.
  */
 must_check int conf_read(struct conf *conf, const char *path, struct fmt *why);
 /* The same from memory; `name` stands for the file in errors. */
 must_check int conf_parse(struct conf *conf, struct span text, const char *name, struct fmt *why);
+/* As conf_parse, with these facts about the machine (core/conf/system.h) for the defaults: for tests. */
+struct conf_system;
+must_check int conf_parse_on(struct conf *conf, const struct conf_system *system, struct span text, const char *name, struct fmt *why);
 void conf_free(struct conf *conf);
 
-/* "300ms", "5s", "10m", "4h", "5d", "0"; and "64KiB", "50MiB", "1GiB", "512". The whole span. E_SYNTAX, E_RANGE. */
+/* "300ms", "5s", "10m", "4h", "5d", "0"; and "64KiB", "50MiB", "1GiB", "2TiB", "512". The whole span. E_SYNTAX, E_RANGE. */
 must_check int conf_duration(struct span text, uint64_t *ms);
 must_check int conf_size(struct span text, uint64_t *bytes);
 

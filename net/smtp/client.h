@@ -1,5 +1,6 @@
 /*
- * client: the sending side of SMTP as a pure state machine (RFC 5321; PIPELINING 2920, SIZE, 8BITMIME, SMTPUTF8, CHUNKING 3030, DSN 3461, LIMITS 9422).
+ * client: the sending side of SMTP as a pure state machine (RFC 5321; PIPELINING 2920, SIZE 1870, 8BITMIME 6152, SMTPUTF8 6531, CHUNKING 3030,
+ * DSN 3461, LIMITS 9422).
  *
  * Owner: one connection. Bytes of replies in, commands out, one event at a time. It knows nothing of sites, retries or scope: it
  * reports replies with the stage they belong to. At most SMTP_CLIENT_TRANSACTIONS are under way: the one whose content is
@@ -26,7 +27,7 @@
 #define SMTP_CLIENT_TRANSACTIONS 2
 #define SMTP_CLIENT_RECIPIENTS_MAX 100 /* RFC 5321 4.5.3.1.8: every server takes at least 100 */
 #define SMTP_CLIENT_COMMANDS_MAX 256   /* under way at once: two envelopes of 100 recipients, with RSET, MAIL, DATA and QUIT */
-#define SMTP_CLIENT_AHEAD_MAX (256u << 10) /* larger content is not sent by BDAT before its recipients were accepted */
+#define SMTP_CLIENT_AHEAD_MAX 262144   /* larger content is not sent by BDAT before its recipients were accepted */
 #define SMTP_CLIENT_ENVID_MAX 100      /* RFC 3461 4.4; a longer one is not passed on, because servers would refuse it */
 #define SMTP_CLIENT_ORCPT_MAX 1507     /* RFC 3461 4.2: 500 characters, each up to three in xtext, behind "rfc822;"; likewise */
 
@@ -63,8 +64,8 @@ enum smtp_client_event {
   SMTP_CLIENT_INVALID = 0,
   SMTP_CLIENT_NEED_INPUT,
   SMTP_CLIENT_READY,   /* greeted and introduced: capabilities are known, transactions may begin */
-  SMTP_CLIENT_REFUSED, /* c->reply: the server will not talk to us (greeting, or EHLO and HELO, or a 421 at any time); the connection is of no more use. Transactions
-                          under way got no verdict. smtp_client_stage still says which command it answered */
+  SMTP_CLIENT_REFUSED, /* c->reply: the server will not talk to us (greeting, or EHLO and HELO, or a 421 at any time); the connection is
+                          of no more use. Transactions under way got no verdict. smtp_client_stage still says which command it answered */
   SMTP_CLIENT_MAIL,    /* c->reply refuses MAIL of transaction c->tag (only sent on refusal). Followed by its DONE */
   SMTP_CLIENT_RCPT,    /* c->reply to recipient number c->recipient of transaction c->tag, good or bad */
   SMTP_CLIENT_DATA,    /* c->reply refuses DATA or BDAT of c->tag while some recipients had been accepted. Followed by its DONE. BDAT has one
@@ -127,8 +128,8 @@ void smtp_client_init(struct smtp_client *c, const struct smtp_client_options *o
 #define SMTP_CLIENT_ROOM 4096 /* MAIL and two RCPT of the largest size: what a server that answers before it is asked can draw in one call */
 enum smtp_client_event smtp_client_next(struct smtp_client *c, struct span *in, struct fmt *out);
 
-/* May a transaction begin now? (ready, a place free, the server's LIMITS MAILMAX not used up, and either none is under way or the content of the
- * one before has been sent and pipelining over messages is allowed.) Always true again after DONE but for the last three. */
+/* May a transaction begin now? (ready, not quitting, the server's LIMITS MAILMAX not used up, and either none is under way, or only one whose
+ * content has been sent, and pipelining over messages is allowed) */
 bool smtp_client_can_begin(const struct smtp_client *c);
 /* The largest number of recipients one transaction may have here. */
 uint32_t smtp_client_recipients_max(const struct smtp_client *c);
@@ -141,8 +142,9 @@ enum smtp_client_unfit smtp_client_fit(const struct smtp_client *c, const struct
 size_t smtp_client_begin_room(const struct smtp_client_envelope *envelope);
 
 /*
- * Begins a transaction under the caller's tag (two under way must differ in it): writes as much of its commands as the server's capabilities allow, behind a
- * RSET if the one before left the server in doubt. Needs smtp_client_can_begin, a fitting envelope and smtp_client_begin_room in `out`. Returns true if the content is to be sent right behind `out`, without waiting (BDAT): that stands for the SMTP_CLIENT_CONTENT event.
+ * Begins a transaction under the caller's tag (two under way must differ in it): writes as much of its commands as the server's capabilities
+ * allow, behind a RSET if the one before left the server in doubt. Needs smtp_client_can_begin, a fitting envelope and smtp_client_begin_room
+ * in `out`. Returns true if the content is to be sent right behind `out`, without waiting (BDAT): that stands for the SMTP_CLIENT_CONTENT event.
  */
 bool smtp_client_begin(struct smtp_client *c, const struct smtp_client_envelope *envelope, uint32_t tag, struct fmt *out);
 /* Is the transaction's content to be followed by ".CRLF" (DATA), or not (BDAT)? */

@@ -54,7 +54,8 @@ struct smtp_rcpt {
 /* Which command is this? *line is moved on to its argument, without the white space around it (RFC 5321 4.1.1 wants it tolerated at the end). */
 enum command_verb command_read(struct span *line);
 
-/* EHLO and HELO, 4.1.1.1: one word of what names and address literals are made of. Not held to the grammar of Domain: clients call themselves anything. */
+/* EHLO and HELO, 4.1.1.1: one word of what names and address literals are made of. Not held to the grammar of Domain: clients call
+ * themselves anything. */
 must_check struct span command_hello(struct span argument, struct span *name);
 /* MAIL, 4.1.1.2. White space after the colon is tolerated. */
 must_check struct span command_mail(struct span argument, struct smtp_mail *mail);

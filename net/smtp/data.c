@@ -35,7 +35,8 @@ struct lines {
 
 void data_scan_init(struct data_scan *scan) { *scan = (struct data_scan){._line_start = true, ._in_header = true}; }
 
-/* Matches "Received:" from byte `at` of the feed, `matched` bytes of it being matched before. Returns what is matched when the feed ends meanwhile, else 0. */
+/* Matches "Received:" from byte `at` of the feed, `matched` bytes of it being matched before. Returns what is matched when the feed ends
+ * meanwhile, else 0. */
 static uint8_t match_received(struct walk *w, size_t at, uint8_t matched) {
   while (at < w->bytes.len && ascii_lower(w->bytes.at[at]) == received.at[matched]) {
     at++;

@@ -45,7 +45,8 @@ void data_scan_init(struct data_scan *scan);
  */
 bool data_scan_feed(struct data_scan *scan, struct span *in, struct span *content);
 
-/* BDAT: the same for bytes of chunks, whose end the caller knows. A dot to be added comes as a *content of its own, in a call that takes nothing from *in. */
+/* BDAT: the same for bytes of chunks, whose end the caller knows. A dot to be added comes as a *content of its own, in a call that takes
+ * nothing from *in. */
 void data_scan_feed_chunk(struct data_scan *scan, struct span *in, struct span *content);
 
 /* After the last byte of the last chunk: the bytes that are missing at the end of the content (CRLF, or nothing). Called again, nothing. */

@@ -68,7 +68,8 @@ static inline struct octets octets_sse2(const uint8_t *block) {
   /* SSE2 has no minimum of signed octets; but the uppermost bit is set in what is above 127, and in NUL less one. */
   __m128i one = _mm_set1_epi8(1);
   __m128i odd = _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d));
-  odd = _mm_or_si128(odd, _mm_or_si128(_mm_or_si128(_mm_sub_epi8(a, one), _mm_sub_epi8(b, one)), _mm_or_si128(_mm_sub_epi8(c, one), _mm_sub_epi8(d, one))));
+  odd = _mm_or_si128(odd, _mm_or_si128(_mm_sub_epi8(a, one), _mm_sub_epi8(b, one)));
+  odd = _mm_or_si128(odd, _mm_or_si128(_mm_sub_epi8(c, one), _mm_sub_epi8(d, one)));
   return (struct octets){
       .cr = octets_equal_sse2(a, b, c, d, '\r'),
       .lf = octets_equal_sse2(a, b, c, d, '\n'),

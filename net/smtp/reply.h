@@ -35,8 +35,10 @@ must_check int reply_parse(struct smtp_reply *reply, struct span *in);
 /* The text of one line after code and separator (and enhanced code, if every line repeats it); iterate with *cursor = 0; false at the end. */
 bool reply_line(const struct smtp_reply *reply, size_t *cursor, struct span *text);
 
-/* All lines' text joined by single spaces, enhanced code removed, control bytes turned into spaces, cut where `out` has no more room (which is no overflow).
- * Lines without text add nothing. Bytes above 127 stay as they came, and need not be UTF-8. */
+/*
+ * All lines' text joined by single spaces, enhanced code removed, control bytes turned into spaces, cut where `out` has no more room (which
+ * is no overflow). Lines without text add nothing. Bytes above 127 stay as they came, and need not be UTF-8.
+ */
 void reply_join(const struct smtp_reply *reply, struct fmt *out);
 
 #endif

@@ -129,7 +129,8 @@ static uint64_t patience(const struct smtp_server *s) {
 static const struct span message_too_big = SPAN("552 5.3.4 Message exceeds the size limit\r\n");
 static const struct span far_too_big = SPAN("552 5.3.4 Message exceeds the size limit by far, closing connection\r\n");
 
-/* Why the content cannot be accepted; empty: it can. By this order, not by what came first, because only so it does not depend on where the stream was cut. */
+/* Why the content cannot be accepted; empty: it can. By this order, not by what came first, because only so it does not depend on where
+ * the stream was cut. */
 static struct span content_fault(const struct smtp_server *s) {
   if (unlikely(message_size(s) > s->_options->message_size_max)) return message_too_big;
   if (unlikely(s->scan.received_headers > SMTP_RECEIVED_MAX)) return SPAN("554 5.4.6 Too many hops: mail loop\r\n");

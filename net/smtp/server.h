@@ -31,8 +31,9 @@ struct smtp_server_options { /* shared by all sessions of a listener; outlives t
   uint64_t message_size_max; /* bytes of content; announced with SIZE */
   uint32_t recipients_max;   /* per message; then 452 4.5.3. Announced with LIMITS RCPTMAX */
   uint32_t messages_max;     /* per session; then 421 4.7.0 at MAIL. 0: no limit. Announced with LIMITS MAILMAX */
-  uint32_t errors_max;       /* commands that are wrong or out of order, per session; the next is answered 421 4.7.0, and close (default of the configuration: 20) */
-  uint32_t idle_commands_max; /* NOOP, RSET, VRFY, HELP, EHLO.., and whatever was refused, without a message accepted between; then 421 4.7.0 (default: 1000) */
+  uint32_t errors_max;       /* commands that are wrong or out of order, per session; the next gets 421 4.7.0, and close (configuration: 20) */
+  uint32_t idle_commands_max; /* NOOP, RSET, VRFY, HELP, EHLO.., and whatever was refused, without a message accepted between; then
+                               * 421 4.7.0 (configuration: 1000) */
 };
 
 enum smtp_server_event {
@@ -45,7 +46,8 @@ enum smtp_server_event {
   SMTP_SERVER_DATA,       /* DATA, or the first BDAT of a message: accept (354 goes out for DATA) or refuse */
   SMTP_SERVER_CONTENT,    /* s->content: the next bytes of the message, wire form (dot-stuffed); valid until the next call */
   SMTP_SERVER_END,        /* the content is whole and legal: store it, then accept (with the queue id) or refuse; nothing is read meanwhile */
-  SMTP_SERVER_RESET,      /* the transaction is off (RSET, DATA refused, illegal or oversized content, ..): forget it. Answered already, or, in content, at its end */
+  SMTP_SERVER_RESET,      /* the transaction is off (RSET, DATA refused, illegal or oversized content, ..): forget it. Answered already, or, in
+                           * content, at its end */
   SMTP_SERVER_CLOSE,      /* QUIT, or a limit passed (421 is in `out`): send `out`, then close */
 };
 
@@ -85,17 +87,17 @@ struct smtp_server {
 /* `out` gets the 220 banner. `options` is borrowed for the life of the machine. */
 void smtp_server_init(struct smtp_server *s, const struct smtp_server_options *options, struct fmt *out);
 
-/* Eats from the front of *in. Must not be called between an event that wants a decision and that decision. In content, all of *in is eaten in the end;
- * what is left of it with SMTP_SERVER_NEED_INPUT is the beginning of a command line, less than SMTP_LINE_MAX. */
+/* Eats from the front of *in. Must not be called between an event that wants a decision and that decision. In content, all of *in is eaten
+ * in the end; what is left of it with SMTP_SERVER_NEED_INPUT is the beginning of a command line, less than SMTP_LINE_MAX. */
 enum smtp_server_event smtp_server_next(struct smtp_server *s, struct span *in, struct fmt *out);
 
 /* The decision to MAIL, RCPT, DATA. Writes the reply (250 2.1.0, 250 2.1.5, 354; nothing yet for BDAT). */
 void smtp_server_accept(struct smtp_server *s, struct fmt *out);
 /* The decision to END: "250 2.0.0 queued as ID". */
 void smtp_server_accept_message(struct smtp_server *s, uint64_t id, struct fmt *out);
-/* The other decision, to MAIL, RCPT, DATA, END. A code of 421 also ends the session: the next event is SMTP_SERVER_CLOSE. A refusal of DATA or END ends the
- * transaction (after DATA with SMTP_SERVER_RESET). `text` is one line without CRLF. A refused BDAT's octets are still eaten before it is answered,
- * as RFC 3030 wants; its text is cut if the reply is longer than SMTP_OWED_MAX. */
+/* The other decision, to MAIL, RCPT, DATA, END. A code of 421 also ends the session: the next event is SMTP_SERVER_CLOSE. A refusal of
+ * DATA or END ends the transaction (after DATA with SMTP_SERVER_RESET). `text` is one line without CRLF. A refused BDAT's octets are still
+ * eaten before it is answered, as RFC 3030 wants; its text is cut if the reply is longer than SMTP_OWED_MAX. */
 void smtp_server_refuse(struct smtp_server *s, struct fmt *out, unsigned code, const char *enhanced, const char *text);
 
 /* For time-outs and at the end of the process the caller writes "421 4.4.2 ..." itself with this, which also makes the machine refuse everything from

@@ -1,218 +1,279 @@
-#!/usr/bin/env python3
-"""The resolver (through bench/resolve) against real name servers: NSD as the authority, unbound in front of it, both on free loopback ports."""
-import os
-import re
-import shutil
-import socket
-import struct
-import subprocess
-import sys
-import tempfile
-import time
+"""From a domain to its hosts, with real name servers: NSD has the zones, unbound resolves (or NSD is asked directly)."""
+from fakemx import FakeMx, Gauge
+from harness import equal, free_address, free_port, need_ipv6, run_all, test, until
+from nameservers import Nsd, Resolver, TYPE_MX, ask
+from relay import Ringpost, merge
 
-BUILD = os.environ.get("RINGPOST_BUILD", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build"))
-RESOLVE = os.path.join(BUILD, "bench", "resolve")
-DEADLINE_S = 30
-failed = False
+CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
 
 
-def zone():
-    lines = ["$ORIGIN test.", "$TTL 300", "@ SOA ns hostmaster 1 3600 600 86400 60", "@ NS ns", "ns A 127.0.0.1"]
-    lines += ["three MX 10 mx1.three", "three MX 20 mx2.three", "three MX 30 mx3.three"]
-    lines += ["mx%d.three A 192.0.2.%d" % (i, i) for i in (1, 2, 3)] + ["mx1.three AAAA 2001:db8::1", "mx3.three A 192.0.2.33"]
-    lines += ["same MX 5 mx3.three", "same MX 5 mx1.three", "same MX 5 mx2.three"]
-    lines += ["null MX 0 .", "alias CNAME three", "plain A 192.0.2.10", "plain AAAA 2001:db8::10", "web CNAME plain"]
-    lines += ["nohost MX 10 missing", "text TXT \"no mail here\"", "loop1 CNAME loop2", "loop2 CNAME loop1"]
-    lines += ["xn--bcher-kva MX 10 mx1.three", "self MX 10 relay.example.net.", "half MX 10 host.broken", "half MX 20 mx2.three"]
-    for i in range(40):
-        name = "exchanger-with-a-rather-long-name-%02d.big" % i
-        lines += ["big MX %d %s" % (i, name), "%s A 198.51.100.%d" % (name, i), "%s AAAA 2001:db8:1::%x" % (name, i)]
-    lines += ["wide MX 10 host.wide"] + ["host.wide A 203.0.113.%d" % i for i in range(1, 151)]
-    return "\n".join(lines) + "\n"
+class World:
+    """Addresses with one port for all MX hosts, FakeMx on those that live, zones, name servers and a relay that uses them."""
+
+    def __init__(self, case, live=1, dead=0, ipv6=False):
+        self.case = case
+        self.live = [free_address() for _ in range(live)]
+        self.dead = [free_address() for _ in range(dead)]
+        everyone = self.live + self.dead + (["::1"] if ipv6 else [])
+        self.port = free_port(*everyone)
+        self.gauge = Gauge()
+        self.mx = [FakeMx(case, address, self.port, gauge=self.gauge) for address in self.live + (["::1"] if ipv6 else [])]
+        self.relay = None
+
+    def start(self, records, config=None, direct=False, broken=()):
+        zones = {"example": records, **{zone: None for zone in broken}}
+        dns = Nsd(self.case, zones) if direct else Resolver(self.case, zones)
+        self.relay = Ringpost(self.case, merge({"dns": {"servers": [dns.where]}, "delivery": {"port": self.port}}, config or {}))
+        return self.relay, dns
+
+    def deliver(self, recipient):
+        """Sends one message and returns the event that ends it."""
+        number = self.relay.send("a@b.example", recipient, CONTENT)
+        return until(lambda: self.relay.finals(number=number), lambda: "an end of %s; there are %s\n%s" % (recipient, self.relay.tally(), self.relay.log()[-1500:]))[0]
 
 
-NSD = """server:
-  ip-address: 127.0.0.1@{port}
-  username: ""
-  zonesdir: "{dir}"
-  database: ""
-  pidfile: "{dir}/nsd.pid"
-  xfrdfile: "{dir}/xfrd.state"
-  zonelistfile: "{dir}/zone.list"
-  logfile: "{dir}/nsd.log"
-  server-count: 1
-  minimal-responses: no
-remote-control:
-  control-enable: no
-zone:
-  name: test
-  zonefile: test.zone
-zone:
-  name: broken.test
-  zonefile: missing.zone
-"""
-
-UNBOUND = """server:
-  interface: 127.0.0.1@{port}
-  directory: "{dir}"
-  chroot: ""
-  username: ""
-  pidfile: ""
-  logfile: "{dir}/unbound.log"
-  use-syslog: no
-  do-daemonize: no
-  do-not-query-localhost: no
-  module-config: "iterator"
-  num-threads: 1
-  local-zone: "test." nodefault
-stub-zone:
-  name: test
-  stub-addr: 127.0.0.1@{authority}
-remote-control:
-  control-enable: no
-"""
+def enhanced(event):
+    return "%(class)d.%(subject)d.%(detail)d" % event["response"]["enhanced_code"]
 
 
-def say(name, good, why=""):
-    global failed
-    failed = failed or not good
-    print("ok %s" % name if good else "not ok %s: %s" % (name, why), flush=True)
+@test
+def the_best_preference_is_taken(t):
+    world = World(t, live=3)
+    world.start(["d MX 30 c", "d MX 10 a", "d MX 20 b"] + ["%s A %s" % (name, address) for name, address in zip("abc", world.live)])
+    for i in range(5):
+        end = world.deliver("r%d@d.example" % i)
+        equal((end["type"], end["peer_address"]["addr"], end["peer_address"]["name"]), ("Delivery", world.live[0], "a.example"))
+    equal([mx.connections > 0 for mx in world.mx], [True, False, False])
 
 
-def free_port():
-    """A port free for both UDP and TCP."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            try:
-                udp.bind(tcp.getsockname())
-                return tcp.getsockname()[1]
-            except OSError:
-                continue
+@test
+def a_dead_first_mx_falls_through_to_the_second(t):
+    world = World(t, live=1, dead=2)
+    world.start(["d MX 10 a", "d MX 20 b", "d MX 30 c", "a A " + world.dead[0], "b A " + world.dead[1], "c A " + world.live[0]])
+    end = world.deliver("r@d.example")
+    equal((end["type"], end["peer_address"]["addr"], end["num_attempts"]), ("Delivery", world.live[0], 1))
+    equal(world.relay.tally().get("TransientFailure"), None)
 
 
-def answers(port):
-    query = struct.pack(">6H", 7, 0x100, 1, 0, 0, 0) + b"\x02ns\x04test\0" + struct.pack(">2H", 1, 1)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.settimeout(0.2)
-        udp.connect(("127.0.0.1", port))
-        try:
-            udp.send(query)
-            return udp.recv(4096)[3] & 15 == 0
-        except OSError:
-            return False
+@test
+def several_addresses_of_one_mx_and_one_of_them_dead(t):
+    world = World(t, live=2, dead=2)
+    world.start(["d MX 10 a"] + ["a A " + address for address in world.dead + world.live])
+    for i in range(10):
+        equal(world.deliver("r%d@d.example" % i)["type"], "Delivery")
+    equal(world.relay.tally().get("TransientFailure"), None)
 
 
-def start(folder, name, configuration, port):
-    path = os.path.join(folder, name + ".conf")
-    with open(path, "w") as file:
-        file.write(configuration)
-    process = subprocess.Popen([name, "-d", "-c", path], stdout=subprocess.DEVNULL, stderr=open(os.path.join(folder, name + ".err"), "w"))
-    until = time.monotonic() + DEADLINE_S
-    while not answers(port):
-        if process.poll() is not None or time.monotonic() > until:
-            with open(os.path.join(folder, name + ".err")) as file:
-                print("# %s did not start: %s" % (name, file.read()), flush=True)
-            stop(process)
-            return None
-        try:
-            process.wait(0.05)  # a closed port refuses at once: not a busy loop
-        except subprocess.TimeoutExpired:
-            pass
-    return process
+@test
+def equal_preferences_share_the_load(t):
+    """More connections than one, so both hosts are to be used."""
+    world = World(t, live=2)
+    world.start(["d MX 10 a", "d MX 10 b", "a A " + world.live[0], "b A " + world.live[1]], {"shards": 1, "delivery": {"connections_per_site": 4, "messages_per_connection": 2}})
+    for i in range(60):
+        world.relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+    world.relay.wait_outcomes(60)
+    equal(all(len(mx.messages) >= 5 for mx in world.mx), True, [len(mx.messages) for mx in world.mx])
 
 
-def stop(process):
-    if process is not None and process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+@test
+def null_mx_bounces(t):
+    world = World(t)
+    world.start(["d MX 0 .", "d A " + world.live[0]])
+    end = world.deliver("r@d.example")
+    equal((end["type"], enhanced(end), end["verdict"]), ("Bounce", "5.1.10", "hard"))
+    equal(world.mx[0].connections, 0)
 
 
-def resolve(ports, *arguments):
-    command = [RESOLVE, "--hostname", "relay.example.net"]
-    for port in ports:
-        command += ["--server", "127.0.0.1:%d" % port]
-    began = time.monotonic()
-    output = subprocess.run(command + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60).stdout
-    return output, time.monotonic() - began
+@test
+def no_such_domain_bounces(t):
+    world = World(t)
+    world.start(["d MX 0 a"])
+    end = world.deliver("r@nowhere.example")
+    equal((end["type"], end["verdict"], enhanced(end)), ("Bounce", "hard", "5.1.2"))
 
 
-BIG = ",".join("%d:exchanger-with-a-rather-long-name-%02d.big.test[2001:db8:1::%x 198.51.100.%d]" % (i, i, i, i) for i in range(16)).replace("::0 ", ":: ")
-THREE = "hosts=10:mx1.three.test[2001:db8::1 192.0.2.1],20:mx2.three.test[192.0.2.2],30:mx3.three.test[192.0.2."
-CASES = [  # domain, what its line has to match
-    ("three.test", r"status=ok ttl=(60|300) site=mx1.three.test,mx2.three.test,mx3.three.test " + re.escape(THREE)),
-    ("same.test", r"status=ok ttl=\d+ site=mx1.three.test,mx2.three.test,mx3.three.test hosts=5:mx.*,5:mx.*,5:mx"),
-    ("alias.test", r"status=ok .*" + re.escape(THREE)),
-    ("null.test", r"status=null "),
-    ("plain.test", r"status=ok ttl=60 implicit site=plain.test hosts=0:plain.test\[2001:db8::10 192.0.2.10\]$"),
-    ("web.test", r"status=ok ttl=60 implicit site=plain.test hosts=0:plain.test\["),
-    ("missing.test", r"status=no-domain ttl=60 .*does not exist"),
-    ("text.test", r"status=no-domain ttl=60 .*neither MX nor address"),
-    ("nohost.test", r"status=no-address ttl=60 "),
-    ("self.test", r"status=self "),
-    ("b\u00fccher.test", r"status=ok .*hosts=10:mx1.three.test\["),
-    ("B\u00dcCHER.Test", r"status=ok .*hosts=10:mx1.three.test\["),
-    ("broken.test", r"status=temporary ttl=5 .*SERVFAIL"),
-    ("half.test", r"status=ok ttl=\d+ site=host.broken.test,mx2.three.test hosts=10:host.broken.test,20:mx2.three.test\[192.0.2.2\]$"),
-    ("loop1.test", r"status=temporary "),
-    ("big.test", r"status=ok .*" + re.escape("hosts=" + BIG) + "$"),
-    ("wide.test", r"status=ok .*hosts=10:host.wide.test\[(203.0.113.\d+ ?){8}\]$"),
-    ("no..name", r"status=bad-name "),
-]
+@test
+def a_domain_without_any_address_bounces(t):
+    world = World(t)
+    world.start(['d TXT "nothing else"'])
+    end = world.deliver("r@d.example")
+    equal((end["type"], enhanced(end)), ("Bounce", "5.1.2"))
 
 
-def check_domains(where, port):
-    output, _ = resolve([port], "--stats", *[domain for domain, _ in CASES])
-    lines = output.splitlines()
-    escaped = {domain: "".join(chr(b) if b < 128 else "\\x%02x" % b for b in domain.encode()) for domain, _ in CASES}
-    for domain, pattern in CASES:
-        mine = [line for line in lines if line.split(" ")[0].lower() == escaped[domain].lower()]
-        say("%s: %s" % (where, domain), len(mine) == 1 and re.search(pattern, mine[0]), repr(mine or output))
-    truncated = re.search(r"truncated=(\d+)", output)
-    say("%s: long answers came over TCP" % where, truncated and int(truncated.group(1)) >= 2, output)
+@test
+def mx_hosts_without_addresses_bounce(t):
+    world = World(t)
+    world.start(["d MX 10 a", "d MX 20 nowhere", 'a TXT "nothing else"'])
+    end = world.deliver("r@d.example")
+    equal((end["type"], enhanced(end)), ("Bounce", "5.4.4"))
 
 
-def check_rest(authority, recursive):
-    output, _ = resolve([recursive], "--repeat", "5", "--stats", "three.test", "null.test")
-    say("cache: five rounds cost the queries of one", re.search(r"queries_sent=8 .*cache_hits=8 cache_misses=2", output), output)
-    dead = free_port()
-    output, took = resolve([dead, recursive], "three.test")
-    say("a closed port is passed over at once", "status=ok" in output and took < 1.5, "%.1f s %s" % (took, output))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        output, took = resolve([silent.getsockname()[1], recursive], "--timeout", "300", "three.test")
-        say("a silent server gives way to the next", "status=ok" in output and 0.3 <= took < 3, "%.1f s %s" % (took, output))
-        output, took = resolve([silent.getsockname()[1]], "--timeout", "100", "three.test")
-        say("no reply at all is temporary", "status=temporary" in output and "no name server replied" in output and took < 3, output)
-    output, _ = resolve([authority], "elsewhere.example")
-    say("a server that refuses is no proof that a domain is missing", "status=temporary" in output and "REFUSED" in output, output)
+@test
+def one_mx_host_without_address_is_passed_over(t):
+    world = World(t)
+    world.start(["d MX 10 nowhere", "d MX 20 a", "a A " + world.live[0]])
+    equal(world.deliver("r@d.example")["type"], "Delivery")
 
 
-def main():
-    if shutil.which("nsd") is None or shutil.which("unbound") is None:
-        print("skipped dns: nsd or unbound is not installed")
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        with open(os.path.join(folder, "test.zone"), "w") as file:
-            file.write(zone())
-        authority, recursive = free_port(), free_port()
-        nsd = start(folder, "nsd", NSD.format(port=authority, dir=folder), authority)
-        unbound = nsd and start(folder, "unbound", UNBOUND.format(port=recursive, authority=authority, dir=folder), recursive)
-        try:
-            say("name servers start", nsd is not None and unbound is not None, "see above")
-            if not failed:
-                check_domains("nsd", authority)
-                check_domains("unbound", recursive)
-                check_rest(authority, recursive)
-        finally:
-            stop(unbound)
-            stop(nsd)
-    return 1 if failed else 0
+@test
+def a_domain_without_mx_is_its_own_host(t):
+    world = World(t)
+    world.start(["d A " + world.live[0]])
+    end = world.deliver("r@d.example")
+    equal((end["type"], end["peer_address"]["name"]), ("Delivery", "d.example"))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@test
+def cnames_are_followed(t):
+    world = World(t)
+    world.start(["d CNAME real", "real MX 10 a", "a CNAME b", "b A " + world.live[0]])
+    end = world.deliver("r@d.example")
+    equal((end["type"], end["queue"]), ("Delivery", "d.example"))
+    equal(world.mx[0].recipients, ["r@d.example"])
+
+
+@test
+def a_loop_of_cnames_ends(t):
+    world = World(t)
+    world.start(["d CNAME e", "e CNAME d"], {"queue": {"max_age": "2s"}})
+    equal(world.deliver("r@d.example")["type"] in ("Bounce", "Expiration"), True)
+
+
+@test
+def ipv6_is_used(t):
+    need_ipv6()
+    world = World(t, live=0, ipv6=True)
+    world.start(["d MX 10 a", "a AAAA ::1"])
+    end = world.deliver("r@d.example")
+    equal((end["type"], end["peer_address"]["addr"]), ("Delivery", "::1"))
+
+
+@test
+def ipv4_is_used_where_ipv6_is_dead(t):
+    need_ipv6()
+    world = World(t)
+    world.start(["d MX 10 a", "a AAAA ::1", "a A " + world.live[0]])
+    equal(world.deliver("r@d.example")["peer_address"]["addr"], world.live[0])
+
+
+@test
+def servfail_defers(t):
+    world = World(t)
+    world.start(["d MX 0 a"], {"queue": {"max_age": "2500ms"}}, broken=["broken"])
+    end = world.deliver("r@d.broken")
+    equal(end["type"], "Expiration")
+    first = world.relay.events("TransientFailure")[0]
+    equal((first["response"]["code"] // 100, first["verdict"]), (4, "soft"))
+
+
+@test
+def no_name_server_at_all_defers(t):
+    world = World(t)
+    relay = world.relay = Ringpost(t, {"dns": {"servers": ["%s:%d" % (free_address(), world.port)], "timeout": "200ms"}, "queue": {"max_age": "2500ms"}})
+    end = world.deliver("r@d.example")
+    equal((end["type"], relay.events("TransientFailure")[0]["verdict"]), ("Expiration", "soft"))
+
+
+@test
+def a_dead_name_server_does_not_matter_while_another_lives(t):
+    world = World(t)
+    nsd = Nsd(t, {"example": ["d MX 10 a", "a A " + world.live[0]]})
+    world.relay = Ringpost(t, {"dns": {"servers": ["%s:%d" % (free_address(), nsd.port), nsd.where], "timeout": "500ms"}, "delivery": {"port": world.port}})
+    equal(world.deliver("r@d.example")["type"], "Delivery")
+
+
+@test
+def name_servers_back_from_the_dead_are_used(t):
+    world = World(t)
+    zones = {"example": ["d MX 10 a", "a A " + world.live[0]]}
+    port = free_port("127.0.0.1")
+    first = Nsd(t, zones, port=port)
+    world.relay = Ringpost(t, {"dns": {"servers": [first.where], "timeout": "200ms"}, "delivery": {"port": world.port}})
+    first.stop()
+    number = world.relay.send("a@b.example", "r@d.example", CONTENT)
+    world.relay.wait_event("TransientFailure", "r@d.example")
+    again = Nsd(t, zones, port=port, address=first.address)
+    equal(again.where, first.where)
+    equal(until(lambda: world.relay.finals(number=number), "delivery after the name server came back")[0]["type"], "Delivery")
+
+
+@test
+def long_answers_come_over_tcp(t):
+    """Sixteen MX of long names: NSD truncates this over UDP."""
+    world = World(t)
+    names = ["-".join("%02d" % i for _ in range(20)) for i in range(16)]
+    records = ["d MX %d %s" % (10 + i, name) for i, name in enumerate(names)] + ["%s A %s" % (name, world.live[0]) for name in names]
+    _, nsd = world.start(records, direct=True)
+    equal(ask(nsd.address, nsd.port, "d.example", TYPE_MX)[2], True, "truncated over UDP")
+    end = world.deliver("r@d.example")
+    equal((end["type"], end["peer_address"]["name"]), ("Delivery", names[0] + ".example"))
+
+
+@test
+def domains_of_one_mx_set_are_one_site(t):
+    world = World(t, live=2)
+    records = ["a A " + world.live[0], "b A " + world.live[1]]
+    for i in range(20):
+        records += ["d%d MX 10 a" % i, "d%d MX 20 b" % i]
+    world.start(records, {"delivery": {"connections_per_site": 2}})
+    for i in range(60):
+        world.relay.send("s@b.example", "r%d@d%d.example" % (i, i % 20), CONTENT)
+    ends = world.relay.wait_outcomes(60)
+    equal({end["type"] for end in ends}, {"Delivery"})
+    equal(len({end["site"] for end in ends}), 1)
+    equal(world.gauge.most <= 2, True, "%d connections at once" % world.gauge.most)
+
+
+@test
+def our_own_name_in_the_mx_set_is_a_loop(t):
+    world = World(t)
+    world.start(["d MX 10 self.relay", "self.relay A " + world.live[0]], {"hostname": "self.relay.example"})
+    end = world.deliver("r@d.example")
+    equal((end["type"], enhanced(end)), ("Bounce", "5.4.6"))
+
+
+@test
+def upper_case_domains_are_the_same(t):
+    world = World(t)
+    world.start(["d MX 10 a", "a A " + world.live[0]])
+    end = world.deliver("R@D.EXAMPLE")
+    equal((end["type"], end["queue"]), ("Delivery", "d.example"))
+    equal(world.mx[0].recipients, ["R@D.EXAMPLE"])
+
+
+@test
+def umlauts_in_domains_are_asked_for_as_a_labels(t):
+    world = World(t)
+    world.start(["gr\u00fcn".encode("idna").decode() + " MX 10 a", "a A " + world.live[0]])
+    number = world.relay.send("a@b.example", "r@gr\u00fcn.example", CONTENT, "SMTPUTF8")
+    equal(until(lambda: world.relay.finals(number=number), lambda: "an end; log %s" % world.relay.log())[0]["type"], "Delivery")
+
+
+@test
+def address_literals_need_no_dns(t):
+    world = World(t)
+    world.start(["d MX 10 a"])
+    end = world.deliver("r@[%s]" % world.live[0])
+    equal((end["type"], end["peer_address"]["addr"]), ("Delivery", world.live[0]))
+
+
+@test
+def routes_win_over_dns(t):
+    world = World(t, live=3)
+    hosts = ["%s:%d" % (address, world.port) for address in world.live]
+    world.start(["d MX 10 a", "e MX 10 a", "a A " + world.live[0]],
+                {"routes": [{"domain": "d.example", "hosts": [hosts[1]]}, {"domain": "two.example", "hosts": ["%s:%d" % (free_address(), world.port), hosts[2]]}]})
+    for domain, address in (("d.example", world.live[1]), ("e.example", world.live[0]), ("two.example", world.live[2]), ("D.Example", world.live[1])):
+        equal(world.deliver("r@" + domain)["peer_address"]["addr"], address, domain)
+
+
+@test
+def the_cache_answers(t):
+    world = World(t)
+    world.start(["d MX 10 a", "a A " + world.live[0]], {"shards": 1})
+    for i in range(10):
+        world.deliver("r%d@d.example" % i)
+    equal(world.relay.metrics()["ringpost_dns_queries_total"] <= 6, True, "queries for one domain")
+
+
+run_all()

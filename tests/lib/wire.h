@@ -18,7 +18,8 @@ struct wire {
 /* DATA as it comes on the wire. */
 struct wire wire_read(struct span bytes);
 
-/* A message into wire form: dots doubled where a line begins with one, CRLF at the end if it lacks it. `room`: twice the length, and 3. Returns the length. */
+/* A message into wire form: dots doubled where a line begins with one, CRLF at the end if it lacks it. `room`: twice the length, and 3.
+ * Returns the length. */
 size_t wire_stuff(struct span message, uint8_t *room);
 
 /* Back. `room`: the length. */

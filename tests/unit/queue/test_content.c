@@ -26,7 +26,7 @@ static bool append_pattern(struct content *content, uint64_t bytes, size_t step)
 }
 
 START_TEST(what_goes_in_comes_out) {
-  static const uint64_t sizes[] = {0, 1, 4000, 8000, 8192 - 100, 8192, 9000, 50000, 200000, 1 << 20};
+  static const uint64_t sizes[] = {0, 1, 4000, 8000, 8192 - 100, 8192, 9000, 50000, 200000};
   for (unsigned s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
     struct content *content = content_new(&slab, 0);
     ck_assert(content_append(&slab, content, SPAN("HEAD")));
@@ -37,7 +37,8 @@ START_TEST(what_goes_in_comes_out) {
     unsigned count = content_slices(content, slices);
     uint64_t at = 0;
     for (unsigned i = 0; i < count; i++)
-      for (size_t j = 0; j < slices[i].len; j++) ck_assert_uint_eq(((uint8_t *)slices[i].at)[j], pattern(at++));
+      for (size_t j = 0; j < slices[i].len; j++, at++)
+        if (((uint8_t *)slices[i].at)[j] != pattern(at)) ck_abort_msg("byte %llu differs", (unsigned long long)at);
     ck_assert_uint_eq(at, sizes[s]);
     content_free(&slab, content);
   }
@@ -45,7 +46,7 @@ START_TEST(what_goes_in_comes_out) {
 END_TEST
 
 START_TEST(padding_is_zero_aligned_and_not_sent) {
-  for (unsigned extra = 0; extra < 1100; extra += 37) {
+  for (unsigned extra = 0; extra < 1100; extra += 111) {
     struct content *content = content_new(&slab, 0);
     ck_assert(content_append(&slab, content, SPAN("HEAD")));
     content_end_head(content);

@@ -54,17 +54,19 @@ static void wait_completions(struct event_writer *writer, uint64_t until_ns) {
   for (unsigned i = 0; i < count; i++) event_writer_complete(writer, &done[i]);
 }
 
-static void write_many(struct event_writer *writer, unsigned from, unsigned to) {
-  for (unsigned i = from; i < to; i++) {
-    event_write(writer, &(struct event){.type = EVENT_DELIVERY, .id = i, .sender = SPAN("a@example.net"), .recipient = SPAN("b@example.org")});
-    if (i % 100 != 99) continue;
-    event_writer_turn(writer, io_now_ns(io) / 1000000, false);
-    wait_completions(writer, 0);
-  }
+static void drain(struct event_writer *writer) {
   while (!event_writer_idle(writer)) {
     event_writer_turn(writer, io_now_ns(io) / 1000000, true);
     wait_completions(writer, UINT64_MAX);
   }
+}
+
+static void write_many(struct event_writer *writer, unsigned from, unsigned to) {
+  for (unsigned i = from; i < to; i++) {
+    event_write(writer, &(struct event){.type = EVENT_DELIVERY, .id = i, .sender = SPAN("a@example.net"), .recipient = SPAN("b@example.org")});
+    if (i % 200 == 199) drain(writer); /* so that no batch is longer than a file, however slow the disk is today */
+  }
+  drain(writer);
 }
 
 /* Reads all files in the order of their names; the ids must follow each other. Returns the last one. */

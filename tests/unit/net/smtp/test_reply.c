@@ -2,6 +2,8 @@
 #include "core/base/error.h"
 #include "tests/lib/unit.h"
 
+#include <stdlib.h>
+
 static struct smtp_reply reply;
 static struct span rest;
 
@@ -88,6 +90,11 @@ START_TEST(no_reply) {
     ck_assert_msg(parse(bad[i]) == E_PROTOCOL, "%s", bad[i]);
     ck_assert_msg(span_equal(rest, span_of_text(bad[i])), "%s", bad[i]);
   }
+  uint8_t *alone = malloc(1); /* nothing may be read before it */
+  *alone = '\n';
+  rest = span_of(alone, 1);
+  ck_assert_int_eq(reply_parse(&reply, &rest), E_PROTOCOL);
+  free(alone);
   ck_assert_int_eq(parse("200 x\r\n"), 1);
   ck_assert_int_eq(parse("599 x\r\n"), 1);
 }
@@ -143,7 +150,7 @@ START_TEST(lines) {
 END_TEST
 
 START_TEST(join_cleans_and_cuts) {
-  static const char text[] = "550-a\tb\0c\x7f\x1b[0m\r\n550 \xc3\xa9\r\n";
+  static const char text[] = "550-a\037b\0c\x7f\x1b[0m\r\n550 \xc3\xa9\r\n";
   struct span in = span_of(text, sizeof text - 1);
   char room[32];
   ck_assert_int_eq(reply_parse(&reply, &in), 1);

@@ -12,8 +12,8 @@
  *   shut enhanced text    the caller ends the session
  *   # text                a comment
  *
- * In the text \r \n \t \0 \\ \xHH stand for octets, and \*20(text) for the text, twenty times. All C lines up to the next S or E line are one group, sent at
- * once, and all S and E lines up to the next C line have to be all there is.
+ * In the text \r \n \t \0 \\ \xHH stand for octets, and \*20(text) for the text, twenty times. All C lines up to the next S or E line
+ * are one group, sent at once, and all S and E lines up to the next C line have to be all there is.
  */
 #include "tests/lib/unit.h"
 

@@ -1,0 +1,422 @@
+#include "core/conf/conf.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/error.h"
+#include "core/base/map.h"
+#include "core/conf/outline.h"
+#include "core/conf/setting.h"
+#include "core/conf/system.h"
+
+enum {
+  FILE_BYTES_MAX = 16 << 20,
+  SMTP_PORT = 25,
+  DNS_PORT = 53,
+  HTTP_PORT = 8025,
+  NAME_BYTES_MAX = 253, /* RFC 1035 2.3.4: 255 octets on the wire */
+  LABEL_BYTES_MAX = 63,
+};
+
+/* ---- small readers ---- */
+
+static int copy_text(char **to, const char *text) {
+  *to = strdup(text);
+  return *to == NULL ? E_NO_MEMORY : E_OK;
+}
+
+/* Labels of letters, digits, hyphens and underscores, parted by dots; no dot at the end. An IPv4 address is no name. */
+static bool is_name(struct span name) {
+  size_t label = 0;
+  struct netaddr address;
+  if (name.len == 0 || name.len > NAME_BYTES_MAX || netaddr_parse(&address, name) == E_OK) return false;
+  for (size_t i = 0; i < name.len; i++) {
+    uint8_t c = name.at[i];
+    bool ends = i + 1 == name.len || name.at[i + 1] == '.';
+    if (c == '.') {
+      if (label == 0 || ends) return false;
+      label = 0;
+    } else {
+      bool hyphen_at_edge = c == '-' && (label == 0 || ends);
+      if (!(ascii_is_alpha(c) || ascii_is_digit(c) || c == '-' || c == '_') || hyphen_at_edge || ++label > LABEL_BYTES_MAX) return false;
+    }
+  }
+  return true;
+}
+
+static int read_path(char **to, const char *text, const char *path, const struct reading *r) {
+  if (text == NULL) return E_OK;
+  if (text[0] == '\0') return reading_error(r, E_SYNTAX, path, "is empty; it must name a directory");
+  return copy_text(to, text);
+}
+
+static int read_address(struct netaddr *address, const char *text, const char *path, const struct reading *r) {
+  char quoted[REPORT_QUOTE_ROOM];
+  if (netaddr_parse(address, span_of_text(text)) == E_OK) return E_OK;
+  return reading_error(r, E_SYNTAX, path, "%s is no IP address (like 192.0.2.1 or \"2001:db8::1\")", report_quote(quoted, span_of_text(text)));
+}
+
+static int read_address_with_port(struct netaddr *address, const char *text, uint16_t default_port, const char *path, const struct reading *r) {
+  char quoted[REPORT_QUOTE_ROOM];
+  report_quote(quoted, span_of_text(text));
+  int error = netaddr_parse_with_port(address, span_of_text(text), default_port);
+  if (error == E_SYNTAX)
+    return reading_error(r, error, path, "%s is no IP address with or without a port (like \"192.0.2.1:%u\" or \"[2001:db8::1]:%u\")", quoted,
+                         default_port, default_port);
+  if (error == E_RANGE || address->port == 0) return reading_error(r, E_RANGE, path, "the port of %s is out of range; it may be 1 to 65535", quoted);
+  return E_OK;
+}
+
+/* One of the words; its number in *choice. */
+static int read_choice(unsigned *choice, const char *text, const char *const *words, unsigned count, const char *path, const struct reading *r) {
+  char quoted[REPORT_QUOTE_ROOM], all[64];
+  struct fmt out = fmt_over(all, sizeof all - 1);
+  for (unsigned i = 0; i < count; i++) {
+    if (strcmp(text, words[i]) == 0) {
+      *choice = i;
+      return E_OK;
+    }
+    if (i > 0) fmt_text(&out, i + 1 < count ? ", " : " or ");
+    fmt_text(&out, words[i]);
+  }
+  all[out.len] = '\0';
+  return reading_error(r, E_SYNTAX, path, "%s must be %s", report_quote(quoted, span_of_text(text)), all);
+}
+
+/* "2", "1.5": digits, at most one point and six digits behind it; 1 to 100. */
+static int read_factor(double *factor, const char *text, const char *path, const struct reading *r) {
+  char quoted[REPORT_QUOTE_ROOM];
+  struct span all = span_of_text(text);
+  ptrdiff_t point = span_find(all, '.');
+  struct span whole = point < 0 ? all : span_first(all, (size_t)point), part = point < 0 ? SPAN("0") : span_skip(all, (size_t)point + 1);
+  uint64_t units, fraction;
+  if (part.len > 6 || !span_to_u64(part, &fraction) || !span_to_u64(whole, &units))
+    return reading_error(r, E_SYNTAX, path, "%s is no factor (like 2 or 1.5); it may be 1 to 100", report_quote(quoted, all));
+  double value = (double)units + (double)fraction / pow(10, (double)part.len);
+  if (value < 1 || value > 100) return reading_error(r, E_RANGE, path, "%s is out of range; it may be 1 to 100", report_quote(quoted, all));
+  *factor = value;
+  return E_OK;
+}
+
+/* ---- validation, key by key: what is given is checked and taken over, what is missing stays zero ---- */
+
+static int read_hostname(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  char quoted[REPORT_QUOTE_ROOM];
+  if (raw->hostname == NULL) return E_OK;
+  if (!is_name(span_of_text(raw->hostname)))
+    return reading_error(r, E_SYNTAX, "hostname", "%s is no host name (like relay.example.net)", report_quote(quoted, span_of_text(raw->hostname)));
+  return copy_text(&conf->hostname, raw->hostname);
+}
+
+static int read_spool(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  static const char *const words[] = {[CONF_SYNC] = "sync", [CONF_LAZY] = "lazy", [CONF_MEMORY] = "memory"};
+  unsigned choice = CONF_SYNC;
+  int error = read_path(&conf->spool_path, raw->spool.path, "spool.path", r);
+  if (error == E_OK && raw->spool.durability != NULL) error = read_choice(&choice, raw->spool.durability, words, 3, "spool.durability", r);
+  conf->durability = (enum conf_durability)choice;
+  return error;
+}
+
+/* Keys of the stable face whose other values need TLS and AUTH. */
+static int refuse_other(const char *text, const char *only, const char *what, const char *path, const struct reading *r) {
+  char quoted[REPORT_QUOTE_ROOM];
+  if (text == NULL || strcmp(text, only) == 0) return E_OK;
+  return reading_error(r, E_SYNTAX, path, "%s is not possible: %s is not in this version; write %s, or leave the key out",
+                       report_quote(quoted, span_of_text(text)), what, only);
+}
+
+static int refuse_second_listener(const struct conf *conf, unsigned index, const char *path, const struct reading *r) {
+  const struct netaddr *address = &conf->listeners[index].address;
+  char text[64];
+  struct fmt out = fmt_over(text, sizeof text - 1);
+  if (address->port == 0) return E_OK; /* any free port: as many as you like */
+  for (unsigned i = 0; i < index; i++) {
+    if (!netaddr_equal(&conf->listeners[i].address, address)) continue;
+    netaddr_format_with_port(address, &out);
+    text[out.len] = '\0';
+    return reading_error(r, E_SYNTAX, path, "%s is listed already, as listeners[%u]; give each address and port once", text, i);
+  }
+  return E_OK;
+}
+
+static int read_listener(struct conf *conf, const struct raw *raw, unsigned index, const struct reading *r) {
+  const struct raw_listener *from = &raw->listeners[index];
+  struct netaddr *to = &conf->listeners[index].address;
+  uint16_t port = SMTP_PORT;
+  char base[64], path[96];
+  int error = E_OK;
+  *to = (struct netaddr){.family = 4}; /* an entry of a list is whole or wrong: its defaults are part of its meaning */
+  snprintf(base, sizeof base, "listeners[%u]", index);
+  snprintf(path, sizeof path, "%s.address", base);
+  if (from->address != NULL) error = read_address(to, from->address, path, r);
+  snprintf(path, sizeof path, "%s.port", base);
+  if (error == E_OK && from->port != NULL) error = setting_port(&port, from->port, 0, path, r);
+  to->port = port;
+  snprintf(path, sizeof path, "%s.tls", base);
+  if (error == E_OK) error = refuse_other(from->tls, "none", "TLS", path, r);
+  snprintf(path, sizeof path, "%s.auth", base);
+  if (error == E_OK) error = refuse_other(from->auth, "off", "AUTH", path, r);
+  return error == E_OK ? refuse_second_listener(conf, index, base, r) : error;
+}
+
+static int read_listeners(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  if (raw->listeners_count == 0)
+    return reading_error(r, E_SYNTAX, "listeners", "is missing; at least one is needed, like [{address: \"0.0.0.0\", port: 25}]");
+  conf->listeners = calloc(raw->listeners_count, sizeof *conf->listeners);
+  if (conf->listeners == NULL) return E_NO_MEMORY;
+  conf->listeners_count = raw->listeners_count;
+  int error = E_OK;
+  for (unsigned i = 0; error == E_OK && i < raw->listeners_count; i++) error = read_listener(conf, raw, i, r);
+  return error;
+}
+
+static int read_network(struct network *network, const char *text, const char *path, const struct reading *r) {
+  char quoted[REPORT_QUOTE_ROOM];
+  int error = network_parse(network, span_of_text(text));
+  report_quote(quoted, span_of_text(text));
+  if (error == E_SYNTAX) return reading_error(r, error, path, "%s is no network (like 10.0.0.0/8, 192.0.2.1 or \"2001:db8::/32\")", quoted);
+  if (error == E_RANGE)
+    return reading_error(r, error, path, "%s has a prefix that is too long, or bits set behind its prefix (10.0.0.0/8 is right, 10.0.0.1/8 is not)",
+                         quoted);
+  return error;
+}
+
+static int read_relay_from(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  char path[64];
+  if (raw->relay_from_count == 0) return E_OK;
+  conf->relay_from = calloc(raw->relay_from_count, sizeof *conf->relay_from);
+  if (conf->relay_from == NULL) return E_NO_MEMORY;
+  conf->relay_from_count = raw->relay_from_count;
+  int error = E_OK;
+  for (unsigned i = 0; error == E_OK && i < raw->relay_from_count; i++) {
+    snprintf(path, sizeof path, "relay_from[%u]", i);
+    error = read_network(&conf->relay_from[i], raw->relay_from[i], path, r);
+  }
+  return error;
+}
+
+/* A list of addresses with ports into new memory. */
+static int read_addresses(struct netaddr **list, unsigned *list_count, char *const *texts, unsigned count, uint16_t port, const char *base,
+                          const struct reading *r) {
+  char path[96];
+  *list = calloc(count, sizeof **list);
+  if (*list == NULL) return E_NO_MEMORY;
+  *list_count = count;
+  int error = E_OK;
+  for (unsigned i = 0; error == E_OK && i < count; i++) {
+    snprintf(path, sizeof path, "%s[%u]", base, i);
+    error = read_address_with_port(&(*list)[i], texts[i], port, path, r);
+  }
+  return error;
+}
+
+static int read_dns_servers(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  if (raw->dns.servers_count == 0) return E_OK;
+  return read_addresses(&conf->dns_servers, &conf->dns_servers_count, raw->dns.servers, raw->dns.servers_count, DNS_PORT, "dns.servers", r);
+}
+
+static int read_sources(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  char path[64];
+  for (unsigned i = 0; i < raw->delivery.source_count; i++) {
+    struct netaddr address;
+    snprintf(path, sizeof path, "delivery.source[%u]", i);
+    int error = read_address(&address, raw->delivery.source[i], path, r);
+    if (error != E_OK) return error;
+    struct netaddr *to = address.family == 4 ? &conf->source_v4 : &conf->source_v6;
+    if (to->family != 0) return reading_error(r, E_SYNTAX, path, "is a second IPv%u address; at most one of each family is possible", address.family);
+    *to = address;
+  }
+  return E_OK;
+}
+
+static struct span route_key(const void *object) { return span_of_text(((const struct conf_route *)object)->domain); }
+
+static int read_route_domain(struct conf_route *route, const char *text, const char *base, struct map *domains, const struct reading *r) {
+  char quoted[REPORT_QUOTE_ROOM], path[96];
+  snprintf(path, sizeof path, "%s.domain", base);
+  if (text == NULL) return reading_error(r, E_SYNTAX, base, "has no domain; it needs one (like example.org, or \"*\" for all)");
+  struct span name = span_of_text(text);
+  report_quote(quoted, name);
+  if (strcmp(text, "*") != 0 && !is_name(name))
+    return reading_error(r, E_SYNTAX, path, "%s is no domain (like example.org, xn--bcher-kva.example, or \"*\" for all)", quoted);
+  if (copy_text(&route->domain, text) != E_OK) return E_NO_MEMORY;
+  for (char *c = route->domain; *c != '\0'; c++) *c = (char)ascii_lower((uint8_t)*c);
+  if (map_find(domains, route_key(route)) != NULL)
+    return reading_error(r, E_SYNTAX, path, "%s has a route already; give all its hosts there", quoted);
+  return map_insert(domains, route);
+}
+
+static int read_route(struct conf *conf, const struct raw *raw, unsigned index, struct map *domains, const struct reading *r) {
+  const struct raw_route *from = &raw->routes[index];
+  struct conf_route *to = &conf->routes[index];
+  char base[64], path[80];
+  snprintf(base, sizeof base, "routes[%u]", index);
+  snprintf(path, sizeof path, "%s.hosts", base);
+  int error = read_route_domain(to, from->domain, base, domains, r);
+  if (error != E_OK) return error;
+  if (from->hosts_count == 0) return reading_error(r, E_SYNTAX, base, "has no hosts; it needs a list of addresses (like hosts: [\"192.0.2.1:25\"])");
+  return read_addresses(&to->hosts, &to->hosts_count, from->hosts, from->hosts_count, SMTP_PORT, path, r);
+}
+
+static int read_routes(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  struct map domains;
+  int error = E_OK;
+  if (raw->routes_count == 0) return E_OK;
+  conf->routes = calloc(raw->routes_count, sizeof *conf->routes);
+  if (conf->routes == NULL) return E_NO_MEMORY;
+  conf->routes_count = raw->routes_count;
+  map_init(&domains, route_key, 0);
+  for (unsigned i = 0; error == E_OK && i < raw->routes_count; i++) error = read_route(conf, raw, i, &domains, r);
+  map_fini(&domains);
+  return error;
+}
+
+static int read_http(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  int error = E_OK;
+  if (raw->http.address != NULL) error = read_address(&conf->http, raw->http.address, "http.address", r);
+  if (error == E_OK && raw->http.port != NULL) error = setting_port(&conf->http.port, raw->http.port, 0, "http.port", r);
+  return error;
+}
+
+static int read_retry_factor(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  return raw->queue.retry_factor == NULL ? E_OK : read_factor(&conf->retry_factor, raw->queue.retry_factor, "queue.retry_factor", r);
+}
+
+static int read_events_path(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  return read_path(&conf->events_path, raw->events.path, "events.path", r);
+}
+
+typedef int (*reader)(struct conf *conf, const struct raw *raw, const struct reading *r);
+static const reader readers[] = {setting_read_all, read_hostname, read_spool, read_listeners,    read_relay_from, read_dns_servers,
+                                 read_sources,     read_routes,   read_http,  read_retry_factor, read_events_path};
+
+/* ---- defaults ---- */
+
+static int default_hostname(struct conf *conf, const struct conf_system *system, const struct reading *r) {
+  char quoted[REPORT_QUOTE_ROOM];
+  struct span name = span_of_text(system->hostname);
+  if (conf->hostname != NULL) return E_OK;
+  if (!is_name(name) || span_find(name, '.') < 0)
+    return reading_error(r, E_SYNTAX, "hostname", "is missing, and the system's own name %s is not qualified; set it (like relay.example.net)",
+                         report_quote(quoted, name));
+  return copy_text(&conf->hostname, system->hostname);
+}
+
+static int default_relay_from(struct conf *conf) {
+  static const struct network loopback[] = {{.base = {.family = 4, .bytes = {127}}, .prefix_bits = 8},
+                                            {.base = {.family = 6, .bytes = {[15] = 1}}, .prefix_bits = 128}};
+  if (conf->relay_from_count > 0) return E_OK;
+  conf->relay_from = calloc(2, sizeof *conf->relay_from);
+  if (conf->relay_from == NULL) return E_NO_MEMORY;
+  memcpy(conf->relay_from, loopback, sizeof loopback);
+  conf->relay_from_count = 2;
+  return E_OK;
+}
+
+static int default_dns_servers(struct conf *conf, const struct conf_system *system) {
+  static const struct netaddr local = {.family = 4, .port = DNS_PORT, .bytes = {127, 0, 0, 1}};
+  unsigned count = system->resolvers_count > 0 ? system->resolvers_count : 1;
+  if (conf->dns_servers_count > 0) return E_OK;
+  conf->dns_servers = calloc(count, sizeof *conf->dns_servers);
+  if (conf->dns_servers == NULL) return E_NO_MEMORY;
+  memcpy(conf->dns_servers, system->resolvers_count > 0 ? system->resolvers : &local, count * sizeof *conf->dns_servers);
+  conf->dns_servers_count = count;
+  return E_OK;
+}
+
+static void default_http(struct conf *conf, const struct raw *raw) {
+  static const uint8_t loopback[4] = {127, 0, 0, 1};
+  if (raw->http.address == NULL && raw->http.port == NULL) return; /* no endpoint */
+  if (raw->http.port == NULL) conf->http.port = HTTP_PORT;
+  if (raw->http.address != NULL) return;
+  conf->http.family = 4;
+  memcpy(conf->http.bytes, loopback, sizeof loopback);
+}
+
+static int set_defaults(struct conf *conf, const struct raw *raw, const struct conf_system *system, const struct reading *r) {
+  static const uint64_t memory_floor_bytes = (uint64_t)64 << 20;
+  setting_default_all(conf, raw);
+  if (conf->shards == 0) conf->shards = system->cores < 256 ? system->cores : 256;
+  if (conf->memory_bytes == 0) conf->memory_bytes = system->memory_bytes / 4 > memory_floor_bytes ? system->memory_bytes / 4 : memory_floor_bytes;
+  if (conf->retry_factor == 0) conf->retry_factor = 2;
+  default_http(conf, raw);
+  int error = default_hostname(conf, system, r);
+  if (error == E_OK) error = default_relay_from(conf);
+  if (error == E_OK) error = default_dns_servers(conf, system);
+  if (error == E_OK && conf->spool_path == NULL) error = copy_text(&conf->spool_path, "/var/spool/ringpost");
+  return error;
+}
+
+/* ---- what must fit together ---- */
+
+static int check_together(const struct conf *conf, const struct raw *raw, const struct reading *r) {
+  if (conf->retry_initial_ms > conf->retry_max_ms)
+    return reading_error(r, E_RANGE, raw->queue.retry_initial != NULL ? "queue.retry_initial" : "queue.retry_max",
+                         "retry_initial (%s) must not be longer than retry_max (%s)",
+                         raw->queue.retry_initial != NULL ? raw->queue.retry_initial : "default: 5m",
+                         raw->queue.retry_max != NULL ? raw->queue.retry_max : "default: 4h");
+  if (conf->spool_max_bytes > 0 && conf->spool_max_bytes / conf->shards < conf->segment_size_bytes)
+    return reading_error(r, E_RANGE, "spool.max_size", "%s is less than one segment (%s) for each of the %u shards", raw->spool.max_size,
+                         raw->spool.segment_size != NULL ? raw->spool.segment_size : "default: 64MiB", conf->shards);
+  return E_OK;
+}
+
+/* ---- the whole ---- */
+
+static int build(struct conf *conf, const struct raw *raw, const struct conf_system *system, const struct reading *r) {
+  int error = E_OK;
+  for (size_t i = 0; error == E_OK && i < sizeof readers / sizeof *readers; i++) error = readers[i](conf, raw, r);
+  if (error == E_OK) error = set_defaults(conf, raw, system, r);
+  if (error == E_OK) error = check_together(conf, raw, r);
+  return error;
+}
+
+int conf_parse_on(struct conf *conf, const struct conf_system *system, struct span text, const char *name, struct fmt *why) {
+  static const struct raw nothing = {0};
+  struct report report = {name, why};
+  struct reading reading = {text.len == 0 ? SPAN("") : text, &report};
+  struct raw *raw = NULL;
+  *conf = (struct conf){0};
+  int error = outline_check(reading.text, &report);
+  if (error == E_OK) error = raw_load(&raw, reading.text, &report);
+  if (error == E_OK) error = build(conf, raw != NULL ? raw : &nothing, system, &reading);
+  raw_free(raw);
+  if (error == E_NO_MEMORY) (void)report_error(&report, error, 0, "", "%s", error_text(error));
+  if (error != E_OK) conf_free(conf);
+  return error;
+}
+
+int conf_parse(struct conf *conf, struct span text, const char *name, struct fmt *why) {
+  struct conf_system system;
+  system_look(&system);
+  return conf_parse_on(conf, &system, text, name, why);
+}
+
+int conf_read(struct conf *conf, const char *path, struct fmt *why) {
+  struct report report = {path, why};
+  uint8_t *bytes;
+  size_t len;
+  *conf = (struct conf){0};
+  int error = system_read_file(path, FILE_BYTES_MAX, &bytes, &len);
+  if (error == E_TOO_LONG) return report_error(&report, E_RANGE, 0, "", "the file is larger than %d MiB", FILE_BYTES_MAX >> 20);
+  if (error != E_OK) return report_error(&report, error, 0, "", "the file cannot be read: %s", error_text(error));
+  error = conf_parse(conf, span_of(bytes, len), path, why);
+  free(bytes);
+  return error;
+}
+
+void conf_free(struct conf *conf) {
+  for (unsigned i = 0; i < conf->routes_count; i++) {
+    free(conf->routes[i].domain);
+    free(conf->routes[i].hosts);
+  }
+  free(conf->routes);
+  free(conf->hostname);
+  free(conf->spool_path);
+  free(conf->listeners);
+  free(conf->relay_from);
+  free(conf->dns_servers);
+  free(conf->events_path);
+  *conf = (struct conf){0};
+}

@@ -1,0 +1,234 @@
+#include "core/conf/setting.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "core/base/error.h"
+#include "core/conf/outline.h"
+
+enum kind { COUNT, DURATION, SIZE, SWITCH };
+
+struct setting {
+  const char *path;
+  size_t from; /* in struct raw: char * */
+  size_t to;   /* in struct conf */
+  uint8_t width;
+  enum kind kind;
+  uint64_t min, max, fallback;
+};
+
+#define KIB ((uint64_t)1 << 10)
+#define MIB ((uint64_t)1 << 20)
+#define GIB ((uint64_t)1 << 30)
+#define TIB ((uint64_t)1 << 40)
+#define SECOND ((uint64_t)1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+
+/* The key is the member's place in struct raw, which mirrors the file. */
+#define SETTING(member, target, kind, min, max, fallback)                                                                                            \
+  { #member, offsetof(struct raw, member), offsetof(struct conf, target), sizeof(((struct conf *)NULL)->target), kind, min, max, fallback }
+
+static const struct setting settings[] = {
+    SETTING(shards, shards, COUNT, 0, 256, 0), /* 0: conf.c puts the number of cores */
+    SETTING(spool.segment_size, segment_size_bytes, SIZE, MIB, GIB, 64 * MIB),
+    SETTING(spool.max_size, spool_max_bytes, SIZE, 0, 1024 * TIB, 0),
+    SETTING(dns.timeout, dns_timeout_ms, DURATION, 10, MINUTE, 2 * SECOND),
+    SETTING(dns.ipv6, dns_ipv6, SWITCH, 0, 1, true),
+    SETTING(queue.retry_initial, retry_initial_ms, DURATION, 1, 30 * DAY, 5 * MINUTE),
+    SETTING(queue.retry_max, retry_max_ms, DURATION, 1, 30 * DAY, 4 * HOUR),
+    SETTING(queue.max_age, max_age_ms, DURATION, 1, 365 * DAY, 5 * DAY),
+    SETTING(delivery.port, delivery_port, COUNT, 1, 65535, 25),
+    SETTING(delivery.connections_per_site, connections_per_site, COUNT, 1, 10000, 10),
+    SETTING(delivery.messages_per_connection, messages_per_connection, COUNT, 1, 1000000, 100),
+    SETTING(delivery.idle, idle_ms, DURATION, 1, DAY, 60 * SECOND),
+    SETTING(delivery.pipelining, pipelining, SWITCH, 0, 1, true),
+    SETTING(delivery.chunking, chunking, SWITCH, 0, 1, true),
+    SETTING(delivery.timeouts.connect, timeout_connect_ms, DURATION, 1, DAY, 30 * SECOND),
+    SETTING(delivery.timeouts.greeting, timeout_greeting_ms, DURATION, 1, DAY, 5 * MINUTE), /* RFC 5321 4.5.3.2.1 */
+    SETTING(delivery.timeouts.command, timeout_command_ms, DURATION, 1, DAY, 5 * MINUTE),   /* 4.5.3.2.2 and .3 */
+    SETTING(delivery.timeouts.data, timeout_data_ms, DURATION, 1, DAY, 3 * MINUTE),         /* 4.5.3.2.5 */
+    SETTING(delivery.timeouts.final, timeout_final_ms, DURATION, 1, DAY, 10 * MINUTE),      /* 4.5.3.2.6 */
+    SETTING(limits.sessions, sessions_max, COUNT, 1, 1000000, 32768),
+    SETTING(limits.message_size, message_size_max, SIZE, KIB, GIB, 50 * MIB),
+    SETTING(limits.recipients, recipients_max, COUNT, 1, 65535, 1000), /* a recipient's number in the spool has 16 bits */
+    SETTING(limits.session_errors, session_errors_max, COUNT, 1, 1000000, 20),
+    SETTING(limits.session_messages, session_messages_max, COUNT, 0, 1000000000, 0),
+    SETTING(limits.session_timeout, session_timeout_ms, DURATION, 1, DAY, 5 * MINUTE), /* RFC 5321 4.5.3.2.7 */
+    SETTING(limits.memory, memory_bytes, SIZE, MIB, 16 * TIB, 0),                      /* default: conf.c puts a quarter of the machine's */
+    SETTING(limits.messages, queue_messages_max, COUNT, 1, 1000000000, 4000000),
+    SETTING(events.file_size, events_file_size_bytes, SIZE, 64 * KIB, TIB, 256 * MIB),
+    SETTING(events.files, events_files_max, COUNT, 0, 1000000, 0),
+};
+enum { SETTINGS = sizeof settings / sizeof *settings };
+
+int reading_error(const struct reading *reading, int error, const char *path, const char *format, ...) {
+  char text[400];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  return report_error(reading->report, error, outline_line(reading->text, path), path, "%s", text);
+}
+
+/* ---- the grammar of values ---- */
+
+struct unit {
+  const char *name;
+  uint64_t factor;
+};
+static const struct unit time_units[] = {{"ms", 1}, {"s", SECOND}, {"m", MINUTE}, {"h", HOUR}, {"d", DAY}};
+static const struct unit size_units[] = {{"KiB", KIB}, {"MiB", MIB}, {"GiB", GIB}, {"TiB", TIB}};
+enum { TIME_UNITS = sizeof time_units / sizeof *time_units, SIZE_UNITS = sizeof size_units / sizeof *size_units };
+
+static struct span take_digits(struct span *text) {
+  size_t digits = 0;
+  while (digits < text->len && ascii_is_digit(text->at[digits])) digits++;
+  struct span number = span_first(*text, digits);
+  *text = span_skip(*text, digits);
+  return number;
+}
+
+/* "64KiB": digits, then one of the units; or without one, if `bare` allows the number. */
+static int read_quantity(struct span text, const struct unit *units, unsigned count, bool (*bare)(uint64_t), uint64_t *value) {
+  struct span number = take_digits(&text);
+  uint64_t amount, factor = 0;
+  if (number.len == 0) return E_SYNTAX;
+  for (unsigned i = 0; i < count; i++)
+    if (span_equal(text, span_of_text(units[i].name))) factor = units[i].factor;
+  if (factor == 0 && text.len > 0) return E_SYNTAX;
+  if (!span_to_u64(number, &amount)) return E_RANGE;
+  if (factor == 0 && !bare(amount)) return E_SYNTAX;
+  if (__builtin_mul_overflow(amount, factor == 0 ? 1 : factor, &amount)) return E_RANGE;
+  *value = amount;
+  return E_OK;
+}
+
+static bool is_zero(uint64_t amount) { return amount == 0; }
+static bool is_any(uint64_t amount) {
+  (void)amount;
+  return true;
+}
+
+int conf_duration(struct span text, uint64_t *ms) { return read_quantity(text, time_units, TIME_UNITS, is_zero, ms); }
+int conf_size(struct span text, uint64_t *bytes) { return read_quantity(text, size_units, SIZE_UNITS, is_any, bytes); }
+
+static int read_count(struct span text, uint64_t *value) {
+  struct span rest = text;
+  if (take_digits(&rest).len == 0 || rest.len > 0) return E_SYNTAX;
+  return span_to_u64(text, value) ? E_OK : E_RANGE;
+}
+
+static int read_switch(struct span text, uint64_t *value) {
+  static const char *const words[2][3] = {{"false", "no", "off"}, {"true", "yes", "on"}};
+  for (unsigned on = 0; on < 2; on++)
+    for (unsigned i = 0; i < 3; i++)
+      if (span_equal_nocase(text, span_of_text(words[on][i]))) {
+        *value = on;
+        return E_OK;
+      }
+  return E_SYNTAX;
+}
+
+static int read_value(enum kind kind, struct span text, uint64_t *value) {
+  switch (kind) {
+  case COUNT: return read_count(text, value);
+  case DURATION: return conf_duration(text, value);
+  case SIZE: return conf_size(text, value);
+  case SWITCH: return read_switch(text, value);
+  }
+  return E_SYNTAX;
+}
+
+/* With the largest unit that leaves a whole number. */
+static const char *write_value(enum kind kind, uint64_t value, char room[32]) {
+  const struct unit *units = kind == DURATION ? time_units : size_units, *best = NULL;
+  unsigned count = kind == DURATION ? TIME_UNITS : kind == SIZE ? SIZE_UNITS : 0;
+  for (unsigned i = 0; i < count && value > 0; i++)
+    if (value % units[i].factor == 0) best = &units[i];
+  snprintf(room, 32, "%" PRIu64 "%s", best == NULL ? value : value / best->factor, best == NULL ? "" : best->name);
+  return room;
+}
+
+/* ---- the two passes ---- */
+
+static const char *const kind_words[] = {[COUNT] = "is no whole number",
+                                         [DURATION] = "is no duration (like 300ms, 5s, 10m, 4h, 5d)",
+                                         [SIZE] = "is no size (like 512, 64KiB, 50MiB, 1GiB)",
+                                         [SWITCH] = "is neither true nor false"};
+
+static int complain(const struct setting *s, const char *text, int error, const struct reading *reading) {
+  char quoted[REPORT_QUOTE_ROOM], low[32], high[32];
+  report_quote(quoted, span_of_text(text));
+  if (s->kind == SWITCH) return reading_error(reading, error, s->path, "%s %s", quoted, kind_words[s->kind]);
+  write_value(s->kind, s->min, low);
+  write_value(s->kind, s->max, high);
+  if (error == E_RANGE) return reading_error(reading, error, s->path, "%s is out of range; it may be %s to %s", quoted, low, high);
+  return reading_error(reading, error, s->path, "%s %s; it may be %s to %s", quoted, kind_words[s->kind], low, high);
+}
+
+static int check_value(const struct setting *s, const char *text, uint64_t *value, const struct reading *reading) {
+  int error = read_value(s->kind, span_of_text(text), value);
+  if (error == E_OK && (*value < s->min || *value > s->max)) error = E_RANGE;
+  return error == E_OK ? E_OK : complain(s, text, error, reading);
+}
+
+static void put(struct conf *conf, const struct setting *s, uint64_t value) {
+  uint8_t *at = (uint8_t *)conf + s->to;
+  switch (s->width) {
+  case 1: *at = (uint8_t)value; break; /* a bool */
+  case 2: memcpy(at, &(uint16_t){(uint16_t)value}, 2); break;
+  case 4: memcpy(at, &(uint32_t){(uint32_t)value}, 4); break;
+  default: memcpy(at, &value, 8); break;
+  }
+}
+
+static uint64_t get(const struct conf *conf, const struct setting *s) {
+  const uint8_t *at = (const uint8_t *)conf + s->to;
+  uint16_t two;
+  uint32_t four;
+  uint64_t eight;
+  switch (s->width) {
+  case 1: return *at;
+  case 2: memcpy(&two, at, 2); return two;
+  case 4: memcpy(&four, at, 4); return four;
+  default: memcpy(&eight, at, 8); return eight;
+  }
+}
+
+static const char *text_of(const struct raw *raw, const struct setting *s) {
+  const char *text;
+  memcpy(&text, (const uint8_t *)raw + s->from, sizeof text);
+  return text;
+}
+
+int setting_read_all(struct conf *conf, const struct raw *raw, const struct reading *reading) {
+  for (unsigned i = 0; i < SETTINGS; i++) {
+    const char *text = text_of(raw, &settings[i]);
+    uint64_t value = 0;
+    if (text == NULL) continue;
+    int error = check_value(&settings[i], text, &value, reading);
+    if (error != E_OK) return error;
+    put(conf, &settings[i], value);
+  }
+  return E_OK;
+}
+
+void setting_default_all(struct conf *conf, const struct raw *raw) {
+  for (unsigned i = 0; i < SETTINGS; i++)
+    if (text_of(raw, &settings[i]) == NULL) put(conf, &settings[i], settings[i].fallback);
+}
+
+int setting_port(uint16_t *port, const char *text, unsigned min, const char *path, const struct reading *reading) {
+  const struct setting s = {.path = path, .kind = COUNT, .min = min, .max = UINT16_MAX};
+  uint64_t value = 0;
+  int error = check_value(&s, text, &value, reading);
+  if (error == E_OK) *port = (uint16_t)value;
+  return error;
+}
+
+void setting_each(const struct conf *conf, void (*each)(void *context, const char *path, uint64_t value, uint64_t min, uint64_t max), void *context) {
+  for (unsigned i = 0; i < SETTINGS; i++) each(context, settings[i].path, get(conf, &settings[i]), settings[i].min, settings[i].max);
+}

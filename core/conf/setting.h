@@ -1,0 +1,31 @@
+/*
+ * setting: the numbers, durations, sizes and switches of the configuration, as one table: key, range, default, and where it goes in struct conf.
+ * Validation and defaults are two passes over it.
+ */
+#ifndef CORE_CONF_SETTING_H
+#define CORE_CONF_SETTING_H
+
+#include "core/conf/conf.h"
+#include "core/conf/raw.h"
+
+/* What a reader of values needs to complain about one. */
+struct reading {
+  struct span text; /* the whole file */
+  const struct report *report;
+};
+
+/* Reports `path`, with its line, and returns `error`. */
+__attribute__((format(printf, 4, 5))) int reading_error(const struct reading *reading, int error, const char *path, const char *format, ...);
+
+/* Checks every value there is and puts it into conf; what is missing stays as it is. E_SYNTAX or E_RANGE, reported. */
+must_check int setting_read_all(struct conf *conf, const struct raw *raw, const struct reading *reading);
+/* Gives every missing one its default. */
+void setting_default_all(struct conf *conf, const struct raw *raw);
+
+/* A port. `min` is 0 where the kernel may choose one. */
+must_check int setting_port(uint16_t *port, const char *text, unsigned min, const char *path, const struct reading *reading);
+
+/* For tests: calls `each` for every setting with the value it has in conf and its range. */
+void setting_each(const struct conf *conf, void (*each)(void *context, const char *path, uint64_t value, uint64_t min, uint64_t max), void *context);
+
+#endif

@@ -1,0 +1,104 @@
+#include "core/conf/system.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/base/error.h"
+
+enum { DNS_PORT = 53, SMALL_FILE_MAX = 65536 };
+
+/* Reads into *bytes, which grows; *len is what came. */
+static int read_stream(FILE *file, size_t max, uint8_t **bytes, size_t *len) {
+  size_t cap = 0;
+  for (;;) {
+    if (*len == cap) {
+      cap = cap == 0 ? 4096 : cap * 2;
+      uint8_t *larger = realloc(*bytes, cap);
+      if (larger == NULL) return E_NO_MEMORY;
+      *bytes = larger;
+    }
+    size_t got = fread(*bytes + *len, 1, cap - *len, file);
+    *len += got;
+    if (*len > max) return E_TOO_LONG;
+    if (got > 0) continue;
+    return ferror(file) ? error_from_errno(errno) : E_OK;
+  }
+}
+
+int system_read_file(const char *path, size_t max, uint8_t **bytes, size_t *len) {
+  *bytes = NULL;
+  *len = 0;
+  FILE *file = fopen(path, "re");
+  if (file == NULL) return error_from_errno(errno);
+  int error = read_stream(file, max, bytes, len);
+  fclose(file);
+  if (error == E_OK) return E_OK;
+  free(*bytes);
+  *bytes = NULL;
+  return error;
+}
+
+/* The next word of a line, words being parted by blanks; empty at its end. */
+static struct span take_word(struct span *line) {
+  size_t start = 0, end;
+  while (start < line->len && (line->at[start] == ' ' || line->at[start] == '\t' || line->at[start] == '\r')) start++;
+  for (end = start; end < line->len && line->at[end] != ' ' && line->at[end] != '\t' && line->at[end] != '\r';) end++;
+  struct span word = span_skip(span_first(*line, end), start);
+  *line = span_skip(*line, end);
+  return word;
+}
+
+void system_read_resolvers(struct conf_system *system, struct span text) {
+  while (text.len > 0 && system->resolvers_count < SYSTEM_RESOLVERS_MAX) {
+    ptrdiff_t end = span_find(text, '\n');
+    struct span line = span_first(text, end < 0 ? text.len : (size_t)end);
+    text = span_skip(text, end < 0 ? text.len : (size_t)end + 1);
+    struct netaddr *resolver = &system->resolvers[system->resolvers_count];
+    if (!span_equal(take_word(&line), SPAN("nameserver")) || netaddr_parse(resolver, take_word(&line)) != E_OK) continue;
+    resolver->port = DNS_PORT;
+    system->resolvers_count++;
+  }
+}
+
+static void look_at_resolvers(struct conf_system *system) {
+  uint8_t *bytes;
+  size_t len;
+  if (system_read_file("/etc/resolv.conf", SMALL_FILE_MAX, &bytes, &len) != E_OK) return;
+  system_read_resolvers(system, span_of(bytes, len));
+  free(bytes);
+}
+
+/* What the control group (version 2) may use; UINT64_MAX if there is no limit or no such file. */
+static uint64_t group_memory_bytes(void) {
+  uint8_t *bytes;
+  size_t len;
+  uint64_t limit;
+  if (system_read_file("/sys/fs/cgroup/memory.max", SMALL_FILE_MAX, &bytes, &len) != E_OK) return UINT64_MAX;
+  struct span word = span_of(bytes, len);
+  ptrdiff_t end = span_find(word, '\n');
+  bool has_limit = span_to_u64(span_first(word, end < 0 ? len : (size_t)end), &limit); /* else "max" */
+  free(bytes);
+  return has_limit ? limit : UINT64_MAX;
+}
+
+static uint64_t memory_bytes(void) {
+  long pages = sysconf(_SC_PHYS_PAGES), page_size = sysconf(_SC_PAGESIZE);
+  uint64_t machine = pages > 0 && page_size > 0 ? (uint64_t)pages * (uint64_t)page_size : (uint64_t)1 << 30;
+  uint64_t group = group_memory_bytes();
+  return group < machine ? group : machine;
+}
+
+static unsigned cores(void) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0 || CPU_COUNT(&set) < 1) return 1;
+  return (unsigned)CPU_COUNT(&set);
+}
+
+void system_look(struct conf_system *system) {
+  *system = (struct conf_system){.cores = cores(), .memory_bytes = memory_bytes()};
+  if (gethostname(system->hostname, sizeof system->hostname - 1) != 0) system->hostname[0] = '\0';
+  look_at_resolvers(system);
+}

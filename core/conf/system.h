@@ -1,0 +1,29 @@
+/*
+ * system: what defaults are taken from: the machine's name, cores, memory and resolvers; and reading a whole file. At start only, main thread, may block.
+ */
+#ifndef CORE_CONF_SYSTEM_H
+#define CORE_CONF_SYSTEM_H
+
+#include "core/base/must.h"
+#include "core/base/netaddr.h"
+#include "core/base/span.h"
+
+#define SYSTEM_RESOLVERS_MAX 8
+
+struct conf_system {
+  char hostname[256];    /* empty if it has none */
+  unsigned cores;        /* that we may run on; >= 1 */
+  uint64_t memory_bytes; /* of the machine, or of our control group if that has less */
+  struct netaddr resolvers[SYSTEM_RESOLVERS_MAX];
+  unsigned resolvers_count;
+};
+
+void system_look(struct conf_system *system);
+
+/* The name servers of a resolv.conf(5), port 53. Lines that are none, and addresses with a zone, are skipped. */
+void system_read_resolvers(struct conf_system *system, struct span text);
+
+/* The whole file into malloc'ed memory, which the caller frees. E_TOO_LONG above `max`, E_NOT_FOUND, E_PERMISSION, or what else the system says. */
+must_check int system_read_file(const char *path, size_t max, uint8_t **bytes, size_t *len);
+
+#endif

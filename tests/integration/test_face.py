@@ -1,0 +1,262 @@
+"""The stable face: command line, configuration errors, exit codes, the ready line, /health, /metrics, event files."""
+import json
+import os
+import re
+import signal
+import socket
+
+from fakemx import FakeMx
+from harness import Process, equal, free_address, free_port, need_program, run_all, run_program, test, until
+from relay import Ringpost, binary, relay_and_mx, route
+
+CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
+GOOD = """hostname: relay.ringpost.example
+spool: {path: %(dir)s/spool}
+listeners:
+  - {address: "127.0.0.1", port: 2525}
+delivery:
+  port: 25
+  idle: 60s
+"""
+
+
+def refused(t, text, *parts):
+    """This configuration must end in exit code 2 and one line with file and these parts, with and without --check."""
+    path = t.write("ringpost.yaml", text % {"dir": t.dir})
+    for options in (["--check"], []):
+        code, output = run_program([binary(), "--config", path] + options)
+        equal(code, 2, output)
+        for part in ("ringpost.yaml",) + parts:
+            if part not in output:
+                raise AssertionError("%r is not in %r" % (part, output))
+        equal(len(output.strip().splitlines()), 1, output)
+    equal(os.path.exists(t.path("spool")), False, "nothing is made before the configuration is good")
+
+
+@test
+def a_good_configuration_passes_the_check(t):
+    path = t.write("ringpost.yaml", GOOD % {"dir": t.dir})
+    code, output = run_program([binary(), "--config", path, "--check"])
+    equal(code, 0, output)
+    equal(os.path.exists(t.path("spool")), False)
+
+
+@test
+def every_documented_key_is_known(t):
+    text = """hostname: relay.example.net
+shards: 1
+spool: {path: %(dir)s/spool, durability: sync}
+listeners:
+  - {address: "127.0.0.1", port: 2525}
+relay_from: ["127.0.0.0/8", "::1"]
+dns: {servers: ["127.0.0.1:53"]}
+queue: {retry_initial: 5m, retry_factor: 2, retry_max: 4h, max_age: 5d}
+delivery:
+  port: 25
+  connections_per_site: 10
+  messages_per_connection: 100
+  idle: 60s
+  timeouts: {connect: 30s, greeting: 5m, command: 5m, data: 3m, final: 10m}
+routes:
+  - {domain: example.org, hosts: ["192.0.2.1:2526"]}
+limits: {sessions: 32768, message_size: 50MiB, recipients: 1000}
+events: {path: /var/log/ringpost}
+http: {address: 127.0.0.1, port: 8025}
+""" % {"dir": t.dir}
+    code, output = run_program([binary(), "--config", t.write("ringpost.yaml", text), "--check"])
+    equal(code, 0, output)
+
+
+@test
+def unknown_keys_are_errors_with_their_line(t):
+    refused(t, GOOD + "colour: blue\n", ":8:", "colour")
+    refused(t, GOOD + "  idel: 5s\n", ":8:", "idel")
+
+
+@test
+def wrong_values_are_errors_with_their_line(t):
+    refused(t, GOOD.replace("idle: 60s", "idle: 5 parsecs"), ":7:", "delivery.idle", "5 parsecs")
+    refused(t, GOOD.replace("port: 25\n", "port: 65537\n"), ":6:", "delivery.port")
+    refused(t, GOOD.replace("2525", "no"), ":4:", "port")
+    refused(t, GOOD.replace('"127.0.0.1"', '"127.0.0.777"'), ":4:", "address")
+    refused(t, GOOD.replace("spool}", "spool, durability: eventually}"), ":2:", "durability", "eventually")
+    refused(t, GOOD + "limits: {message_size: 5 apples}\n", ":8:", "message_size")
+    refused(t, GOOD + 'relay_from: ["127.0.0.1/99"]\n', ":8:", "relay_from")
+    refused(t, GOOD + 'routes:\n  - {domain: example.org, hosts: ["mx.example.org"]}\n', ":9:", "hosts")
+
+
+@test
+def what_is_no_yaml_is_an_error_with_its_line(t):
+    refused(t, GOOD + "limits: {sessions: 5\n", ":")
+    refused(t, GOOD + "\tlimits: 5\n", ":8:")
+
+
+@test
+def listeners_must_be_given(t):
+    refused(t, "hostname: relay.ringpost.example\nspool: {path: %(dir)s/spool}\n", "listeners")
+
+
+@test
+def a_file_that_is_not_there_is_an_error(t):
+    code, output = run_program([binary(), "--config", t.path("nowhere.yaml")])
+    equal((code, "nowhere.yaml" in output), (2, True), output)
+
+
+@test
+def bad_usage_is_exit_2(t):
+    del t
+    for arguments in ([], ["--frob"], ["--config"], ["--config", "a", "b"]):
+        code, output = run_program([binary()] + arguments)
+        equal((code, output != ""), (2, True), "%s: %s" % (arguments, output))
+
+
+@test
+def help_and_version_are_exit_0(t):
+    del t
+    equal(run_program([binary(), "--help"])[0], 0)
+    code, output = run_program([binary(), "--version"])
+    equal((code, re.fullmatch(r"ringpost \d+\.\d+(\.\d+)?\n", output) is not None), (0, True), output)
+
+
+def fails_to_start(t, config, *parts):
+    relay = Ringpost(t, config, start=False)
+    process = Process(t, "failing", [relay.binary, "--config", relay.config_path])
+    code = process.wait()
+    equal(code, 1, process.log())
+    for part in parts:
+        if part not in process.log():
+            raise AssertionError("%r is not in %r" % (part, process.log()))
+    equal(re.search(r"^ready\b", process.log(), re.M), None)
+
+
+@test
+def a_port_in_use_is_exit_1_with_a_clear_line(t):
+    address = free_address()
+    port = free_port(address)
+    with socket.socket() as other:
+        other.bind((address, port))
+        other.listen()
+        fails_to_start(t, {"listeners": [{"address": address, "port": port}]}, "%s:%d" % (address, port), "in use")
+
+
+@test
+def an_http_port_in_use_is_exit_1_with_a_clear_line(t):
+    address = free_address()
+    port = free_port(address)
+    with socket.socket() as other:
+        other.bind((address, port))
+        other.listen()
+        fails_to_start(t, {"http": {"address": address, "port": port}}, str(port))
+
+
+@test
+def a_spool_in_use_is_exit_1_with_a_clear_line(t):
+    relay, _ = relay_and_mx(t)
+    fails_to_start(t, {"spool": {"path": relay.config["spool"]["path"]}, "events": {"path": t.path("other")}}, relay.config["spool"]["path"])
+
+
+@test
+def a_spool_that_cannot_be_made_is_exit_1(t):
+    t.write("plain", "a file, no directory")
+    fails_to_start(t, {"spool": {"path": t.path("plain", "spool")}}, t.path("plain"))
+
+
+@test
+def ready_means_that_it_accepts(t):
+    """On every listener, at once."""
+    addresses = [free_address() for _ in range(3)]
+    relay = Ringpost(t, {"listeners": [{"address": address, "port": 2525} for address in addresses]})
+    for address in addresses:
+        with socket.create_connection((address, 2525), timeout=10) as connection:
+            equal(connection.recv(4), b"220 ")
+    equal(len(re.findall(r"^ready\b", relay.log(), re.M)), 1)
+
+
+@test
+def sigint_is_a_clean_stop_too(t):
+    relay, _ = relay_and_mx(t)
+    process = relay.process
+    process.signal(signal.SIGINT)
+    equal(process.wait(), 0, process.log())
+
+
+@test
+def health_says_ok(t):
+    relay, _ = relay_and_mx(t)
+    status, text = relay.health()
+    equal((status, text.strip()), (200, "ok"))
+    equal(relay.http("/nowhere")[0], 404)
+
+
+@test
+def metrics_count_what_happened(t):
+    relay, mx = relay_and_mx(t, {"shards": 2}, script={"RCPT": lambda _, to: "550 5.1.1 no" if to.startswith("bad") else None})
+    before = relay.metrics()
+    equal(before["ringpost_messages_received_total"], 0)
+    for i in range(10):
+        relay.send("a@b.example", ["good%d@d.example" % i, "bad%d@d.example" % i], CONTENT)
+    relay.wait_outcomes(20)
+    metrics = relay.metrics()
+    wanted = {"messages_received_total": 10, "recipients_received_total": 20, "delivered_total": 10, "bounced_total": 10, "deferred_total": 0, "expired_total": 0,
+              "transactions_total": 10, "sessions_total": 10, "maybe_duplicate_total": 0, "events_lost_total": 0, "events_total": 30}
+    equal({name: metrics["ringpost_" + name] for name in wanted}, {name: float(value) for name, value in wanted.items()})
+    equal(metrics["ringpost_bytes_received_total"] >= 10 * len(CONTENT), True)
+    equal(metrics["ringpost_bytes_sent_total"] >= 10 * len(CONTENT), True)
+    equal(metrics["ringpost_spool_commits_total"] >= 1, True)
+    equal(all(metrics[name] >= value for name, value in before.items() if name.endswith("_total")), True, "totals never fall")
+    equal(len(mx.messages), 10)
+
+
+@test
+def prometheus_would_read_the_metrics(t):
+    """With promtool, where there is one."""
+    promtool = need_program("promtool", "a check of Prometheus itself")
+    relay, _ = relay_and_mx(t)
+    code, output = run_program([promtool, "check", "metrics"], stdin=relay.http("/metrics")[1].encode())
+    equal(code, 0, output)
+
+
+@test
+def event_lines_are_json_whatever_the_peer_says(t):
+    """Control bytes, quotes, broken UTF-8: in replies and in addresses."""
+    relay, _ = relay_and_mx(t, script={"RCPT": lambda _, to: "550 5.1.1 \"\\ \x01\x1b[31m \udcff\udcfe caf\u00e9 \x7f"}, lawful=False)
+    relay.send("a@b.example", "\"we\\\"ird\"@d.example", CONTENT)
+    bounce = relay.wait_event("Bounce")
+    equal(bounce["recipient"], "\"we\\\"ird\"@d.example")
+    equal("caf\u00e9" in bounce["response"]["content"], True, bounce["response"]["content"])
+    for file in os.listdir(relay.events_path):
+        with open(os.path.join(relay.events_path, file), "rb") as lines:
+            for line in lines:
+                json.loads(line.decode("utf-8", "strict"))
+                equal(re.search(rb"[\x00-\x09\x0b-\x1f]", line), None)
+
+
+@test
+def log_lines_cannot_be_forged(t):
+    relay, _ = relay_and_mx(t)
+    with relay.client() as client:
+        client.hello("evil.example")
+        client.say(b"MAIL FROM:<x\x1b[2J\x07@b.example>")
+        client.expect(501)
+        client.quit()
+    relay.process.signal(signal.SIGTERM)
+    relay.process.wait()
+    equal(re.search(r"[\x00-\x08\x0b-\x1f\x7f]", relay.log()), None)
+
+
+@test
+def recipients_have_one_end_each_of_every_kind(t):
+    """Delivery, Bounce and Expiration in one message, over four domains."""
+    address = free_address()
+    port = free_port(address)
+    mx = FakeMx(t, address, port, script={"RCPT": lambda _, to: {"no": "550 5.1.1 no", "later": "450 4.2.0 later"}.get(to.split("@")[0])})
+    relay = Ringpost(t, {"routes": [route("*", (address, port)), route("dead.example", (address, free_port(address)))], "queue": {"max_age": "2s"}})
+    relay.send("a@b.example", ["yes@one.example", "no@one.example", "later@two.example", "yes@dead.example", "yes@three.example"], CONTENT)
+    relay.wait_outcomes(5)
+    equal({end["recipient"]: end["type"] for end in relay.finals()},
+          {"yes@one.example": "Delivery", "no@one.example": "Bounce", "later@two.example": "Expiration", "yes@dead.example": "Expiration", "yes@three.example": "Delivery"})
+    equal(sorted(mx.recipients), ["yes@one.example", "yes@three.example"])
+    until(lambda: relay.metrics()["ringpost_queued_messages"] == 0, "the message to be forgotten")
+
+
+run_all()

@@ -1,0 +1,180 @@
+"""What the relay allows itself towards one site: connections, messages on each, idle time, retries, age."""
+import itertools
+import time
+
+from fakemx import FakeMx, Gauge, Slow
+from harness import equal, free_address, free_port, run_all, test, until
+from mtas import without_envelope_headers
+from relay import Ringpost, check_events, relay_and_mx, route
+
+CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
+
+
+def send_many(relay, count, domain="d.example", per_session=25):
+    for start in range(0, count, per_session):
+        with relay.client() as client:
+            client.hello()
+            for i in range(start, min(count, start + per_session)):
+                equal(client.message("a@b.example", ["r%d@%s" % (i, domain)], CONTENT).code, 250)
+            client.quit()
+
+
+@test
+def connections_per_site_are_never_exceeded(t):
+    for shards in (1, 2):
+        relay, mx = relay_and_mx(t, {"shards": shards, "delivery": {"connections_per_site": 3, "messages_per_connection": 7}}, script={"MAIL": lambda *_: Slow(0.005)})
+        send_many(relay, 200)
+        relay.wait_outcomes(200)
+        equal(len(set(mx.recipients)), 200)
+        equal(mx.gauge.most <= 3, True, "%d connections at once with %d shards" % (mx.gauge.most, shards))
+        equal(mx.gauge.most >= 2, True, "%d connections at once with %d shards: nothing to share" % (mx.gauge.most, shards))
+
+
+@test
+def the_limit_holds_over_all_hosts_of_a_site(t):
+    addresses = [free_address() for _ in range(4)]
+    port = free_port(*addresses)
+    gauge = Gauge()
+    servers = [FakeMx(t, address, port, gauge=gauge, script={"MAIL": lambda *_: Slow(0.005)}) for address in addresses]
+    relay = Ringpost(t, {"routes": [route("*", *((address, port) for address in addresses))], "delivery": {"connections_per_site": 2, "messages_per_connection": 10}})
+    send_many(relay, 120)
+    relay.wait_outcomes(120)
+    equal(sum(len(mx.messages) for mx in servers), 120)
+    equal(gauge.most <= 2, True, "%d connections at once" % gauge.most)
+
+
+@test
+def the_limit_holds_while_connections_fail(t):
+    count = itertools.count()
+    relay, mx = relay_and_mx(t, {"delivery": {"connections_per_site": 2, "messages_per_connection": 5}},
+                             script={"MAIL": lambda *_: "421 4.3.2 go away" if next(count) % 9 == 8 else None, "GREETING": lambda session, _: "421 4.3.2 busy" if session.number % 5 == 4 else None})
+    send_many(relay, 100)
+    relay.wait_outcomes(100, timeout_s=60)
+    equal(len(set(mx.recipients)), 100)
+    equal(mx.gauge.most <= 2, True, "%d connections at once" % mx.gauge.most)
+
+
+@test
+def messages_per_connection_are_respected(t):
+    begun = {}
+
+    def mail(session, _):
+        begun[session.number] = begun.get(session.number, 0) + 1
+    relay, _ = relay_and_mx(t, {"shards": 1, "delivery": {"connections_per_site": 1, "messages_per_connection": 10}}, script={"MAIL": mail})
+    send_many(relay, 95)
+    relay.wait_outcomes(95)
+    equal(max(begun.values()) <= 10, True, "messages per connection: %s" % begun)
+    equal(len(begun) <= 20, True, "%d connections for 95 messages" % len(begun))
+
+
+@test
+def a_connection_ends_with_quit(t):
+    relay, mx = relay_and_mx(t, {"delivery": {"idle": "300ms"}})
+    send_many(relay, 3)
+    relay.wait_outcomes(3)
+    until(lambda: mx.gauge.now == 0, "idle connections to be closed")
+    equal(mx.verbs().count("QUIT"), mx.connections)
+
+
+@test
+def an_idle_connection_is_used_again(t):
+    relay, mx = relay_and_mx(t, {"shards": 1, "delivery": {"idle": "30s"}})
+    for i in range(5):
+        send_many(relay, 1)
+        relay.wait_outcomes(i + 1)
+    equal(mx.connections, 1)
+
+
+@test
+def an_idle_connection_closed_by_the_mx_costs_no_attempt(t):
+    relay, mx = relay_and_mx(t, {"shards": 1, "delivery": {"idle": "30s"}})
+    send_many(relay, 1)
+    relay.wait_outcomes(1)
+    mx.hang_up()
+    send_many(relay, 1)
+    relay.wait_outcomes(2)
+    equal((mx.connections, relay.tally().get("TransientFailure")), (2, None))
+
+
+@test
+def retries_come_at_growing_distances(t):
+    times = []
+    relay, _ = relay_and_mx(t, {"queue": {"retry_initial": "400ms", "retry_factor": 2, "retry_max": "10s"}},
+                            script={"RCPT": lambda *_: (times.append(time.monotonic()), "450 4.2.1 later" if len(times) < 4 else None)[1]})
+    relay.send("a@b.example", "c@d.example", CONTENT)
+    relay.wait_outcomes(1)
+    distances = [second - first for first, second in zip(times, times[1:])]
+    equal(len(distances), 3)
+    for distance, least in zip(distances, (0.4, 0.8, 1.6)):
+        equal(distance >= least * 0.7, True, "distances %s" % distances)  # a quarter less by chance is fair, so that retries spread
+    equal(distances[2] > distances[0], True, "distances %s" % distances)
+    equal([event["num_attempts"] for event in relay.events() if event["type"] != "Reception"], [1, 2, 3, 4])
+
+
+@test
+def what_is_too_old_expires(t):
+    relay, mx = relay_and_mx(t, {"queue": {"retry_initial": "200ms", "retry_max": "300ms", "max_age": "1500ms"}}, script={"RCPT": lambda *_: "450 4.2.1 never"})
+    relay.send("a@b.example", ["c@d.example", "e@d.example"], CONTENT)
+    ends = relay.wait_outcomes(2)
+    equal({end["type"] for end in ends}, {"Expiration"})
+    for end in ends:
+        equal(1.4 <= end["timestamp"] - end["created"] < 15, True, "age %s" % (end["timestamp"] - end["created"]))
+        equal(end["verdict"], "soft")
+    tried = mx.verbs().count("MAIL")
+    equal(tried >= 2, True, "attempts %d" % tried)
+    check_events(relay.events(), finished=True)
+
+
+@test
+def age_counts_while_waiting_for_a_connection_too(t):
+    """The MX takes one message at a time and very slowly: what waits in the ready queue gets old there."""
+    relay, _ = relay_and_mx(t, {"queue": {"max_age": "1500ms"}, "delivery": {"connections_per_site": 1}, "shards": 1}, script={"MAIL": lambda *_: Slow(2)}, lawful=False)
+    send_many(relay, 12)
+    ends = relay.wait_outcomes(12)
+    equal(sum(end["type"] == "Expiration" for end in ends) >= 8, True, relay.tally())
+
+
+@test
+def a_dead_site_is_left_alone_between_tries(t):
+    """Nobody listens; hundreds of messages must not mean hundreds of connects."""
+    address = free_address()
+    relay = Ringpost(t, {"routes": [route("*", (address, free_port(address)))], "queue": {"retry_initial": "1s", "retry_max": "1s", "max_age": "3s"}})
+    send_many(relay, 150)
+    relay.wait_outcomes(150)
+    equal(relay.tally().get("Expiration"), 150)
+    tried = relay.metrics()["ringpost_connections_failed_total"]
+    equal(tried <= 60, True, "%d connects for 150 messages in 3 s" % tried)
+
+
+@test
+def a_hundred_recipients_in_a_hundred_domains(t):
+    """Stored once, delivered to all, each domain its own site."""
+    address = free_address()
+    port = free_port(address)
+    mx = FakeMx(t, address, port)
+    relay = Ringpost(t, {"routes": [route("d%d.example" % i, (address, port)) for i in range(100)]})
+    content = b"Subject: to many\r\n\r\n" + (b"y" * 98 + b"\r\n") * 2000
+    relay.send("a@b.example", ["r@d%d.example" % i for i in range(100)], content)
+    relay.wait_outcomes(100)
+    equal(sorted(mx.recipients), sorted("r@d%d.example" % i for i in range(100)))
+    equal({without_envelope_headers(m.content) == content for m in mx.messages}, {True})
+    equal(len(relay.events("Reception", number=None)), 1)
+    metrics = relay.metrics()
+    equal((metrics["ringpost_messages_received_total"], metrics["ringpost_recipients_received_total"], metrics["ringpost_delivered_total"]), (1, 100, 100))
+    equal(metrics["ringpost_spool_bytes_total"] < 3 * len(content), True, "%d bytes to the spool for a message of %d" % (metrics["ringpost_spool_bytes_total"], len(content)))
+    check_events(relay.events(), finished=True)
+
+
+@test
+def nothing_stays_when_all_is_delivered(t):
+    relay, _ = relay_and_mx(t, {"delivery": {"idle": "200ms"}})
+    send_many(relay, 50)
+    relay.wait_outcomes(50)
+
+    def idle():
+        metrics = relay.metrics()
+        return not any(metrics["ringpost_" + name] for name in ("sessions_open", "connections_open", "queued_messages", "ready_recipients", "deferred_recipients"))
+    until(idle, lambda: "gauges to go back to 0: %s" % {k: v for k, v in relay.metrics().items() if not k.endswith("_total")})
+
+
+run_all(5)

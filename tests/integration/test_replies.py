@@ -1,0 +1,445 @@
+"""The sending side against an MX that says what the script wants: every stage refused for now, for good, cut off, or against the rules."""
+import re
+
+from fakemx import CAPABILITIES, Cut, Deaf, Drip, FakeMx, Raw, Silence, Slow
+from harness import equal, free_address, free_port, run_all, test, until
+from mtas import without_envelope_headers
+from relay import Ringpost, check_events, relay_and_mx, route
+
+CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
+COMMANDS = {"FINAL of BDAT": r"end of DATA|BDAT|DATA", "GREETING": "greeting|connect", "EHLO": "EHLO", "MAIL": "MAIL", "RCPT": "RCPT", "DATA": "DATA", "FINAL": r"end of DATA|\."}
+
+
+def outcome(relay, sender="a@b.example", recipient="c@d.example", content=CONTENT, parameters=""):
+    """Sends one message; returns the event that ended it."""
+    number = relay.send(sender, recipient, content, parameters)
+    return until(lambda: relay.finals(number=number), lambda: "an end of %s; there are %s\n%s" % (number, relay.tally(), relay.log()[-1500:]))[0]
+
+
+def response(event):
+    code = event["response"].get("enhanced_code")
+    return event["response"]["code"], "%(class)d.%(subject)d.%(detail)d" % code if code else None
+
+
+def right_command(stage, event, capabilities):
+    command = event["response"]["command"]
+    if not re.search(COMMANDS[stage + " of BDAT" if stage == "FINAL" and "CHUNKING" in capabilities else stage], command):
+        raise AssertionError("command %r of a failure at %s" % (command, stage))
+
+
+def deferred_then_delivered(t, stage, reply, code, enhanced, capabilities=CAPABILITIES, **config):
+    relay, mx = relay_and_mx(t, config, script={stage: [reply]}, capabilities=capabilities)
+    end = outcome(relay)
+    equal(end["type"], "Delivery")
+    equal(len(mx.messages), 1)
+    first = relay.events("TransientFailure")[0]
+    equal(response(first), (code, enhanced))
+    equal(first["verdict"], "soft")
+    right_command(stage, first, capabilities)
+    equal(first["num_attempts"] < end["num_attempts"], True, "attempts are counted")
+    if "later please" not in first["response"]["content"]:
+        raise AssertionError("content %r" % first["response"]["content"])
+
+
+def bounced(t, stage, reply, code, enhanced, capabilities=CAPABILITIES, verdict=None):
+    relay, mx = relay_and_mx(t, script={stage: reply}, capabilities=capabilities)
+    end = outcome(relay)
+    equal(end["type"], "Bounce")
+    equal(response(end), (code, enhanced))
+    right_command(stage, end, capabilities)
+    equal("never ever" in end["response"]["content"], True, end["response"]["content"])
+    equal(end["peer_address"]["addr"], mx.address)
+    if verdict:
+        equal(end["verdict"], verdict)
+    equal(mx.messages, [])
+    equal(relay.events("TransientFailure"), [])
+
+
+@test
+def greeting_4xx_defers(t):
+    deferred_then_delivered(t, "GREETING", "421 4.3.2 later please", 421, "4.3.2")
+
+
+@test
+def ehlo_4xx_defers(t):
+    deferred_then_delivered(t, "EHLO", "451 4.3.0 later please", 451, "4.3.0")
+
+
+@test
+def mail_4xx_defers(t):
+    deferred_then_delivered(t, "MAIL", "451 4.7.1 later please", 451, "4.7.1")
+
+
+@test
+def rcpt_4xx_defers(t):
+    deferred_then_delivered(t, "RCPT", "450 4.2.0 later please", 450, "4.2.0")
+
+
+@test
+def data_4xx_defers(t):
+    deferred_then_delivered(t, "DATA", "451 later please", 451, None)
+
+
+@test
+def final_4xx_defers(t):
+    deferred_then_delivered(t, "FINAL", "452-4.3.1 later please\r\n452 4.3.1 no room", 452, "4.3.1")
+
+
+@test
+def final_4xx_of_bdat_defers(t):
+    deferred_then_delivered(t, "FINAL", "452 4.3.1 later please", 452, "4.3.1", capabilities=CAPABILITIES + ("CHUNKING",))
+
+
+@test
+def mail_5xx_bounces(t):
+    bounced(t, "MAIL", "550 5.7.1 never ever", 550, "5.7.1")
+
+
+@test
+def rcpt_5xx_bounces(t):
+    bounced(t, "RCPT", "550 5.1.1 never ever", 550, "5.1.1", verdict="hard")
+
+
+@test
+def data_5xx_bounces(t):
+    bounced(t, "DATA", "554 5.6.0 never ever", 554, "5.6.0")
+
+
+@test
+def final_5xx_bounces(t):
+    bounced(t, "FINAL", "554-5.7.1 never ever\r\n554 5.7.1 and I mean it", 554, "5.7.1")
+
+
+@test
+def final_5xx_of_bdat_bounces(t):
+    bounced(t, "FINAL", "554 5.7.1 never ever", 554, "5.7.1", capabilities=CAPABILITIES + ("CHUNKING",))
+
+
+@test
+def greeting_5xx_is_no_delivery(t):
+    """Whether it ends the message or only this host is up to outcome.c; the mail must not be lost without a word, and the event has the reply."""
+    relay, mx = relay_and_mx(t, {"queue": {"max_age": "3s"}}, script={"GREETING": lambda *_: "554 5.3.2 never ever"})
+    end = outcome(relay)
+    first = [event for event in relay.events() if event["type"] in ("Bounce", "TransientFailure")][0]
+    equal((end["type"] in ("Bounce", "Expiration"), first["response"]["code"]), (True, 554))
+    equal(mx.verbs().count("MAIL"), 0)
+
+
+@test
+def a_good_reply_of_another_kind_is_still_good(t):
+    relay, _ = relay_and_mx(t, script={"RCPT": "251 2.1.5 will forward", "FINAL": "250", "MAIL": "250"})
+    equal(outcome(relay)["type"], "Delivery")
+
+
+@test
+def replies_that_drip_are_read(t):
+    relay, _ = relay_and_mx(t, script={"GREETING": Drip("220-one\r\n220-two\r\n220 three"), "RCPT": Drip("250-2.1.5 a\r\n250 2.1.5 b"), "FINAL": Drip("250 2.0.0 ok")})
+    equal(outcome(relay)["type"], "Delivery")
+
+
+@test
+def shutdown_in_mid_session_is_retried(t):
+    """421 to the third message of a connection: that one and what follows go over another connection."""
+    count = {"mail": 0}
+
+    def third(*_):
+        count["mail"] += 1
+        return "421 4.3.2 shutting down" if count["mail"] == 3 else None
+    relay, mx = relay_and_mx(t, {"delivery": {"connections_per_site": 1}, "shards": 1}, script={"MAIL": third})
+    for i in range(8):
+        relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+    relay.wait_outcomes(8)
+    equal(relay.tally().get("Delivery"), 8)
+    equal(sorted(mx.recipients), ["r%d@d.example" % i for i in range(8)])
+
+
+@test
+def cut_after_the_final_dot_may_be_a_duplicate(t):
+    relay, mx = relay_and_mx(t, script={"FINAL": [Cut()]})
+    equal(outcome(relay)["type"], "Delivery")
+    equal([m.answer for m in mx.contents], ["gone", "250"])
+    equal(relay.events("TransientFailure")[0].get("maybe_duplicate"), True)
+    equal(relay.metrics()["ringpost_maybe_duplicate_total"], 1)
+
+
+@test
+def cut_in_mid_reply_is_no_reply(t):
+    relay, mx = relay_and_mx(t, script={"FINAL": [Cut("250 2.0.0 ta"), Cut("2", reset=True), Cut("250-2.0.0 more\r\n")]})
+    equal(outcome(relay)["type"], "Delivery")
+    equal([m.answer for m in mx.contents], ["gone"] * 3 + ["250"])
+
+
+def survives_cut(t, stage):
+    """Another connection at once or a deferral: both are fair, and neither is an end of the message."""
+    relay, mx = relay_and_mx(t, script={stage: [Cut(), Cut(reset=True)]})
+    equal(outcome(relay)["type"], "Delivery")
+    equal(len(mx.contents), 1)
+    equal([event.get("maybe_duplicate") for event in relay.events("TransientFailure")], [None] * len(relay.events("TransientFailure")))
+
+
+def hammered(t, stage):
+    """An MX that cuts off every time is not asked as fast as it can cut."""
+    relay, mx = relay_and_mx(t, {"queue": {"max_age": "2s"}}, script={stage: lambda *_: Cut()})
+    for i in range(3):
+        relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+    ends = relay.wait_outcomes(3)
+    equal({end["type"] for end in ends}, {"Expiration"})
+    equal(mx.connections <= 60, True, "%d connections in 2 s" % mx.connections)
+
+
+@test
+def an_mx_that_always_cuts_at_the_greeting_is_not_hammered(t):
+    hammered(t, "GREETING")
+
+
+@test
+def an_mx_that_always_cuts_at_mail_is_not_hammered(t):
+    hammered(t, "MAIL")
+
+
+@test
+def an_mx_that_always_cuts_after_the_dot_is_not_hammered(t):
+    hammered(t, "FINAL")
+
+
+@test
+def cut_at_the_greeting_is_retried(t):
+    survives_cut(t, "GREETING")
+
+
+@test
+def cut_at_ehlo_is_retried(t):
+    survives_cut(t, "EHLO")
+
+
+@test
+def cut_at_mail_is_retried(t):
+    survives_cut(t, "MAIL")
+
+
+@test
+def cut_at_rcpt_is_retried(t):
+    survives_cut(t, "RCPT")
+
+
+@test
+def cut_at_data_is_retried(t):
+    survives_cut(t, "DATA")
+
+
+@test
+def cut_within_the_content_is_retried(t):
+    """The MX leaves while megabytes are on their way to it."""
+    relay, mx = relay_and_mx(t, script={"DATA": [Cut("354 go on\r\n"), Deaf("354 go on\r\n", 0.1)]})
+    content = b"Subject: big\r\n\r\n" + (b"x" * 98 + b"\r\n") * 40000
+    equal(outcome(relay, content=content)["type"], "Delivery")
+    equal([without_envelope_headers(m.content) == content for m in mx.messages], [True])
+
+
+def recipients_of(relay, number, kind):
+    return sorted(event["recipient"] for event in relay.events(kind, number=number))
+
+
+@test
+def recipients_of_one_transaction_have_their_own_fates(t):
+    def rcpt(session, to):
+        who = to.split("@")[0]
+        seen = session.mx.script.setdefault("seen", {})
+        seen[who] = seen.get(who, 0) + 1
+        return {"never": "550 5.1.1 no such user", "full": "552 5.2.2 mailbox full", "later": "450 4.2.1 later" if seen[who] == 1 else None}.get(who)
+    relay, mx = relay_and_mx(t, script={"RCPT": rcpt})
+    number = relay.send("a@b.example", [who + "@d.example" for who in ("one", "never", "two", "full", "later")], CONTENT)
+    relay.wait_outcomes(5)
+    equal(recipients_of(relay, number, "Delivery"), ["later@d.example", "one@d.example", "two@d.example"])
+    equal(recipients_of(relay, number, "Bounce"), ["full@d.example", "never@d.example"])
+    equal(recipients_of(relay, number, "TransientFailure"), ["later@d.example"])
+    equal(sorted(map(sorted, (m.recipients for m in mx.messages))), [["later@d.example"], ["one@d.example", "two@d.example"]])
+    check_events(relay.events(), finished=True)
+    verdicts = {event["recipient"]: event["verdict"] for event in relay.events("Bounce")}
+    equal(verdicts, {"never@d.example": "hard", "full@d.example": "soft"})
+
+
+@test
+def recipients_of_one_domain_share_a_transaction(t):
+    relay, mx = relay_and_mx(t)
+    relay.send("a@b.example", ["r%d@d.example" % i for i in range(40)], CONTENT)
+    relay.wait_outcomes(40)
+    equal([len(m.recipients) for m in mx.messages], [40])
+
+
+@test
+def rcptmax_of_the_mx_is_respected(t):
+    relay, mx = relay_and_mx(t, capabilities=CAPABILITIES + ("LIMITS MAILMAX=100 RCPTMAX=7",))
+    relay.send("a@b.example", ["r%d@d.example" % i for i in range(40)], CONTENT)
+    relay.wait_outcomes(40)
+    equal(relay.tally().get("Delivery"), 40)
+    equal(sorted(mx.recipients), sorted("r%d@d.example" % i for i in range(40)))
+
+
+@test
+def mailmax_of_the_mx_is_respected(t):
+    begun = {}
+
+    def mail(session, _):
+        begun[session.number] = begun.get(session.number, 0) + 1
+    relay, mx = relay_and_mx(t, {"delivery": {"connections_per_site": 1}, "shards": 1}, script={"MAIL": mail}, capabilities=CAPABILITIES + ("LIMITS MAILMAX=3",))
+    for i in range(10):
+        relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+    relay.wait_outcomes(10)
+    equal(len(mx.messages), 10)
+    equal(max(begun.values()) <= 3, True, "messages per connection %s" % begun)
+
+
+@test
+def recipients_refused_by_452_for_their_number_go_in_further_transactions(t):
+    """RFC 5321 4.5.3.1.10: 452 to the recipients beyond the limit is no failure of these addresses."""
+    relay, mx = relay_and_mx(t, script={"RCPT": lambda session, _: "452 4.5.3 too many recipients" if len(session.recipients) >= 10 else None})
+    relay.send("a@b.example", ["r%d@d.example" % i for i in range(35)], CONTENT)
+    relay.wait_outcomes(35)
+    equal(relay.tally().get("Delivery"), 35)
+    equal(len(mx.recipients), 35)
+
+
+@test
+def without_pipelining_one_command_at_a_time(t):
+    relay, mx = relay_and_mx(t, capabilities=("8BITMIME", "SIZE 1000000"))
+    for i in range(5):
+        relay.send("a@b.example", ["r%d@d.example" % i, "s%d@d.example" % i], CONTENT)
+    relay.wait_outcomes(10)
+    equal(len(mx.messages), 5)
+
+
+@test
+def ehlo_refused_falls_back_to_helo(t):
+    for reply in ("502 5.5.1 what is that", "500 unknown"):
+        relay, mx = relay_and_mx(t, script={"EHLO": lambda *_, reply=reply: reply})
+        equal(outcome(relay)["type"], "Delivery")
+        equal(mx.verbs()[:3], ["EHLO", "HELO", "MAIL"])
+        equal(mx.messages[0].parameters, "")
+
+
+@test
+def too_big_for_the_mx_bounces(t):
+    relay, mx = relay_and_mx(t, capabilities=("PIPELINING", "SIZE 2000", "8BITMIME", "ENHANCEDSTATUSCODES"))
+    end = outcome(relay, content=CONTENT + (b"x" * 98 + b"\r\n") * 100)
+    equal(end["type"], "Bounce")
+    equal(response(end)[1], "5.3.4")
+    equal(outcome(relay)["type"], "Delivery")
+    equal(mx.verbs().count("DATA"), 1)
+
+
+@test
+def eight_bit_content_needs_8bitmime(t):
+    relay, mx = relay_and_mx(t, capabilities=("PIPELINING", "SIZE 1000000"))
+    end = outcome(relay, content="Subject: gr\u00fcn\r\n\r\ngr\u00fcn\r\n".encode(), parameters="BODY=8BITMIME")
+    equal(end["type"], "Bounce")
+    equal(response(end)[1], "5.6.3")
+    equal(outcome(relay)["type"], "Delivery")
+    equal(len(mx.contents), 1)
+
+
+@test
+def utf8_addresses_need_smtputf8(t):
+    relay, mx = relay_and_mx(t, capabilities=("PIPELINING", "8BITMIME"))
+    end = outcome(relay, recipient="gr\u00fc\u00df@d.example", parameters="SMTPUTF8")
+    equal(end["type"], "Bounce")
+    equal(response(end)[1], "5.6.7")
+    equal(mx.contents, [])
+
+
+@test
+def wrong_reply_counts_are_survived(t):
+    """One reply too many, one too few: never a message marked with another's answer."""
+    for script in ({"RCPT": [Raw(b"250 2.1.5 ok\r\n250 2.1.5 ok again\r\n")]}, {"FINAL": [Raw(b"250 a\r\n250 b\r\n")]}, {"MAIL": [Raw(b"")]}):
+        relay, mx = relay_and_mx(t, {"delivery": {"connections_per_site": 1, "timeouts": {"command": "1s", "data": "1s", "final": "1s"}}, "shards": 1}, script=script, lawful=False)
+        for i in range(4):
+            relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+        relay.wait_outcomes(4)
+        equal(relay.tally().get("Delivery"), 4)
+        equal(set(mx.recipients), {"r%d@d.example" % i for i in range(4)})
+
+
+@test
+def what_is_no_smtp_is_deferred(t):
+    relay, _ = relay_and_mx(t, {"queue": {"max_age": "4s"}, "delivery": {"timeouts": {"greeting": "1s"}}},
+                            script={"GREETING": [Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Raw(b"\x15\x03\x01\0\2\2\x46"), Raw(b"220" + b"x" * 100000 + b"\r\n"), Raw(b"220-a\r\n" * 20000)]},
+                            lawful=False)
+    equal(outcome(relay)["type"] in ("Delivery", "Expiration"), True)
+    equal(relay.tally().get("Bounce"), None)
+
+
+def times_out(t, stage, capabilities=CAPABILITIES):
+    timeouts = {"connect": "1s", "greeting": "1s", "command": "1s", "data": "1s", "final": "1s"}
+    relay, mx = relay_and_mx(t, {"delivery": {"timeouts": timeouts}}, script={stage: [Silence()]}, capabilities=capabilities)
+    end = outcome(relay)
+    equal(end["type"], "Delivery")
+    for failure in relay.events("TransientFailure"):
+        equal((failure["response"]["code"] // 100, failure.get("maybe_duplicate")), (4, True if stage == "FINAL" else None))
+    equal(1 <= end["timestamp"] - end["created"] < 15, True, "gave up in time")
+    equal(len(relay.events("TransientFailure")) >= (stage == "FINAL"), True)
+    until(lambda: mx.gauge.now <= 1, "the silent connection to be given up")
+
+
+@test
+def silence_at_the_greeting_times_out(t):
+    times_out(t, "GREETING")
+
+
+@test
+def silence_at_ehlo_times_out(t):
+    times_out(t, "EHLO")
+
+
+@test
+def silence_at_mail_times_out(t):
+    times_out(t, "MAIL")
+
+
+@test
+def silence_at_rcpt_times_out(t):
+    times_out(t, "RCPT", capabilities=("SIZE 100000",))
+
+
+@test
+def silence_at_data_times_out(t):
+    times_out(t, "DATA")
+
+
+@test
+def silence_after_the_dot_times_out(t):
+    times_out(t, "FINAL")
+
+
+@test
+def an_mx_that_does_not_read_times_out(t):
+    """The content does not fit into the sockets' buffers, and nobody takes it from there."""
+    relay, mx = relay_and_mx(t, {"delivery": {"timeouts": {"data": "1s"}}}, script={"DATA": [Deaf("354 go on\r\n", 15)]})
+    end = outcome(relay, content=b"Subject: big\r\n\r\n" + (b"x" * 98 + b"\r\n") * 150000)
+    equal(end["type"], "Delivery")
+    equal(len(mx.messages), 1)
+    equal(end["timestamp"] - end["created"] < 13, True, "gave up in time")
+
+
+@test
+def nothing_is_sent_to_an_mx_that_will_not_talk(t):
+    """A refused greeting may be answered with QUIT, but with nothing else."""
+    relay, mx = relay_and_mx(t, script={"GREETING": ["554 5.3.2 no", "421 4.3.2 no"]}, lawful=False)
+    outcome(relay)
+    refused = [line for number, line in mx.commands if number <= 2 and line != "QUIT"] if mx.connections > 2 else []
+    equal(refused, [])
+
+
+@test
+def two_sites_do_not_hold_each_other_up(t):
+    slow_address, quick_address = free_address(), free_address()
+    port = free_port(slow_address, quick_address)
+    FakeMx(t, slow_address, port, script={"MAIL": lambda *_: Slow(3)}, lawful=False)
+    quick = FakeMx(t, quick_address, port)
+    relay = Ringpost(t, {"routes": [route("slow.example", (slow_address, port)), route("*", (quick_address, port))], "delivery": {"connections_per_site": 1}})
+    for i in range(20):
+        relay.send("a@b.example", ["r%d@slow.example" % i, "r%d@quick%d.example" % (i, i)], CONTENT)
+    quick.wait_recipients(20, timeout_s=20)
+    equal(len([event for event in relay.finals() if event["queue"] == "slow.example"]) < 20, True)
+
+
+run_all(6)

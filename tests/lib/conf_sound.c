@@ -1,0 +1,76 @@
+#include "tests/lib/conf_sound.h"
+
+#include "core/conf/setting.h"
+
+struct ranges {
+  const char *broken;
+};
+
+static void check_range(void *context, const char *path, uint64_t value, uint64_t min, uint64_t max) {
+  struct ranges *ranges = context;
+  if (value < min || value > max) ranges->broken = path;
+}
+
+static const char *unsound_listeners(const struct conf *conf) {
+  if (conf->listeners_count == 0) return "no listeners";
+  for (unsigned i = 0; i < conf->listeners_count; i++) {
+    const struct netaddr *one = &conf->listeners[i].address;
+    if (one->family != 4 && one->family != 6) return "listener without a family";
+    for (unsigned k = 0; k < i; k++)
+      if (one->port != 0 && netaddr_equal(one, &conf->listeners[k].address)) return "two equal listeners";
+  }
+  return NULL;
+}
+
+static const char *unsound_addresses(const struct netaddr *addresses, unsigned count) {
+  if (count == 0 || addresses == NULL) return "an empty list of addresses";
+  for (unsigned i = 0; i < count; i++)
+    if ((addresses[i].family != 4 && addresses[i].family != 6) || addresses[i].port == 0) return "an address without family or port";
+  return NULL;
+}
+
+static const char *unsound_routes(const struct conf *conf) {
+  for (unsigned i = 0; i < conf->routes_count; i++) {
+    const struct conf_route *route = &conf->routes[i];
+    if (route->domain == NULL || route->domain[0] == '\0') return "a route without a domain";
+    for (const char *c = route->domain; *c != '\0'; c++)
+      if (*c >= 'A' && *c <= 'Z') return "a route's domain with a capital";
+    for (unsigned k = 0; k < i; k++)
+      if (strcmp(route->domain, conf->routes[k].domain) == 0) return "two routes of one domain";
+    const char *hosts = unsound_addresses(route->hosts, route->hosts_count);
+    if (hosts != NULL) return hosts;
+  }
+  return NULL;
+}
+
+static const char *unsound_networks(const struct conf *conf) {
+  if (conf->relay_from_count == 0) return "no network may relay";
+  for (unsigned i = 0; i < conf->relay_from_count; i++) {
+    const struct network *network = &conf->relay_from[i];
+    if (network->prefix_bits > (network->base.family == 4 ? 32 : 128)) return "a prefix that is too long";
+    if (!network_contains(network, &network->base) && network->base.family != 6) return "a network without its own base";
+  }
+  return NULL;
+}
+
+const char *conf_unsound(const struct conf *conf) {
+  struct ranges ranges = {NULL};
+  const char *broken;
+  setting_each(conf, check_range, &ranges);
+  if (ranges.broken != NULL) return ranges.broken;
+  if (conf->shards == 0) return "no shards";
+  if (conf->memory_bytes == 0) return "no memory";
+  if (conf->hostname == NULL || conf->hostname[0] == '\0') return "no hostname";
+  if (conf->spool_path == NULL || conf->spool_path[0] == '\0') return "no spool path";
+  if (conf->events_path != NULL && conf->events_path[0] == '\0') return "an empty events path";
+  if (conf->durability != CONF_SYNC && conf->durability != CONF_LAZY && conf->durability != CONF_MEMORY) return "durability";
+  if (!(conf->retry_factor >= 1 && conf->retry_factor <= 100)) return "retry factor";
+  if (conf->retry_initial_ms > conf->retry_max_ms) return "retry_initial above retry_max";
+  if (conf->spool_max_bytes > 0 && conf->spool_max_bytes / conf->shards < conf->segment_size_bytes) return "spool smaller than its segments";
+  if (conf->source_v4.family != 0 && conf->source_v4.family != 4) return "source_v4";
+  if (conf->source_v6.family != 0 && conf->source_v6.family != 6) return "source_v6";
+  if ((broken = unsound_listeners(conf)) != NULL) return broken;
+  if ((broken = unsound_addresses(conf->dns_servers, conf->dns_servers_count)) != NULL) return broken;
+  if ((broken = unsound_networks(conf)) != NULL) return broken;
+  return unsound_routes(conf);
+}

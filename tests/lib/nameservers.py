@@ -1,0 +1,97 @@
+"""Name servers on loopback: NSD with the zones of the test, unbound as the resolver before it, and a few bytes of DNS to ask them.
+
+    zone = {"example": ["one MX 10 mx.one", "mx.one A 127.3.2.1"]}
+    dns = Resolver(t, zone)          # NSD behind unbound
+    Ringpost(t, {"dns": {"servers": [dns.where]}, ...})
+"""
+import os
+import random
+import socket
+import struct
+
+from harness import Process, free_address, free_port, need_program, until
+
+RCODE_NOERROR, RCODE_SERVFAIL, RCODE_NXDOMAIN = 0, 2, 3
+TYPE_A, TYPE_SOA, TYPE_MX = 1, 6, 15
+
+
+def ask(address, port, name, kind=TYPE_A, timeout_s=1.0):
+    """Asks over UDP; returns (rcode, number of answers, truncated), or None without a reply."""
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.strip(".").split(".")) + b"\0"
+    number = random.randrange(65536)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+        query.settimeout(timeout_s)
+        try:
+            query.connect((address, port))
+            query.send(struct.pack(">HHHHHH", number, 0x0100, 1, 0, 0, 0) + labels + struct.pack(">HH", kind, 1))
+            reply = query.recv(4096)
+        except OSError:
+            return None
+    answered, flags, _, answers = struct.unpack(">HHHH", reply[:8])
+    return (flags & 15, answers, bool(flags & 0x0200)) if answered == number else None
+
+
+class Nsd:
+    """`zones`: name -> list of record lines, with names relative to the zone; None: a zone that cannot be loaded (SERVFAIL)."""
+
+    def __init__(self, case, zones, port=None, address=None):
+        program = need_program("/usr/sbin/nsd")
+        self.address = address or free_address()
+        self.port = port or free_port(self.address)
+        self.where = "%s:%d" % (self.address, self.port)
+        directory = case.directory("nsd-%d" % self.port)
+        config = ["server:", "  ip-address: %s@%d" % (self.address, self.port), '  username: ""', '  database: ""', "  zonesdir: " + directory,
+                  "  pidfile: %s/nsd.pid" % directory, "  xfrdfile: %s/xfrd.state" % directory, "  zonelistfile: %s/zone.list" % directory,
+                  "  xfrdir: " + directory, "  server-count: 1", "  rrl-ratelimit: 0", "  hide-version: yes", "remote-control:", "  control-enable: no"]
+        for zone, records in zones.items():
+            file = "%s.zone" % zone
+            config += ["zone:", "  name: " + zone, "  zonefile: " + file]
+            if records is not None:
+                text = "$ORIGIN %s.\n$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n%s\n" % (zone, "\n".join(records))
+                case.write(os.path.join(directory, file), text)
+        path = case.write(os.path.join(directory, "nsd.conf"), "\n".join(config) + "\n")
+        self.process = Process(case, "nsd-%d" % self.port, [program, "-d", "-c", path])
+        probe = next(zone for zone, records in zones.items() if records is not None)
+        until(lambda: self._answers(probe), lambda: "NSD to answer for %s:\n%s" % (probe, self.process.log()))
+
+    def _answers(self, zone):
+        if not self.process.running():
+            raise AssertionError("NSD ended: %s" % self.process.log())
+        reply = ask(self.address, self.port, zone, TYPE_SOA)
+        return reply is not None and reply[0] == RCODE_NOERROR and reply[1] == 1
+
+    def stop(self):
+        self.process.end()
+
+
+class Unbound:
+    """A caching resolver that asks one server (Nsd or a script) for everything."""
+
+    def __init__(self, case, upstream, probe_zone):
+        program = need_program("/usr/sbin/unbound")
+        self.address = free_address()
+        self.port = free_port(self.address)
+        self.where = "%s:%d" % (self.address, self.port)
+        directory = case.directory("unbound-%d" % self.port)
+        config = ["server:", "  interface: " + self.address, "  port: %d" % self.port, "  access-control: 127.0.0.0/8 allow", "  do-daemonize: no",
+                  '  chroot: ""', '  username: ""', "  directory: " + directory, '  pidfile: ""', "  use-syslog: no", '  logfile: ""', "  verbosity: 1",
+                  "  num-threads: 1", "  do-not-query-localhost: no", '  module-config: "iterator"', '  local-zone: "test." nodefault',
+                  '  local-zone: "invalid." nodefault', "  infra-host-ttl: 1", "remote-control:", "  control-enable: no",
+                  "forward-zone:", '  name: "."', "  forward-addr: %s@%d" % (upstream.address, upstream.port)]
+        path = case.write(os.path.join(directory, "unbound.conf"), "\n".join(config) + "\n")
+        self.process = Process(case, "unbound-%d" % self.port, [program, "-d", "-p", "-c", path])
+
+        def answers():
+            if not self.process.running():
+                raise AssertionError("unbound ended: %s" % self.process.log())
+            reply = ask(self.address, self.port, probe_zone, TYPE_SOA)
+            return reply is not None and reply[0] == RCODE_NOERROR and reply[1] == 1
+        until(answers, lambda: "unbound to answer:\n%s" % self.process.log())
+
+
+class Resolver(Unbound):
+    """NSD with these zones and unbound before it."""
+
+    def __init__(self, case, zones):
+        self.nsd = Nsd(case, zones)
+        super().__init__(case, self.nsd, next(zone for zone, records in zones.items() if records is not None))
