@@ -162,9 +162,10 @@ static void stored(struct spool_entry *entry, int error) {
   struct store *store = (struct store *)entry;
   struct schedule *schedule = store->schedule;
   struct message *message = store->message;
+  struct spool_place place = entry->place;
   slab_put(schedule->slab, store, sizeof *store);
   message->storing = false;
-  if (error == E_OK) message->place = entry->place;
+  if (error == E_OK) message->place = place;
   if (error == E_OK && message->jobs == 0) {
     content_free(schedule->slab, message->content);
     message->content = NULL;
