@@ -158,6 +158,18 @@ struct store {
   struct message *message;
 };
 
+/* The record's head is as the message came: what happened until now is said by outcomes. */
+static void catch_up(struct schedule *schedule, const struct message *message) {
+  for (unsigned i = 0; i < message->recipients; i++) {
+    const struct recipient *recipient = &message->recipient[i];
+    if (recipient->state == RECIPIENT_DONE) {
+      append_outcome(schedule, message, i, RECORD_DELIVERED);
+    } else if (recipient->due_ms > 0) {
+      append_outcome(schedule, message, i, RECORD_DEFERRED);
+    }
+  }
+}
+
 static void stored(struct spool_entry *entry, int error) {
   struct store *store = (struct store *)entry;
   struct schedule *schedule = store->schedule;
@@ -170,8 +182,7 @@ static void stored(struct spool_entry *entry, int error) {
     content_free(schedule->slab, message->content);
     message->content = NULL;
   }
-  for (unsigned i = 0; error == E_OK && i < message->recipients; i++) /* what ended while the write was under way is not in the record's head */
-    if (message->recipient[i].state == RECIPIENT_DONE) append_outcome(schedule, message, i, RECORD_DELIVERED);
+  if (error == E_OK) catch_up(schedule, message);
   free_if_over(schedule, message);
 }
 
