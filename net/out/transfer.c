@@ -246,6 +246,7 @@ static bool wait_for_memory(struct connection *c, int error) {
 
 void transfer_retry_load(struct connection *c) {
   struct job *job = c->streaming != NULL ? c->streaming : c->loading;
+  must(job != NULL);
   c->starved = false;
   if (outlet_load(c->outlet, job, connection_token(c, CONNECTION_OP_SEND))) transfer_loaded(c, job, E_OK);
 }
