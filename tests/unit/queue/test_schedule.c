@@ -253,6 +253,10 @@ START_TEST(a_clock_that_is_set_makes_nobody_early_or_lost) {
   shard.wall_ms -= 50; /* set back: the timer comes, the time has not */
   pass(100);
   ck_assert_uint_eq(due_count, 0);
+  shard.wall_ms -= 1;
+  pass(50);
+  ck_assert_uint_eq(due_count, 0);
+  shard.wall_ms -= 49;
   pass(49);
   ck_assert_uint_eq(due_count, 0);
   pass(1);
