@@ -148,8 +148,10 @@ struct part_write {
 };
 
 static void forget_parts(struct submission *submission) {
+  const struct message *message = submission->message;
   for (uint32_t i = 0; i < submission->parts_count; i++) spool_forget(submission->context->spool, submission->parts[i]);
   submission->parts_count = 0;
+  for (uint32_t i = 0; message != NULL && i < message->parts_count; i++) spool_forget(submission->context->spool, message->parts[i]);
 }
 
 static void store(struct submission *submission);
