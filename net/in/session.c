@@ -11,6 +11,7 @@
 #define OUT_ROOM 2048            /* for replies; grows while a pipelined group is answered */
 #define OUT_HIGH 16384           /* replies the peer does not read: then nothing more is read from it */
 #define STASH_HIGH (128 * 1024)  /* bytes waiting behind a message that is being stored: then receiving pauses */
+#define EAT_MAX 65536            /* bytes given to the machine at a time: after so many it is asked whether the spool keeps up */
 #define LISTEN_BACKLOG 4096
 
 struct session {
@@ -291,7 +292,11 @@ static bool step(struct session *s, struct span *in) {
     begin_close(s);
     return false;
   }
-  enum smtp_server_event event = smtp_server_next(&s->server, in, &out);
+  struct span piece = span_first(*in, EAT_MAX);
+  size_t offered = piece.len;
+  enum smtp_server_event event = smtp_server_next(&s->server, &piece, &out);
+  *in = span_skip(*in, offered - piece.len);
+  bool used_up = event == SMTP_SERVER_NEED_INPUT && in->len == piece.len; /* else there is more behind the piece */
   switch (event) {
   case SMTP_SERVER_NEED_INPUT: break;
   case SMTP_SERVER_FLUSH: break;
@@ -308,7 +313,7 @@ static bool step(struct session *s, struct span *in) {
   case SMTP_SERVER_INVALID: must(false);
   }
   close_out(s, &out);
-  return event != SMTP_SERVER_NEED_INPUT && !s->waiting && !s->leaving;
+  return !used_up && !s->waiting && !s->leaving;
 }
 
 /* Replies that pile up because the peer does not read them: wait for the send to end. */

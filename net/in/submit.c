@@ -209,7 +209,8 @@ int submit_content(struct submission *submission, struct span bytes) {
     }
   }
   if (submission->error != E_OK) return submission->error;
-  return submission->writes >= SUBMIT_PARTS_UNDER_WAY ? E_BUSY : E_OK;
+  unsigned allowed = slab->used_bytes > slab->limit_bytes / 2 ? 1 : SUBMIT_PARTS_UNDER_WAY;
+  return submission->writes >= allowed ? E_BUSY : E_OK;
 }
 
 /* ---- the end ---- */
