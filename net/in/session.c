@@ -316,6 +316,11 @@ static bool step(struct session *s, struct span *in) {
   return !used_up && !s->waiting && !s->leaving;
 }
 
+/* Between its commands a session holds no buffers. */
+static void release_out(struct session *s) {
+  if (s->out.len == 0) buffer_free(s->intake->o.slab, &s->out);
+}
+
 /* Replies that pile up because the peer does not read them: wait for the send to end. */
 static bool clogged(const struct session *s) { return s->out.len > OUT_HIGH && s->send_under_way; }
 
@@ -326,6 +331,7 @@ static struct span eat(struct session *s, struct span in) {
     if (s->out.len > OUT_HIGH) flush(s);
   }
   s->feeding = false;
+  release_out(s);
   return in;
 }
 
