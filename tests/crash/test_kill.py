@@ -93,7 +93,7 @@ def killed_again_and_again(
 
 
 def _explain(mx, accepted, kills):
-    """Each accepted content is unaltered; a recipient arrives once in each life of the relay at most, and again only if taken shortly before a kill."""
+    """Each accepted content is unaltered; a recipient arrives at most once in each life of the relay, again only if taken just before a kill."""
     for message in mx.contents:
         for recipient in message.recipients:
             if recipient in accepted and message.answer == "250" and without_envelope_headers(message.content) != accepted[recipient]:
