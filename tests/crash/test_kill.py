@@ -150,7 +150,7 @@ def kill_with_big_messages(t):
 def kill_with_recycled_segments(t):
     """Small segments: some were used and used again before the kill."""
     killed_again_and_again(
-        t, 3, 60, {"spool": {"segment_size": "1MiB"}}, content=lambda count: SMALL if count % 4 else SMALL + (b"m" * 98 + b"\r\n") * 3000
+        t, 3, 60, {"shards": 1, "spool": {"segment_size": "8MiB"}}, content=lambda count: SMALL if count % 4 else SMALL + (b"m" * 98 + b"\r\n") * 9000
     )
 
 
