@@ -47,10 +47,12 @@ struct intake {
   struct pool sessions;
   io_socket *listeners;
   struct session *dirty;
+  struct io_slice refusal; /* of sessions beyond the limit */
   bool stopping;
 };
 
-enum operation { OP_ACCEPT = 1, OP_REFUSED, OP_RECEIVE, OP_SEND, OP_CLOSE };
+/* REFUSED: the 421 is out, its slot is the socket. DISCARDED: closed, and nobody asks. The others belong to a session. */
+enum operation { OP_ACCEPT = 1, OP_REFUSED, OP_DISCARDED, OP_RECEIVE, OP_SEND, OP_CLOSE };
 
 static uint64_t token_of(const struct session *s, enum operation operation) {
   return shard_token(s->intake->o.token_kind, operation, pool_index(&s->intake->sessions, s), s->tag);
@@ -376,9 +378,14 @@ static void timed_out(void *context, struct timer *timer) {
   arm_timer(s, 10000);
 }
 
+static void discard(struct intake *intake, io_socket socket) {
+  io_close(intake->o.shard->io, socket, shard_token(intake->o.token_kind, OP_DISCARDED, 0, 0));
+}
+
+/* A word before the door is shut: 421 is for later, a connection that just closes looks like a fault. It goes into an empty socket, so it never waits for the peer. */
 static void refuse_session(struct intake *intake, io_socket socket) {
   count_add(intake->o.counters, COUNT_SESSIONS_REFUSED, 1);
-  io_close(intake->o.shard->io, socket, shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
+  io_send(intake->o.shard->io, socket, &intake->refusal, 1, shard_token(intake->o.token_kind, OP_REFUSED, (uint32_t)socket, 0));
 }
 
 static void begin_session(struct intake *intake, io_socket socket) {
@@ -440,7 +447,11 @@ static void stream_ended(struct session *s) {
 void intake_complete(void *context, const struct io_completion *completion) {
   struct intake *intake = context;
   unsigned operation = shard_token_operation(completion->token);
-  if (operation == OP_REFUSED) return;
+  if (operation == OP_DISCARDED) return;
+  if (operation == OP_REFUSED) {
+    discard(intake, (io_socket)shard_token_slot(completion->token));
+    return;
+  }
   if (operation == OP_ACCEPT) {
     if (completion->result >= 0) begin_session(intake, (io_socket)completion->result);
     return;
@@ -473,10 +484,12 @@ void intake_turn(struct intake *intake) {
 }
 
 int intake_open(struct intake **out, const struct intake_options *options) {
+  static const char refusal[] = "421 4.3.2 too many sessions or shutting down, try again later\r\n";
   const struct conf *conf = options->conf;
   struct intake *intake = calloc(1, sizeof *intake);
   if (intake == NULL) return E_NO_MEMORY;
   intake->o = *options;
+  intake->refusal = (struct io_slice){(void *)(uintptr_t)refusal, sizeof refusal - 1};
   intake->server_options = (struct smtp_server_options){
       .hostname = span_of_text(conf->hostname), .message_size_max = conf->message_size_max, .recipients_max = conf->recipients_max,
       .messages_max = conf->session_messages_max, .errors_max = conf->session_errors_max, .idle_commands_max = 1000,
@@ -520,7 +533,7 @@ void intake_address(const struct intake *intake, struct netaddr *address) { io_l
 void intake_stop(struct intake *intake) {
   intake->stopping = true;
   for (unsigned i = 0; i < intake->o.conf->listeners_count; i++) {
-    if (intake->listeners[i] != IO_NONE) io_close(intake->o.shard->io, intake->listeners[i], shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
+    if (intake->listeners[i] != IO_NONE) discard(intake, intake->listeners[i]);
     intake->listeners[i] = IO_NONE;
   }
   for (uint32_t i = 0; i < intake->sessions.capacity; i++) {
