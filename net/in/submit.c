@@ -9,7 +9,7 @@
 #define ID_TIME_SHIFT 22
 
 /* Of encoded recipients: half a part, so that there is always room for content, and no part is written for a few bytes of it. 100 recipients with the longest
- * addresses and ORCPT (RFC 5321 4.5.3.1.8 wants that many taken) need an eighth of it. */
+ * addresses and ORCPT (RFC 5321 4.5.3.1.8 wants that many taken) need a sixth of it. */
 #define ENVELOPE_MAX (512u << 10)
 
 uint64_t submit_new_id(struct submit_context *context) {
