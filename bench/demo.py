@@ -87,7 +87,8 @@ def print_table(options, relay, figures, directory):
 
 def demo(options, programs, directory):
     progress = harness.Progress()
-    world = World(programs, options.build, directory, progress, ["--domains", options.domains, "--expect", options.messages])
+    world = World(programs, options.build, directory, progress)
+    world.start_sink(["--domains", options.domains, "--expect", options.messages])
     Ringpost.binary = os.path.join(options.build, "ringpost")
     relay = Ringpost(programs, directory, world.dns, world.mx_port, shards=options.shards, durability=options.durability)
     try:
@@ -101,7 +102,7 @@ def demo(options, programs, directory):
     finally:
         status = relay.stop()
     if status != 0:
-        raise Failure("ringpost ended with status %s:\n  %s" % (status, "\n  ".join(relay.log()[-20:])))
+        raise Failure("ringpost ended with status %s:\n  %s" % (status, "\n  ".join(relay.log())))
     if not figures["well"]:
         raise Failure("see above: not every message arrived exactly once")
     print("\nevery message arrived once, whole, at the right host; ringpost ended cleanly")
