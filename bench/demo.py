@@ -87,8 +87,7 @@ def print_table(options, relay, figures, directory):
 
 def demo(options, programs, directory):
     progress = harness.Progress()
-    world = World(programs, options.build, directory, progress)
-    world.start_sink(["--domains", options.domains, "--expect", options.messages])
+    world = World(programs, options.build, directory, progress, ["--domains", options.domains, "--expect", options.messages])
     Ringpost.binary = os.path.join(options.build, "ringpost")
     relay = Ringpost(programs, directory, world.dns, world.mx_port, shards=options.shards, durability=options.durability)
     try:

@@ -104,23 +104,20 @@ def run_relay(options, programs, directory, workload, relay_class):
     os.makedirs(own)
     every = os.sched_getaffinity(0)
     relay_cpus, tool_cpus = ({0}, every - {0}) if options.pin and len(every) > 1 else (None, None)
-    world = World(programs, options.build, own, harness.Progress(), tool_cpus)
+    warm = int(messages * work.warm_up)
+    sink_options = ["--domains", work.domains, "--expect", warm + messages] + (["--no-address-check"] if relay_class is Direct else [])
+    world = World(programs, options.build, own, harness.Progress(), sink_options, tool_cpus)
     relay = relay_class(programs, own, world.dns, world.mx_port, cpus=relay_cpus, **relay_settings(options, work, relay_class))
-
-    def send(count):
-        world.start_sink(["--domains", work.domains, "--expect", count] + (["--no-address-check"] if relay_class is Direct else []))
-        return harness.run_once(world, relay, work.source + ["--messages", count, "--sessions", options.sessions, "--domains", work.domains], options.limit)
-
+    source_options = work.source + ["--sessions", options.sessions, "--domains", work.domains, "--messages"]
     try:
         relay.start()
-        warm = send(max(1, int(messages * work.warm_up))) if work.warm_up > 0 else None
-        figures = send(messages)
+        if warm > 0:
+            harness.warm_up(world, relay, source_options + [warm], warm, options.limit)
+        figures = harness.run_once(world, relay, source_options + [messages], options.limit)
     finally:
         relay.stop()
-        if world.sink is not None:
-            world.sink.stop()
+        world.sink.stop()
         shutil.rmtree(own, ignore_errors=True)
-    figures["well"] = figures["well"] and (warm is None or warm["well"])
     figures["durability"] = relay.durability
     return figures
 

@@ -109,7 +109,8 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
       "Example: --rule 'rcpt=*@d00007.test stage=rcpt reply=550 5.1.1 no such user rate=0.1'\n\n"
       "The DNS answers MX for the domains, A for their hosts (the addresses of the first --listen), and below the\n"
       "pattern's suffix: nullmx (null MX), servfail (SERVFAIL), silent (no answer); all else, nx for one, is NXDOMAIN.\n\n"
-      "SIGUSR1 prints the report so far; SIGINT and SIGTERM end. Prints a line starting `ready` on standard error.\n"
+      "SIGUSR1 prints the report so far; SIGUSR2: rate and latency are of what arrives from now on, so that a relay can be\n"
+      "warmed up, and all else of everything; SIGINT and SIGTERM end. Prints a line starting `ready` on standard error.\n"
       "Exit status: 0 all that was expected has come, once and whole; 1 something was lost, duplicated or damaged, or a\n"
       "failure; 2 wrong usage."};
   options_run(&usage, table, sizeof table / sizeof *table, argc, argv);
@@ -319,6 +320,7 @@ static bool print_report(struct sink *sink) {
   for (unsigned i = 0; i < sink->server.threads; i++) add_counters(stats, &sink->threads[i].stats);
   struct ledger_sum sum = ledger_sum(&sink->ledger, sink->settings.expect, lost, LOST_SHOWN);
   struct process_usage usage = process_usage();
+  /* Nothing timed yet: both are 0. */
   double seconds = (double)(stats->last_ns - stats->first_ns) / 1e9;
   struct report r;
   report_begin(&r, stdout, sink->settings.json, "sink");
@@ -332,7 +334,8 @@ static bool print_report(struct sink *sink) {
   report_count(&r, "misdelivered", "recipients with another's message", stats->misdelivered, "");
   report_count(&r, "misrouted", "recipients at the wrong host", stats->misrouted, "");
   report_real(&r, "seconds", "from the first to the last message", seconds, 3, "s");
-  report_real(&r, "messages_per_second", "rate", seconds > 0 ? (double)stats->transactions / seconds : 0, 0, "messages/s");
+  report_count(&r, "timed", "messages in that time", stats->timed, "");
+  report_real(&r, "messages_per_second", "rate", seconds > 0 ? (double)stats->timed / seconds : 0, 0, "messages/s");
   report_real(&r, "cpu_us_per_message", "CPU of the sink itself",
               stats->transactions > 0 ? (usage.user_s + usage.system_s) * 1e6 / (double)stats->transactions : 0, 2, "us/message");
   report_latency(&r, "end_to_end_ms", "end-to-end latency", &stats->latency);
@@ -382,6 +385,7 @@ static void control(struct sink *sink) {
     }
     int number = process_wait_signal(now_ns + TICK_NS);
     if (number == SIGUSR1) print_report(sink);
+    if (number == SIGUSR2) counter_write(&sink->server.receiver.timed_from_ns, process_now_ns());
     if (number == SIGINT || number == SIGTERM) return;
   }
 }
