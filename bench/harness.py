@@ -420,7 +420,8 @@ def check_alive(world, relay, deadline):
 
 
 def warm_up(world, relay, source_options, count, limit_s):
-    """So many messages first: its processes are started then, its files made, its connections open. They are in the sink's books, not in its rate."""
+    """So many messages first: its processes are started then, its files made, its connections open. With --warm-up they are in the sink's books, but not in
+    its rate."""
     source = world.source(relay.address, source_options)
     deadline = time.monotonic() + limit_s
     while source.running() or world.progress.get("sink", "arrived") < count:

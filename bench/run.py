@@ -105,7 +105,8 @@ def run_relay(options, programs, directory, workload, relay_class):
     every = os.sched_getaffinity(0)
     relay_cpus, tool_cpus = ({0}, every - {0}) if options.pin and len(every) > 1 else (None, None)
     warm = int(messages * work.warm_up)
-    sink_options = ["--domains", work.domains, "--expect", warm + messages] + (["--no-address-check"] if relay_class is Direct else [])
+    sink_options = ["--domains", work.domains, "--expect", warm + messages]
+    sink_options += (["--warm-up"] if warm > 0 else []) + (["--no-address-check"] if relay_class is Direct else [])
     world = World(programs, options.build, own, harness.Progress(), sink_options, tool_cpus)
     relay = relay_class(programs, own, world.dns, world.mx_port, cpus=relay_cpus, **relay_settings(options, work, relay_class))
     source_options = work.source + ["--sessions", options.sessions, "--domains", work.domains, "--messages"]

@@ -33,7 +33,7 @@ struct settings {
   uint64_t size_max, recipients_max;
   uint64_t threads, expect, idle_exit_ns, linger_ns;
   bool no_pipelining, no_chunking, no_8bitmime, no_smtputf8, no_dsn, no_enhanced, no_size, no_verify, no_address_check;
-  bool truncate, json, progress;
+  bool truncate, json, progress, warm_up;
 };
 
 struct sink {
@@ -88,6 +88,7 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
       {"expect", OPTION_COUNT, &s->expect, "N", "end when N recipients have arrived (or were refused by a rule)", NULL},
       {"linger", OPTION_DURATION, &s->linger_ns, "TIME", "wait so long for duplicates before the end by --expect (default 500ms)", NULL},
       {"idle-exit", OPTION_DURATION, &s->idle_exit_ns, "TIME", "end when nothing has come for so long, after the first connection", NULL},
+      {"warm-up", OPTION_FLAG, &s->warm_up, NULL, "rate and latency are of what arrives after SIGUSR2 only; all else is of everything", NULL},
       {"progress", OPTION_FLAG, &s->progress, NULL, "a line each second on standard error, even if it is no terminal", NULL},
       {"json", OPTION_FLAG, &s->json, NULL, "report as JSON", NULL},
   };
@@ -109,8 +110,7 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
       "Example: --rule 'rcpt=*@d00007.test stage=rcpt reply=550 5.1.1 no such user rate=0.1'\n\n"
       "The DNS answers MX for the domains, A for their hosts (the addresses of the first --listen), and below the\n"
       "pattern's suffix: nullmx (null MX), servfail (SERVFAIL), silent (no answer); all else, nx for one, is NXDOMAIN.\n\n"
-      "SIGUSR1 prints the report so far; SIGUSR2: rate and latency are of what arrives from now on, so that a relay can be\n"
-      "warmed up, and all else of everything; SIGINT and SIGTERM end. Prints a line starting `ready` on standard error.\n"
+      "SIGUSR1 prints the report so far; SIGUSR2 ends the warm-up; SIGINT and SIGTERM end. Prints a line starting `ready` on standard error.\n"
       "Exit status: 0 all that was expected has come, once and whole; 1 something was lost, duplicated or damaged, or a\n"
       "failure; 2 wrong usage."};
   options_run(&usage, table, sizeof table / sizeof *table, argc, argv);
@@ -190,6 +190,7 @@ static void set_up_receiver(struct sink *sink) {
       .domain_connections = calloc(counted, sizeof(uint32_t)),
       .domain_connections_max = calloc(counted, sizeof(uint32_t)),
       .tries = tries,
+      .timed_from_ns = s->warm_up ? UINT64_MAX : 0,
   };
   if (config->domain_connections == NULL || config->domain_connections_max == NULL || ledger_init(&sink->ledger) < 0) {
     process_fail("sink", "no memory");
@@ -385,7 +386,7 @@ static void control(struct sink *sink) {
     }
     int number = process_wait_signal(now_ns + TICK_NS);
     if (number == SIGUSR1) print_report(sink);
-    if (number == SIGUSR2) counter_write(&sink->server.receiver.timed_from_ns, process_now_ns());
+    if (number == SIGUSR2 && sink->settings.warm_up) counter_write(&sink->server.receiver.timed_from_ns, process_now_ns());
     if (number == SIGINT || number == SIGTERM) return;
   }
 }

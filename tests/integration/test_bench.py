@@ -175,7 +175,7 @@ def exit_statuses():
 
 
 def warm_up_is_not_timed():
-    sink = Sink("--expect", "150", "--linger", "100ms")
+    sink = Sink("--warm-up", "--expect", "150", "--linger", "100ms")
     check(source(sink.port, "--messages", "100")[0] == 0, "warm-up")
     sink.process.send_signal(signal.SIGUSR2)
     check(source(sink.port, "--messages", "50")[0] == 0, "measured")
