@@ -110,7 +110,8 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
       "Example: --rule 'rcpt=*@d00007.test stage=rcpt reply=550 5.1.1 no such user rate=0.1'\n\n"
       "The DNS answers MX for the domains, A for their hosts (the addresses of the first --listen), and below the\n"
       "pattern's suffix: nullmx (null MX), servfail (SERVFAIL), silent (no answer); all else, nx for one, is NXDOMAIN.\n\n"
-      "SIGUSR1 prints the report so far; SIGUSR2 ends the warm-up; SIGINT and SIGTERM end. Prints a line starting `ready` on standard error.\n"
+      "SIGUSR1 prints the report so far; SIGUSR2 ends the warm-up; SIGINT and SIGTERM end. Prints a line starting `ready` on\n"
+      "standard error.\n"
       "Exit status: 0 all that was expected has come, once and whole; 1 something was lost, duplicated or damaged, or a\n"
       "failure; 2 wrong usage."};
   options_run(&usage, table, sizeof table / sizeof *table, argc, argv);
