@@ -1,5 +1,5 @@
 # Ringpost. `make deps` installs what is missing, `make` builds build/ringpost, `make test`, `make demo`, `make bench`, `make lint`,
-# `make install`. Variables: CC (gcc or clang), PREFIX, DESTDIR, SAN=1 (ASan and UBSan), LTO=1.
+# `make install`. Variables: CC (gcc or clang), PREFIX, DESTDIR, LTO=1.
 
 CC       ?= cc
 ifeq ($(origin CC),default)
@@ -39,7 +39,7 @@ ifeq ($(V),)
 QUIET    = @printf '  %-5s %s\n' $(1) $@;
 endif
 
-.PHONY: all deps deps-test test demo bench install lint layers format fuzz clean units FORCE
+.PHONY: all deps deps-test test demo bench install lint layers headers form tidy cppcheck scripts format fuzz tsan clean units FORCE
 .SECONDARY:
 
 all: $(BUILD)/ringpost $(BENCHES:%=$(BUILD)/bench/%)
@@ -89,21 +89,79 @@ $(BUILD)/san/%: FORCE
 $(BUILD)/san/%.d: ; # read by make itself, not to be remade
 FORCE:
 
-# ---- fuzzing with libFuzzer: make fuzz, or make build/fuzz/fuzz_NAME; FUZZ_SECONDS each ----
+# ---- fuzzing with libFuzzer: make fuzz; FUZZ_SECONDS each ----
 FUZZ_SECONDS ?= 60
 FUZZMAKE := $(MAKE) --no-print-directory BUILD=$(BUILD)/fuzzing CC=clang HARDEN= \
             CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all'
-$(BUILD)/fuzzing/fuzz/%: $(BUILD)/fuzzing/obj/tests/fuzz/%.o $(TEST_PARTS:%.c=$(BUILD)/fuzzing/obj/%.o) $(BUILD)/fuzzing/libbench.a $(BUILD)/fuzzing/libringpost.a
+$(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	@mkdir -p $(@D)
-	clang $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
+	$(call QUIET,LINK)$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 fuzz:
-	@tests/fuzz/run.sh '$(FUZZMAKE)' $(BUILD)/fuzzing $(FUZZ_SECONDS) $(patsubst tests/fuzz/%.c,%,$(FUZZERS))
+	@tests/fuzz/run.sh "$(FUZZMAKE)" $(BUILD)/fuzzing $(FUZZ_SECONDS) $(patsubst tests/fuzz/%.c,%,$(FUZZERS))
 
 # ---- make demo: 100,000 messages through it; make bench: against the floor, Postfix, OpenSMTPD. Options: bench/demo.py --help, bench/run.py --help ----
 demo: all
 	@bench/demo.py --build $(BUILD) $(DEMO)
 bench: all
 	@bench/run.py --build $(BUILD) --out bench/RESULTS.md $(BENCH)
+
+# ---- what needs threads that race: with ThreadSanitizer ----
+TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c,$(UNITS))
+TSANMAKE := $(MAKE) --no-print-directory BUILD=$(BUILD)/tsan HARDEN= CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread'
+tsan:
+	@$(TSANMAKE) $(TSAN_UNITS:tests/%.c=$(BUILD)/tsan/unit/%)
+	@for test in $(TSAN_UNITS:tests/%.c=$(BUILD)/tsan/unit/%); do TSAN_OPTIONS=halt_on_error=1 $$test || exit 1; done
+
+# ---- lint: fails on any finding. Of tests and benches only form, headers and layers: Check's macros are not ours ----
+FORMATTED := $(sort $(wildcard main.c) $(SOURCES) $(HEADERS) $(shell find bench tests -name '*.c' 2>/dev/null))
+LINTED    := $(sort $(wildcard main.c) $(SOURCES))
+lint: layers headers form tidy cppcheck scripts
+	@echo lint: clean
+
+# `make format` makes it so.
+form:
+	@clang-format --dry-run -Werror $(FORMATTED)
+
+tidy:
+	@mkdir -p $(BUILD)/lint
+	@printf '%s\n' $(STD) -I$(CURDIR) $(CPPFLAGS) >$(BUILD)/lint/compile_flags.txt
+	@printf '%s\n' $(LINTED) | xargs -P $$(nproc) -n 8 clang-tidy -p $(BUILD)/lint --quiet 2>$(BUILD)/lint/tidy.log
+
+# missingReturn: cppcheck does not see that must(false) does not return; gcc's -Wreturn-type does.
+cppcheck:
+	@cppcheck -q -j $$(nproc) --std=c11 -I. -D__linux__ --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	  --suppress=missingIncludeSystem --suppress=missingReturn $(LINTED)
+
+scripts:
+	@! command -v shellcheck >/dev/null || shellcheck $$(grep -lE '^#!.*sh$$' .ci/* $$(find tests dist bench -name '*.sh'))
+
+# Arrows run down only.
+layers:
+	@tests/lint/layers.py --self-test
+
+# A header compiles alone.
+headers:
+	@printf '%s\n' $(HEADERS) | xargs -P $$(nproc) -I HEADER $(CC) $(STD) $(CPPFLAGS) $(WARNINGS) -fsyntax-only -x c HEADER
+
+format:
+	clang-format -i $(FORMATTED)
+
+# ---- what the distribution has to give ----
+deps:
+	@.ci/deps build
+deps-test: deps
+	@.ci/deps test
+	$(if $(wildcard tests/lib/get-peers.sh),@tests/lib/get-peers.sh $(BUILD))
+
+# ---- installation: the program, manual pages, the example configuration ----
+MANUALS := $(wildcard docs/*.[1-8])
+UNITFILES := $(wildcard dist/*.service)
+install: $(BUILD)/ringpost
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/doc/ringpost
+	install -m 755 $(BUILD)/ringpost $(DESTDIR)$(PREFIX)/sbin/ringpost
+	install -m 644 dist/ringpost.yaml $(DESTDIR)$(PREFIX)/share/doc/ringpost/ringpost.yaml
+	$(foreach page,$(MANUALS),install -D -m 644 $(page) $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page));)
+	$(foreach unit,$(UNITFILES),install -D -m 644 $(unit) $(DESTDIR)$(PREFIX)/lib/systemd/system/$(notdir $(unit));)
 
 clean:
 	rm -rf $(BUILD)

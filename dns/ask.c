@@ -75,8 +75,8 @@ static int try_server(struct question *question, unsigned server) {
 }
 
 /*
- * The next try. A server out of reach is passed over at once; when all are, that counts as one try and the timer gives them time to come back (a restart takes a
- * second or two), so tries are not burnt in a moment. False: nobody is left to ask, or no try.
+ * The next try. A server out of reach is passed over at once; when all are, that counts as one try and the timer gives them time to come back (a
+ * restart takes a second or two), so tries are not burnt in a moment. False: nobody is left to ask, or no try.
  */
 static bool try_next(struct question *question, unsigned start) {
   struct asker *asker = question->_asker;

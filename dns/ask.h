@@ -1,9 +1,9 @@
 /*
  * ask: one question to the recursive servers, until there is an answer or the tries are spent.
  *
- * Owner: one shard. A question goes to one server at a time over UDP; a truncated reply is fetched again over TCP; a server that cannot say (SERVFAIL, REFUSED)
- * is not asked again, one that does not reply within the time gives way to the next; FORMERR or NOTIMP: once more without EDNS. Each question has a timer set as long as
- * it lives, and at most `tries` tries of at most three packets.
+ * Owner: one shard. A question goes to one server at a time over UDP; a truncated reply is fetched again over TCP; a server that cannot say
+ * (SERVFAIL, REFUSED) is not asked again, one that does not reply within the time gives way to the next; FORMERR or NOTIMP: once more without EDNS.
+ * Each question has a timer set as long as it lives, and at most `tries` tries of at most three packets.
  *
  *   question = ask_start(asker, &key);   // later: done(context, question, answer), after which the question is gone
  */

@@ -1,8 +1,8 @@
 /*
  * cache: values under keys for a time, in bounded memory; the least recently used go first. Pure: the time is an argument.
  *
- * Owner: one shard. Keys and values are plain bytes, copied in. Memory: one block per entry, CACHE_ENTRY_OVERHEAD bytes plus key and value, and 16..32 bytes of index;
- * the sum of the blocks stays below entries_max * CACHE_BYTES_PER_ENTRY, whatever sizes others make us keep.
+ * Owner: one shard. Keys and values are plain bytes, copied in. Memory: one block per entry, CACHE_ENTRY_OVERHEAD bytes plus key and value, and
+ * 16..32 bytes of index; the sum of the blocks stays below entries_max * CACHE_BYTES_PER_ENTRY, whatever sizes others make us keep.
  */
 #ifndef DNS_CACHE_H
 #define DNS_CACHE_H

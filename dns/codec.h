@@ -1,6 +1,6 @@
 /*
- * codec: DNS questions to packets, packets to answers (RFC 1035, 6891), with ldns reading and writing the wire. Pure; ldns allocates inside, all of it
- * is freed before the functions return. Work and results are bounded whatever the packet holds.
+ * codec: DNS questions to packets, packets to answers (RFC 1035, 6891), with ldns reading and writing the wire. Pure; ldns allocates inside, all of
+ * it is freed before the functions return. Work and results are bounded whatever the packet holds.
  *
  *   dns_encode(&question, id, true, &out);
  *   if (dns_decode(packet, &reply) == E_OK && reply.id == id && dns_match(&reply, &question) == DNS_MATCH) use(&reply.answer);
@@ -70,7 +70,8 @@ struct dns_reply {
 
 enum dns_match_result { DNS_NO_MATCH = 0, DNS_MATCH, DNS_MATCH_BUT_CASE };
 
-/* A query with RD and AD set (RFC 6840 5.7: "tell me whether it is authentic"), class IN. E_SYNTAX if the name is none or the type 0; E_FULL without room. */
+/* A query with RD and AD set (RFC 6840 5.7: "tell me whether it is authentic"), class IN. E_SYNTAX if the name is none or the type 0; E_FULL
+ * without room. */
 must_check int dns_encode(const struct dns_question *question, uint16_t id, bool edns, struct fmt *out);
 
 /* E_SYNTAX: not a packet, or not one with at most one question of class IN; E_TOO_LONG: more records than we look at. */

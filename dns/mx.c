@@ -80,7 +80,7 @@ bool mx_set_records(struct mx_set *set, const struct dns_answer *answer, struct 
     mx_set_fail(set, MX_NULL, "the domain takes no mail (null MX)");
     return true;
   }
-  set->host = malloc((answer->count > 0 ? answer->count : 1) * sizeof *set->host);
+  set->host = calloc(answer->count > 0 ? answer->count : 1, sizeof *set->host);
   if (set->host == NULL) return false;
   set->status = MX_OK;
   for (unsigned i = 0; i < answer->count; i++) { /* ordered by preference, so of two equal names the better one is kept */

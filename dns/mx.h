@@ -60,8 +60,9 @@ void mx_order(struct mx_set *set, struct span self, uint64_t random);
 struct dns_answer;
 
 /*
- * The hosts of an MX answer (DNS_FOUND), without addresses, each once, ordered as mx_order does. Targets that are no host names (RFC 5321 5.1: not an address,
- * not the root beside others) are skipped. Sets the status: MX_OK, MX_NULL, MX_SELF or MX_NO_ADDRESS. The set must be empty; false without memory.
+ * The hosts of an MX answer (DNS_FOUND), without addresses, each once, ordered as mx_order does. Targets that are no host names (RFC 5321 5.1: not an
+ * address, not the root beside others) are skipped. Sets the status: MX_OK, MX_NULL, MX_SELF or MX_NO_ADDRESS. The set must be empty; false without
+ * memory.
  */
 must_check bool mx_set_records(struct mx_set *set, const struct dns_answer *answer, struct span self, uint64_t random);
 /* The one host of a domain without MX; MX_OK or MX_SELF. False without memory. */

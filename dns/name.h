@@ -20,8 +20,9 @@ static inline struct span dns_name_span(const struct dns_name *name) { return sp
 static inline bool dns_name_byte(uint8_t c) { return ascii_is_alpha(c) || ascii_is_digit(c) || c == '-' || c == '_'; }
 
 /*
- * From what a person or a mail address says: any case, A-labels or UTF-8 (IDNA 2008 with the mapping of UTS 46, not transitional). E_SYNTAX, E_RANGE if it
- * is no name of a host: an empty label, one over 63 bytes, a foreign byte, more than 253 bytes, or a last label of digits, as in an IPv4 address.
+ * From what a person or a mail address says: any case, A-labels or UTF-8 (IDNA 2008 with the mapping of UTS 46, not transitional). E_SYNTAX or
+ * E_RANGE if it is no name of a host: an empty label, one over 63 bytes, a foreign byte, more than 253 bytes, or a last label of digits, as in an
+ * IPv4 address.
  */
 must_check int dns_name_parse(struct dns_name *name, struct span text);
 

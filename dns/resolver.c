@@ -1,6 +1,6 @@
 /*
- * Three layers of the same economy: queries for one domain share a lookup, lookups that need the same answer share a question, and what is known is not asked.
- * The cache holds answers under (type, name) and finished sets under (LOOKUP_KEY, domain), so a domain in use costs one look into the map.
+ * Three layers of the same economy: queries for one domain share a lookup, lookups that need the same answer share a question, and what is known is
+ * not asked. The cache holds answers under (type, name) and finished sets under (LOOKUP_KEY, domain), so a domain in use costs one look into the map.
  *
  * Nothing here recurses with the number of domains: a lookup that ends starts those that wait through pump(), which runs once at a time.
  */
@@ -79,7 +79,7 @@ static void set_use_stale(struct resolver *r, struct lookup *lookup) {
   if (lookup->set.status != MX_TEMPORARY || !lookup->silent) return;
   struct cache_entry *entry = set_entry(r, &lookup->key, now);
   if (entry == NULL) return;
-  if (now >= entry->expires_ms) cache_prolong(entry, now + STALE_AGAIN_MS);
+  cache_prolong(entry, now + STALE_AGAIN_MS);
   if (!set_from_cache(entry, now, &old)) return;
   mx_set_clear(&lookup->set);
   lookup->set = old;

@@ -45,16 +45,19 @@ struct resolver_stats { /* monotonic; read by the owner */
   uint64_t queries_sent, answers, timeouts, mismatches, truncated, cache_hits, cache_misses, stale_served, merged;
 };
 
-/* For every option but servers and hostname 0 means the default. The wheel's clock is io_now_ns in milliseconds. Without servers every answer is MX_TEMPORARY.
+/* For every option but servers and hostname 0 means the default. The wheel's clock is io_now_ns in milliseconds. Without servers every answer is
+ * MX_TEMPORARY. The io's receive buffers must hold a datagram: 1232 bytes at least.
  * `token_kind` is put into the top 8 bits of the tokens of all operations; the caller's loop gives those completions to resolver_complete. */
-must_check int resolver_open(struct resolver **resolver, struct io *io, struct wheel *wheel, const struct resolver_options *options, uint8_t token_kind);
-/* Ends all queries without calling done. To be called when io_destroy has returned, so that the kernel holds none of its buffers, and before the wheel goes.
- * Not from within done. */
+must_check int resolver_open(struct resolver **resolver, struct io *io, struct wheel *wheel, const struct resolver_options *options,
+                             uint8_t token_kind);
+/* Ends all queries without calling done. For the end of the shard: the sockets stay with io until io_destroy, and no completion may be given to
+ * resolver_complete any more. Before io_destroy, a query on its way to the kernel may be lost. The wheel must still be there. Not from within
+ * done. */
 void resolver_close(struct resolver *resolver);
 
 /*
- * Asks for the MX set of the domain (any case, A-labels or UTF-8: converted with libidn2; no trailing dot). Address literals are not for here. From the cache `done` is called
- * before this returns. From within `done` everything here may be called.
+ * Asks for the MX set of the domain (any case, A-labels or UTF-8: converted with libidn2; no trailing dot). Address literals are not for here. From
+ * the cache `done` is called before this returns. From within `done` everything here may be called.
  */
 void resolver_mx(struct resolver *resolver, struct span domain, struct resolver_query *query);
 /* Harmless if it is not waiting. */

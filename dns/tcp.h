@@ -1,8 +1,8 @@
 /*
  * tcp: one query over one TCP connection, for replies that do not fit into a datagram (RFC 7766; two bytes of length before each message).
  *
- * Owner: one shard. For each stream started exactly one of these happens: the caller stops it, or `reply` is called, or `failed` is. After that the stream
- * belongs to nobody and closes by itself. Time limits are the caller's. No callback is called from within tcp_start or tcp_stop.
+ * Owner: one shard. For each stream started exactly one of these happens: the caller stops it, or `reply` is called, or `failed` is. After that the
+ * stream belongs to nobody and closes by itself. Time limits are the caller's. No callback is called from within tcp_start or tcp_stop.
  */
 #ifndef DNS_TCP_H
 #define DNS_TCP_H

@@ -1,6 +1,6 @@
 /*
- * A channel is one socket. It takes queries until it has sent CHANNEL_SENDS_MAX or is CHANNEL_AGE_MAX_MS old; then it is retired: out of the table of open
- * ones, alive until its last flight has ended, then closed. The slot stays until the close has completed, so no completion ever meets a stranger.
+ * A channel is one socket. It takes queries until it has sent CHANNEL_SENDS_MAX or is CHANNEL_AGE_MAX_MS old; then it is retired: out of the table of
+ * open ones, alive until its last flight has ended, then closed. The slot stays until the close has completed, so a completion meets no stranger.
  */
 #include "dns/udp.h"
 

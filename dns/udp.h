@@ -1,9 +1,9 @@
 /*
  * udp: queries as datagrams, over several connected sockets per server that are replaced after some use, so that neither port nor id can be foreseen.
  *
- * Owner: one shard. A flight is one query under way; it lives in the caller's object. For each flight started exactly one of these happens: the caller
- * stops it, or `failed` is called (it is then not under way any more). `reply` may be called any number of times in between: whoever looks into the packet decides.
- * No callback is called from within udp_start or udp_stop.
+ * Owner: one shard. A flight is one query under way; it lives in the caller's object. For each flight started exactly one of these happens: the
+ * caller stops it, or `failed` is called (it is then not under way any more). `reply` may be called any number of times in between: whoever looks
+ * into the packet decides. No callback is called from within udp_start or udp_stop.
  */
 #ifndef DNS_UDP_H
 #define DNS_UDP_H
@@ -54,7 +54,8 @@ struct udp {
   struct map _flights;
 };
 
-must_check int udp_open(struct udp *udp, struct io *io, uint8_t kind, const struct netaddr *servers, unsigned servers_count, const struct udp_events *events);
+must_check int udp_open(struct udp *udp, struct io *io, uint8_t kind, const struct netaddr *servers, unsigned servers_count,
+                        const struct udp_events *events);
 /* Forgets all flights. The io may be gone already; it must be gone before memory of sends under way is used again. */
 void udp_close(struct udp *udp);
 

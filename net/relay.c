@@ -15,6 +15,10 @@
 #define RECEIVE_BUFFERS 128
 #define RECEIVE_BUFFER_SIZE 65536
 
+#define STOP_POLL_MS 2
+#define SPOOL_WAIT_NS (3 * 1000000000ull)
+#define SPOOL_RETRY_NS (20 * 1000000ull)
+
 enum token_kind { KIND_SPOOL = 1, KIND_RESOLVER, KIND_EVENTS, KIND_INTAKE, KIND_OUTLET };
 
 struct relay {
@@ -56,9 +60,11 @@ static void set_gauges(struct relay *relay) {
   count_set(counters, COUNT_LOOP_TURNS, relay->shard.turns);
 }
 
+/* The end comes for all shards together: one may still hold jobs of another, whose outcomes have to reach it. */
 static void finish_if_over(struct relay *relay) {
+  relay->shard.turn_due_ms = relay->shard.now_ms + STOP_POLL_MS;
   bool quiet = (intake_idle(relay->intake) && outlet_idle(relay->outlet)) || relay->out_of_time;
-  if (!quiet) return;
+  if (!quiet || !shard_group_done(&relay->shard) || !mailbox_clear(&relay->shard)) return;
   bool stored = schedule_store_all(&relay->schedule);
   spool_turn(relay->spool, relay->shard.now_ms);
   event_writer_turn(relay->events, relay->shard.now_ms, true);
@@ -132,13 +138,26 @@ static enum spool_durability durability_of(const struct conf *conf) {
   }
 }
 
+/* A process that was killed holds its spool until the kernel has ended its last writes: that is waited for, shortly. */
 static int open_spool(struct relay *relay, struct fmt *why) {
   const struct conf *conf = relay->o.conf;
   char path[4096];
   snprintf(path, sizeof path, "%s/shard-%03u", conf->spool_path, relay->o.index);
   struct spool_options options = {.path = path, .durability = durability_of(conf), .segment_size_bytes = conf->segment_size_bytes,
                                   .disk_max_bytes = conf->spool_max_bytes / conf->shards, .lazy_sync_ms = 100, .outcome_delay_ms = 5};
-  return spool_open(&relay->spool, relay->shard.io, &relay->shard.wheel, &options, KIND_SPOOL, why);
+  struct io *io = relay->shard.io;
+  uint64_t give_up_ns = io_now_ns(io) + SPOOL_WAIT_NS;
+  for (;;) {
+    struct fmt reason = *why;
+    const struct io_completion *done;
+    int error = spool_open(&relay->spool, io, &relay->shard.wheel, &options, KIND_SPOOL, &reason);
+    if (error == E_OK) return error;
+    if (error != E_BUSY || io_now_ns(io) >= give_up_ns) {
+      *why = reason;
+      return error;
+    }
+    io_wait(io, io_now_ns(io) + SPOOL_RETRY_NS, &done);
+  }
 }
 
 struct stranger {

@@ -158,19 +158,31 @@ struct store {
   struct message *message;
 };
 
+/* The record's head is as the message came: what happened until now is said by outcomes. */
+static void catch_up(struct schedule *schedule, const struct message *message) {
+  for (unsigned i = 0; i < message->recipients; i++) {
+    const struct recipient *recipient = &message->recipient[i];
+    if (recipient->state == RECIPIENT_DONE) {
+      append_outcome(schedule, message, i, RECORD_DELIVERED);
+    } else if (recipient->due_ms > 0) {
+      append_outcome(schedule, message, i, RECORD_DEFERRED);
+    }
+  }
+}
+
 static void stored(struct spool_entry *entry, int error) {
   struct store *store = (struct store *)entry;
   struct schedule *schedule = store->schedule;
   struct message *message = store->message;
+  struct spool_place place = entry->place;
   slab_put(schedule->slab, store, sizeof *store);
   message->storing = false;
-  if (error == E_OK) message->place = entry->place;
+  if (error == E_OK) message->place = place;
   if (error == E_OK && message->jobs == 0) {
     content_free(schedule->slab, message->content);
     message->content = NULL;
   }
-  for (unsigned i = 0; error == E_OK && i < message->recipients; i++) /* what ended while the write was under way is not in the record's head */
-    if (message->recipient[i].state == RECIPIENT_DONE) append_outcome(schedule, message, i, RECORD_DELIVERED);
+  if (error == E_OK) catch_up(schedule, message);
   free_if_over(schedule, message);
 }
 
@@ -319,6 +331,7 @@ struct known { /* a message id seen in the spool */
   struct spool_place *parts;
   uint64_t parts_bytes; /* of content */
   uint32_t parts_count, parts_capacity;
+  bool unread; /* its message is on disk, but there was no memory for it */
 };
 
 static struct span known_key(const void *object) { return span_of(&((const struct known *)object)->id, sizeof(uint64_t)); }
@@ -367,6 +380,7 @@ static void restore_record(void *context, struct span record, struct spool_place
     return;
   }
   struct message *message = message_new(schedule->slab, header.id, span_of(record.at + RECORD_HEADER_SIZE, header.envelope_size));
+  known->unread = message == NULL;
   if (message == NULL) return; /* without memory it stays live in its segment, for the next start */
   message->place = place;
   message->size = header.content_size;
@@ -415,10 +429,9 @@ static void restore_end(struct restore *restore, struct known *known) {
   struct schedule *schedule = restore->schedule;
   struct message *message = known->message;
   bool whole = message != NULL && attach_parts(message, known);
-  if (message == NULL || !whole) {
-    for (uint32_t i = 0; i < known->parts_count; i++) spool_forget(schedule->spool, known->parts[i]); /* its end never came: never answered with 250 */
-    if (message != NULL) message->parts_count = 0;
-  }
+  if (!whole && !known->unread) /* its end never came: never answered with 250 */
+    for (uint32_t i = 0; i < known->parts_count; i++) spool_forget(schedule->spool, known->parts[i]);
+  if (message != NULL && !whole) message->parts_count = 0;
   if (message != NULL && (message->live == 0 || !whole)) {
     forget(schedule, message);
     unlink_message(schedule, message);

@@ -13,6 +13,15 @@ bool span_ends_nocase(struct span s, struct span suffix) {
   return s.len >= suffix.len && span_equal_nocase(span_skip(s, s.len - suffix.len), suffix);
 }
 
+struct span span_lower(struct span s, uint8_t *room, size_t size) {
+  size_t i = 0;
+  while (i < s.len && ascii_lower(s.at[i]) == s.at[i]) i++;
+  if (i == s.len) return s;
+  size_t len = s.len < size ? s.len : size;
+  for (i = 0; i < len; i++) room[i] = ascii_lower(s.at[i]);
+  return span_of(room, len);
+}
+
 bool span_to_u64(struct span s, uint64_t *value) {
   uint64_t sum = 0;
   if (s.len == 0) return false;

@@ -39,6 +39,9 @@ bool span_equal_nocase(struct span a, struct span b);
 bool span_starts_nocase(struct span s, struct span prefix);
 bool span_ends_nocase(struct span s, struct span suffix);
 
+/* The same in ASCII lower case: the span itself if it is already, else a copy in `room`, cut at `size`. */
+struct span span_lower(struct span s, uint8_t *room, size_t size);
+
 /* The index of the first such byte, or -1. */
 static inline ptrdiff_t span_find(struct span s, uint8_t byte) {
   const uint8_t *hit = s.len == 0 ? NULL : memchr(s.at, byte, s.len);

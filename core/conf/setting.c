@@ -207,7 +207,7 @@ static const char *text_of(const struct raw *raw, const struct setting *s) {
 int setting_read_all(struct conf *conf, const struct raw *raw, const struct reading *reading) {
   for (unsigned i = 0; i < SETTINGS; i++) {
     const char *text = text_of(raw, &settings[i]);
-    uint64_t value;
+    uint64_t value = 0;
     if (text == NULL) continue;
     int error = check_value(&settings[i], text, &value, reading);
     if (error != E_OK) return error;
@@ -223,7 +223,7 @@ void setting_default_all(struct conf *conf, const struct raw *raw) {
 
 int setting_port(uint16_t *port, const char *text, unsigned min, const char *path, const struct reading *reading) {
   const struct setting s = {.path = path, .kind = COUNT, .min = min, .max = UINT16_MAX};
-  uint64_t value;
+  uint64_t value = 0;
   int error = check_value(&s, text, &value, reading);
   if (error == E_OK) *port = (uint16_t)value;
   return error;

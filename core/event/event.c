@@ -25,7 +25,7 @@ const char *event_type_text(enum event_type type) {
 /* ---- bytes and numbers ---- */
 
 always_inline struct line put_bytes(struct line line, const void *bytes, size_t len) {
-  if (unlikely(len > (size_t)(line.end - line.at))) return overflowed;
+  if (unlikely(line.at == NULL || len > (size_t)(line.end - line.at))) return overflowed;
   memcpy(line.at, bytes, len);
   line.at += len;
   return line;

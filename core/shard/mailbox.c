@@ -27,6 +27,7 @@ struct place {
 
 struct shard_group {
   unsigned count;
+  _Atomic unsigned done;
   struct place *places;
   struct pair *pairs; /* [from * count + to] */
 };
@@ -109,6 +110,22 @@ void mailbox_flush(struct shard *shard) {
     if (atomic_load_explicit(&place->sleeps, memory_order_relaxed) && atomic_exchange_explicit(&place->sleeps, false, memory_order_acq_rel))
       io_notify(shard->io, place->shard->io);
   }
+}
+
+bool mailbox_clear(struct shard *shard) {
+  struct shard_group *group = shard->group;
+  for (unsigned peer = 0; peer < group->count; peer++)
+    if (!spsc_empty(&pair_of(group, peer, shard->index)->ring) || pair_of(group, shard->index, peer)->overflow.count > 0) return false;
+  return true;
+}
+
+bool shard_group_done(struct shard *shard) {
+  struct shard_group *group = shard->group;
+  if (!shard->_done && mailbox_clear(shard)) {
+    shard->_done = true;
+    atomic_fetch_add_explicit(&group->done, 1, memory_order_acq_rel);
+  }
+  return atomic_load_explicit(&group->done, memory_order_acquire) == group->count;
 }
 
 bool mailbox_take(struct shard *shard, unsigned budget) {

@@ -35,6 +35,14 @@ void shard_group_join(struct shard_group *group, struct shard *shard);
 /* On the sender's thread. Never fails, never blocks; to oneself is allowed. Letters of one sender arrive in order. */
 void shard_post(struct shard *from, unsigned to, struct letter letter);
 
+/* Nothing of ours is left to be sent, and nothing to us is left to be read. */
+bool mailbox_clear(struct shard *shard);
+/*
+ * The end of a group: a shard that has no work of its own says so, once, after its mailbox is clear. True once all have: then what they posted before is here, and
+ * when the mailbox is clear once more, nothing will come.
+ */
+bool shard_group_done(struct shard *shard);
+
 /* ---- for shard.c ---- */
 /* Takes at most `budget` letters, calling shard->on_letter; true if more are left. */
 bool mailbox_take(struct shard *shard, unsigned budget);

@@ -45,6 +45,7 @@ struct shard {
   bool busy;                      /* on_turn has more to do at once: do not sleep */
   uint64_t turns;
   bool _finished;
+  bool _done;
   bool _stop_seen;
   _Atomic bool _stop;
 };

@@ -185,6 +185,8 @@ int serve(const struct conf *conf) {
   server.counters = calloc(conf->shards, sizeof *server.counters);
   if (server.workers == NULL || server.counters == NULL || shard_group_open(&server.group, conf->shards) != E_OK) {
     fprintf(stderr, "ringpost: out of memory\n");
+    free(server.workers);
+    free(server.counters);
     return 1;
   }
   memset(server.workers, 0, conf->shards * sizeof *server.workers);

@@ -11,6 +11,7 @@
 #define OUT_ROOM 2048            /* for replies; grows while a pipelined group is answered */
 #define OUT_HIGH 16384           /* replies the peer does not read: then nothing more is read from it */
 #define STASH_HIGH (128 * 1024)  /* bytes waiting behind a message that is being stored: then receiving pauses */
+#define EAT_MAX 65536            /* bytes given to the machine at a time: after so many it is asked whether the spool keeps up */
 #define LISTEN_BACKLOG 4096
 
 struct session {
@@ -47,10 +48,12 @@ struct intake {
   struct pool sessions;
   io_socket *listeners;
   struct session *dirty;
+  struct io_slice refusal; /* what a connection gets for which there is no slot */
+  uint8_t refusal_text[320];
   bool stopping;
 };
 
-enum operation { OP_ACCEPT = 1, OP_REFUSED, OP_RECEIVE, OP_SEND, OP_CLOSE };
+enum operation { OP_ACCEPT = 1, OP_REFUSING, OP_REFUSED, OP_RECEIVE, OP_SEND, OP_CLOSE };
 
 static uint64_t token_of(const struct session *s, enum operation operation) {
   return shard_token(s->intake->o.token_kind, operation, pool_index(&s->intake->sessions, s), s->tag);
@@ -118,6 +121,7 @@ static void report_reception(struct session *s, const struct submission *submiss
   struct span few[16], *more = few;
   unsigned room = sizeof few / sizeof few[0];
   size_t size = message->recipients * sizeof *more;
+  uint8_t domain[256];
   if (message->recipients > room) {
     struct span *many = slab_get(intake->o.slab, size);
     if (many != NULL) {
@@ -130,7 +134,7 @@ static void report_reception(struct session *s, const struct submission *submiss
     for (; count < room && first + 1 + count < message->recipients; count++) more[count] = message_address(message, first + 1 + count);
     struct event event = {
         .type = EVENT_RECEPTION, .id = message->id, .session_id = message->session, .sender = message_sender(message),
-        .recipient = message_address(message, first), .more_recipients = more, .more_recipients_count = count, .queue = message_domain(message, first),
+        .recipient = message_address(message, first), .more_recipients = more, .more_recipients_count = count, .queue = span_lower(message_domain(message, first), domain, sizeof domain),
         .size = message->size, .timestamp_ms = intake->o.shard->wall_ms, .created_ms = message->created_ms, .peer = s->peer,
         .peer_name = buffer_span(&s->hello), .code = 250, .enhanced = {2, 0, 0}, .content = SPAN("queued"), .command = SPAN("DATA"),
     };
@@ -228,8 +232,9 @@ static void on_mail(struct session *s, struct fmt *out) {
 
 static void reject_relaying(struct session *s, struct fmt *out) {
   const struct intake *intake = s->intake;
+  uint8_t domain[256];
   struct event event = {.type = EVENT_REJECTION, .session_id = s->id, .sender = span_first(buffer_span(&s->submission->sender), s->submission->sender_len),
-                        .recipient = s->server.rcpt.recipient.whole, .queue = s->server.rcpt.recipient.domain, .timestamp_ms = intake->o.shard->wall_ms,
+                        .recipient = s->server.rcpt.recipient.whole, .queue = span_lower(s->server.rcpt.recipient.domain, domain, sizeof domain), .timestamp_ms = intake->o.shard->wall_ms,
                         .created_ms = intake->o.shard->wall_ms, .peer = s->peer, .peer_name = buffer_span(&s->hello), .code = 550,
                         .enhanced = {5, 7, 1}, .content = SPAN("relaying denied"), .command = SPAN("RCPT")};
   event_write(intake->o.events, &event);
@@ -287,7 +292,11 @@ static bool step(struct session *s, struct span *in) {
     begin_close(s);
     return false;
   }
-  enum smtp_server_event event = smtp_server_next(&s->server, in, &out);
+  struct span piece = span_first(*in, EAT_MAX);
+  size_t offered = piece.len;
+  enum smtp_server_event event = smtp_server_next(&s->server, &piece, &out);
+  *in = span_skip(*in, offered - piece.len);
+  bool used_up = event == SMTP_SERVER_NEED_INPUT && in->len == piece.len; /* else there is more behind the piece */
   switch (event) {
   case SMTP_SERVER_NEED_INPUT: break;
   case SMTP_SERVER_FLUSH: break;
@@ -304,7 +313,12 @@ static bool step(struct session *s, struct span *in) {
   case SMTP_SERVER_INVALID: must(false);
   }
   close_out(s, &out);
-  return event != SMTP_SERVER_NEED_INPUT && !s->waiting && !s->leaving;
+  return !used_up && !s->waiting && !s->leaving;
+}
+
+/* Between its commands a session holds no buffers. */
+static void release_out(struct session *s) {
+  if (s->out.len == 0) buffer_free(s->intake->o.slab, &s->out);
 }
 
 /* Replies that pile up because the peer does not read them: wait for the send to end. */
@@ -317,6 +331,7 @@ static struct span eat(struct session *s, struct span in) {
     if (s->out.len > OUT_HIGH) flush(s);
   }
   s->feeding = false;
+  release_out(s);
   return in;
 }
 
@@ -376,9 +391,10 @@ static void timed_out(void *context, struct timer *timer) {
   arm_timer(s, 10000);
 }
 
+/* No slot for it: 421, sent without one. Its token carries the socket where others have the generation. */
 static void refuse_session(struct intake *intake, io_socket socket) {
   count_add(intake->o.counters, COUNT_SESSIONS_REFUSED, 1);
-  io_close(intake->o.shard->io, socket, shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
+  io_send(intake->o.shard->io, socket, &intake->refusal, 1, shard_token(intake->o.token_kind, OP_REFUSING, 0, (uint32_t)socket));
 }
 
 static void begin_session(struct intake *intake, io_socket socket) {
@@ -440,6 +456,11 @@ void intake_complete(void *context, const struct io_completion *completion) {
   struct intake *intake = context;
   unsigned operation = shard_token_operation(completion->token);
   if (operation == OP_REFUSED) return;
+  if (operation == OP_REFUSING) {
+    io_socket socket = (io_socket)shard_token_generation(completion->token);
+    io_close(intake->o.shard->io, socket, shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
+    return;
+  }
   if (operation == OP_ACCEPT) {
     if (completion->result >= 0) begin_session(intake, (io_socket)completion->result);
     return;
@@ -482,7 +503,12 @@ int intake_open(struct intake **out, const struct intake_options *options) {
   };
   intake->submit = (struct submit_context){.shard = options->shard, .slab = options->slab, .spool = options->spool, .schedule = options->schedule,
                                            .hostname = intake->server_options.hostname, .last_id = options->newest_id};
-  uint32_t sessions = conf->sessions_max / conf->shards + 1;
+  struct fmt refusal = fmt_over(intake->refusal_text, sizeof intake->refusal_text);
+  fmt_text(&refusal, "421 ");
+  fmt_text(&refusal, conf->hostname);
+  fmt_text(&refusal, " 4.3.2 too many sessions, try again later\r\n");
+  intake->refusal = (struct io_slice){refusal.at, refusal.len};
+  uint32_t sessions = (conf->sessions_max + conf->shards - 1) / conf->shards;
   uint32_t sockets = io_sockets_max(options->shard->io);
   int error = pool_init(&intake->sessions, sizeof(struct session), sessions < sockets ? sessions : sockets);
   intake->listeners = calloc(conf->listeners_count, sizeof *intake->listeners);

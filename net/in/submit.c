@@ -67,7 +67,7 @@ static struct record_envelope envelope_of(const struct submission *submission, c
   return (struct record_envelope){
       .sender = span_first(sender, submission->sender_len), .envid = span_skip(sender, submission->sender_len), .peer = fmt_span(peer),
       .created_ms = submission->created_ms, .session = submission->session, .ret = (uint8_t)submission->ret, .smtputf8 = submission->smtputf8,
-      .eight_bit = submission->eight_bit || (scan != NULL && scan->eight_bit), .leading_dot = scan != NULL && scan->leading_dot,
+      .eight_bit = submission->eight_bit || submission->smtputf8 || (scan != NULL && scan->eight_bit), /* our Received names UTF-8 addresses */ .leading_dot = scan != NULL && scan->leading_dot,
       .recipients = submission->recipients,
   };
 }
@@ -209,7 +209,8 @@ int submit_content(struct submission *submission, struct span bytes) {
     }
   }
   if (submission->error != E_OK) return submission->error;
-  return submission->writes >= SUBMIT_PARTS_UNDER_WAY ? E_BUSY : E_OK;
+  unsigned allowed = slab->used_bytes > slab->limit_bytes / 2 ? 1 : SUBMIT_PARTS_UNDER_WAY;
+  return submission->writes >= allowed ? E_BUSY : E_OK;
 }
 
 /* ---- the end ---- */

@@ -99,7 +99,7 @@ static uint64_t stage_timeout_ms(const struct connection *c) {
 }
 
 void connection_arm(struct connection *c) {
-  if (c->state == CONNECTION_CLOSING) return;
+  if (c->state == CONNECTION_CLOSING || c->starved) return;
   timer_set(&c->outlet->o.shard->wheel, &c->timer, c->outlet->o.shard->now_ms + stage_timeout_ms(c));
 }
 
@@ -108,6 +108,10 @@ static void timed_out(void *context, struct timer *timer) {
   struct connection *c = (struct connection *)((uint8_t *)timer - offsetof(struct connection, timer));
   if (c->idle) {
     connection_retire(c);
+    return;
+  }
+  if (c->starved) {
+    transfer_retry_load(c);
     return;
   }
   struct failure failure = {.kind = FAILURE_NETWORK, .error = E_TIMEOUT};
@@ -361,7 +365,7 @@ void connection_loaded(struct outlet *outlet, struct job *job, int error) {
     transfer_loaded(c, job, error);
     return;
   }
-  content_free(outlet->o.slab, job->load.content); /* the connection died meanwhile */
+  outlet_free_part(outlet, job->owner, job->load.content); /* the connection died meanwhile */
   job->load.content = NULL;
   outlet_job_end(outlet, job);
 }

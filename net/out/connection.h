@@ -44,6 +44,8 @@ struct connection {
   enum connection_state state;
   bool idle, dirty, send_under_way;
   bool retiring;          /* no new transactions; quits when it has none */
+  bool starved;           /* waits for memory to load content; tried again by the timer */
+  uint16_t starved_rounds;
   bool pipelined;         /* the machine pipelines here */
   unsigned target;        /* index tried now */
   unsigned targets_left;  /* to try after it */
@@ -65,6 +67,7 @@ struct connection {
   struct job *streaming;   /* a long message whose parts are being sent */
   struct content *part;    /* of it, in the kernel's hands until flush number part_flush is done */
   uint32_t part_flush;
+  unsigned part_owner;
 };
 
 enum connection_operation { CONNECTION_OP_CONNECT = 1, CONNECTION_OP_RECEIVE, CONNECTION_OP_SEND, CONNECTION_OP_CLOSE };
@@ -90,6 +93,8 @@ void transfer_pull(struct connection *connection);
 void transfer_flush(struct connection *connection);
 void transfer_sent(struct connection *connection);
 void transfer_loaded(struct connection *connection, struct job *job, int error);
+/* After a pause for lack of memory. */
+void transfer_retry_load(struct connection *connection);
 bool transfer_busy(const struct connection *connection);
 /* Decides for all jobs under way and gives them back. */
 void transfer_abort(struct connection *connection, const struct failure *failure);

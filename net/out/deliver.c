@@ -35,9 +35,10 @@ void outlet_due(void *context, struct message *message, unsigned recipient) {
 static void expire(struct outlet *outlet, struct job *job, unsigned at) {
   const struct message *message = job->message;
   unsigned i = job->each[at].index;
+  uint8_t room[256];
   struct event event = {
       .type = EVENT_EXPIRATION, .id = message->id, .session_id = message->session, .sender = message_sender(message), .recipient = message_address(message, i),
-      .queue = message_domain(message, i), .size = message->size, .timestamp_ms = outlet->o.shard->wall_ms, .created_ms = message->created_ms,
+      .queue = span_lower(message_domain(message, i), room, sizeof room), .size = message->size, .timestamp_ms = outlet->o.shard->wall_ms, .created_ms = message->created_ms,
       .num_attempts = message->recipient[i].attempts + (job->each[at].counts ? 1u : 0u), .code = 551, .enhanced = {5, 4, 7},
       .content = SPAN("the message has been in the queue too long"), .verdict = "soft", .category = "expired", .rule = "max-age",
   };
@@ -116,9 +117,10 @@ void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, co
   const struct message *message = job->message;
   unsigned i = job->each[at].index;
   bool failure = decision->fate != FATE_DELIVERED;
+  uint8_t room[256];
   struct event event = {
       .type = event_of(decision->fate), .id = message->id, .session_id = message->session, .sender = message_sender(message),
-      .recipient = message_address(message, i), .queue = message_domain(message, i), .size = message->size, .timestamp_ms = outlet->o.shard->wall_ms,
+      .recipient = message_address(message, i), .queue = span_lower(message_domain(message, i), room, sizeof room), .size = message->size, .timestamp_ms = outlet->o.shard->wall_ms,
       .created_ms = message->created_ms, .num_attempts = message->recipient[i].attempts + 1u, .code = decision->code,
       .enhanced = {decision->enhanced[0], decision->enhanced[1], decision->enhanced[2]}, .content = text, .command = span_of_text(command),
       .verdict = !failure ? NULL : decision->verdict.hard ? "hard" : "soft", .category = failure ? decision->verdict.category : NULL,
@@ -195,10 +197,19 @@ bool outlet_load(struct outlet *outlet, struct job *job, uint64_t connection) {
   return false;
 }
 
+void outlet_free_part(struct outlet *outlet, unsigned owner, struct content *part) {
+  if (part == NULL) return;
+  if (owner == outlet->o.shard->index) {
+    content_free(outlet->o.slab, part);
+  } else {
+    shard_post(outlet->o.shard, owner, (struct letter){LETTER_FREE_PART, 0, part});
+  }
+}
+
 /* ---- letters ---- */
 
 void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *letter) {
-  struct job *job = letter->what;
+  struct job *job = letter->what; /* of the kinds that carry one */
   switch ((enum outlet_letter_kind)letter->kind) {
   case LETTER_JOB:
     job->handed_over = true;
@@ -207,6 +218,7 @@ void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *le
   case LETTER_JOB_END: end_own(outlet, job); break;
   case LETTER_LOAD: load_here(outlet, job); break;
   case LETTER_LOADED: connection_loaded(outlet, job, -(int)letter->number); break;
+  case LETTER_FREE_PART: content_free(outlet->o.slab, letter->what); break;
   case LETTER_LEASE_ASK: case LETTER_LEASE_GRANT: case LETTER_LEASE_RETURN: site_letter(outlet, from, letter); break;
   }
 }

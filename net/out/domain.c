@@ -170,17 +170,6 @@ static struct domain *domain_new(struct outlet *outlet, struct span name) {
   return NULL;
 }
 
-/* Case does not count in domains; the usual one is lower case already, and then needs no copy. */
-static struct span lower_case(struct span domain, uint8_t *room, size_t size) {
-  for (size_t i = 0; i < domain.len; i++) {
-    if (ascii_lower(domain.at[i]) == domain.at[i]) continue;
-    size_t len = domain.len < size ? domain.len : size;
-    for (size_t j = 0; j < len; j++) room[j] = ascii_lower(domain.at[j]);
-    return span_of(room, len);
-  }
-  return domain;
-}
-
 static void wait_for_answer(struct domain *domain, struct job *job) {
   job->next = NULL;
   if (domain->last != NULL) {
@@ -193,7 +182,7 @@ static void wait_for_answer(struct domain *domain, struct job *job) {
 
 void domain_dispatch(struct outlet *outlet, struct job *job) {
   uint8_t room[256];
-  struct span name = lower_case(message_domain(job->message, job->each[0].index), room, sizeof room);
+  struct span name = span_lower(message_domain(job->message, job->each[0].index), room, sizeof room);
   struct domain *domain = map_find(&outlet->domains, name);
   if (domain == NULL) domain = domain_new(outlet, name);
   if (domain == NULL) {

@@ -93,7 +93,10 @@ void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct fai
 void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer);
 uint64_t outlet_random(struct outlet *outlet);
 
-enum outlet_letter_kind { LETTER_JOB = 1, LETTER_JOB_END, LETTER_LOAD, LETTER_LOADED, LETTER_LEASE_ASK, LETTER_LEASE_GRANT, LETTER_LEASE_RETURN };
+/* Frees a part that a job's load brought: its memory is the owner's. */
+void outlet_free_part(struct outlet *outlet, unsigned owner, struct content *part);
+
+enum outlet_letter_kind { LETTER_JOB = 1, LETTER_JOB_END, LETTER_LOAD, LETTER_LOADED, LETTER_FREE_PART, LETTER_LEASE_ASK, LETTER_LEASE_GRANT, LETTER_LEASE_RETURN };
 
 /* ---- domain.c ---- */
 /* Finds the job's site, at once or after asking DNS, and enqueues it there; or ends it. */

@@ -74,6 +74,7 @@ bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port) 
   unsigned count = 0, made = 0;
   if (same_targets(site, set, port)) return true;
   for (unsigned h = 0; h < set->hosts; h++) count += set->host[h].addresses;
+  if (count == 0) return false; /* MX_OK promises one; without memory for it, as below */
   struct target *targets = calloc(count, sizeof *targets);
   if (targets == NULL) return false;
   for (unsigned h = 0; h < set->hosts; h++) {

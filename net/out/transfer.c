@@ -3,6 +3,8 @@
 
 #include "core/base/error.h"
 
+#define MEMORY_WAIT_MS 50
+#define MEMORY_ROUNDS 1200 /* a minute */
 #define OUT_HIGH 65536 /* commands waiting for a send: no further envelope joins them */
 
 static struct slab *slab_of(const struct connection *c) { return c->outlet->o.slab; }
@@ -211,7 +213,9 @@ static bool may_take(const struct connection *c) {
          smtp_client_can_begin(&c->client);
 }
 
-static void take(struct connection *c, struct job *job) {
+static void take(struct connection *c) {
+  struct job *job = site_pop(c->site);
+  must(job != NULL); /* may_take saw one */
   if (too_old(c, job)) {
     outlet_job_end(c->outlet, job);
   } else if (give_back_unfit(c, job)) {
@@ -228,10 +232,27 @@ static void take(struct connection *c, struct job *job) {
 }
 
 void transfer_pull(struct connection *c) {
-  while (may_take(c)) take(c, site_pop(c->site));
+  while (may_take(c)) take(c);
+}
+
+/* Memory comes back as other messages end: the load is tried again shortly, for a while. */
+static bool wait_for_memory(struct connection *c, int error) {
+  if (error != E_NO_MEMORY || c->starved_rounds >= MEMORY_ROUNDS) return false;
+  c->starved_rounds++;
+  c->starved = true;
+  timer_set(&c->outlet->o.shard->wheel, &c->timer, c->outlet->o.shard->now_ms + MEMORY_WAIT_MS);
+  return true;
+}
+
+void transfer_retry_load(struct connection *c) {
+  struct job *job = c->streaming != NULL ? c->streaming : c->loading;
+  must(job != NULL);
+  c->starved = false;
+  if (outlet_load(c->outlet, job, connection_token(c, CONNECTION_OP_SEND))) transfer_loaded(c, job, E_OK);
 }
 
 static void load_failed(struct connection *c, struct job *job, int error) {
+  if (wait_for_memory(c, error)) return;
   struct failure failure = {.kind = FAILURE_INTERNAL, .error = error};
   if (c->streaming == job) { /* in the middle of DATA: the connection is lost with it */
     connection_fail(c, &failure);
@@ -250,6 +271,7 @@ static void stream_loaded(struct connection *c, struct job *job) {
   if (!last) {
     c->part = job->load.content;
     c->part_flush = job->flush;
+    c->part_owner = job->owner;
     job->load.content = NULL;
     transfer_flush(c); /* on with the next when it is sent */
     return;
@@ -272,6 +294,7 @@ void transfer_loaded(struct connection *c, struct job *job, int error) {
     load_failed(c, job, error);
     return;
   }
+  c->starved_rounds = 0;
   if (c->streaming == job) {
     stream_loaded(c, job);
   } else {
@@ -292,7 +315,7 @@ void transfer_sent(struct connection *c) {
   release_sent(c);
   end_finished(c, false);
   if (c->part != NULL && c->part_flush <= c->flushes_done) {
-    content_free(slab_of(c), c->part);
+    outlet_free_part(c->outlet, c->part_owner, c->part);
     c->part = NULL;
     if (c->streaming != NULL) {
       c->streaming->load.part++;
@@ -450,7 +473,11 @@ void transfer_abort(struct connection *c, const struct failure *failure) {
     struct job *job = c->loading;
     c->loading = NULL;
     job_decide_rest(job, FATE_AGAIN, false);
-    if (job->loading) job->connection = 0;
+    if (job->loading) {
+      job->connection = 0;
+    } else {
+      outlet_job_end(c->outlet, job);
+    }
   }
 }
 
@@ -458,7 +485,7 @@ void transfer_free(struct connection *c) {
   struct slab *slab = slab_of(c);
   if (c->slices != NULL) release_sent(c);
   end_finished(c, true);
-  content_free(slab, c->part);
+  outlet_free_part(c->outlet, c->part_owner, c->part);
   buffer_free(slab, &c->in);
   buffer_free(slab, &c->out);
 }

@@ -16,7 +16,7 @@ enum { ATEXT = 1, LET_DIG = 2, QTEXT = 4, DCONTENT = 8 };
 #define CLASS(c)                                                                                                                                     \
   ((IS_ATEXT(c) ? ATEXT : 0) | (IS_ALNUM(c) ? LET_DIG : 0) | ((c) >= ' ' && (c) <= '~' && (c) != '"' && (c) != '\\' ? QTEXT : 0) |                   \
    ((c) >= '!' && (c) <= '~' && ((c) < '[' || (c) > ']') ? DCONTENT : 0))
-#define CLASS_ROW(c) CLASS(c), CLASS(c + 1), CLASS(c + 2), CLASS(c + 3), CLASS(c + 4), CLASS(c + 5), CLASS(c + 6), CLASS(c + 7)
+#define CLASS_ROW(c) CLASS(c), CLASS((c) + 1), CLASS((c) + 2), CLASS((c) + 3), CLASS((c) + 4), CLASS((c) + 5), CLASS((c) + 6), CLASS((c) + 7)
 
 static const uint8_t classes[256] = {
     CLASS_ROW(0),  CLASS_ROW(8),  CLASS_ROW(16), CLASS_ROW(24), CLASS_ROW(32), CLASS_ROW(40),  CLASS_ROW(48),  CLASS_ROW(56),

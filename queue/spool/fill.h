@@ -1,6 +1,7 @@
 /*
- * fill: makes new segments ahead of need. A file is made at its full size and its name synced (this blocks, for about a millisecond), then filled with zeros
- * piece by piece: writing over written blocks needs no journal of the file system's, which makes each commit twice as cheap. Internal to queue/spool.
+ * fill: makes new segments ahead of need. A file is made at its full size and its name synced (this blocks, for about a millisecond), then filled
+ * with zeros piece by piece: writing over written blocks needs no journal of the file system's, which makes each commit twice as cheap.
+ * Internal to queue/spool.
  *
  * Where commits come faster than that, the segment in work is begun before it is done; commits follow behind the zeros.
  */

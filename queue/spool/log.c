@@ -132,12 +132,12 @@ void spool_append(struct spool *spool, struct spool_entry *entry) {
 
 static bool outcomes_make_room(struct outcomes *outcomes, size_t len) {
   if (outcomes->first + outcomes->len + len <= outcomes->capacity) return true;
-  if (outcomes->first >= outcomes->capacity / 2 && outcomes->capacity > 0) {
+  if (outcomes->first >= outcomes->capacity / 2) {
     memmove(outcomes->bytes, outcomes->bytes + outcomes->first, outcomes->len);
     outcomes->first = 0;
     return true;
   }
-  size_t capacity = outcomes->capacity == 0 ? OUTCOMES_MEMORY_FIRST : outcomes->capacity * 2;
+  size_t capacity = outcomes->capacity * 2;
   uint8_t *grown = capacity > OUTCOMES_MEMORY_MAX ? NULL : realloc(outcomes->bytes, capacity);
   if (grown == NULL) return false;
   outcomes->bytes = grown;
@@ -290,7 +290,9 @@ static bool entry_fits(const struct group *group, const struct spool_entry *entr
 
 static void gather_entries(struct spool *spool, uint64_t room) {
   struct group *group = &spool->group;
+  bool reserve = segments_is_last(&spool->segments);
   for (struct spool_entry *entry; (entry = spool->waiting.first) != NULL && entry_fits(group, entry, room);) {
+    if (reserve && !entry->move) return;
     entries_take(&spool->waiting);
     entry->place = (struct spool_place){.segment = group->segment->sequence, .length = entry->_length, .offset = group->offset + group->bytes};
     seal(group->segment, entry->slices, entry->slices_count);
@@ -377,8 +379,8 @@ static void commit_succeeded(struct spool *spool, struct group *group) {
 }
 
 /*
- * No space for what should have its place already, as on copy-on-write file systems. What reached the disk of this commit must not be taken for more of this
- * segment's later: so nothing is written behind it, and the next segment says where this one ended.
+ * No space for what should have its place already, as on copy-on-write file systems. What reached the disk of this commit must not count as more
+ * of this segment later: so nothing is written behind it, and the next segment says where this one ended.
  */
 static void commit_found_no_space(struct spool *spool, struct group *group) {
   spool->segments.stalled = true;
@@ -476,15 +478,18 @@ void spool_complete(struct spool *spool, const struct io_completion *completion)
 int spool_open(struct spool **out, struct io *io, struct wheel *wheel, const struct spool_options *options, uint8_t token_kind, struct fmt *why) {
   struct spool *spool = calloc(1, sizeof *spool);
   uint8_t *block = aligned_alloc(SPOOL_ALIGNMENT, OUTCOMES_RECORD_MAX + SEGMENT_BLOCK);
-  int error = spool == NULL || block == NULL ? E_NO_MEMORY : E_OK;
+  uint8_t *outcomes = malloc(OUTCOMES_MEMORY_FIRST);
+  int error = spool == NULL || block == NULL || outcomes == NULL ? E_NO_MEMORY : E_OK;
   if (error != E_OK) fmt_text(why, "no memory for the spool");
   if (error == E_OK) error = segments_open(&spool->segments, io, options, token_kind, why);
   if (error != E_OK) {
+    free(outcomes);
     free(block);
     free(spool);
     return error;
   }
   spool->outcome_block = block;
+  spool->outcomes = (struct outcomes){.bytes = outcomes, .capacity = OUTCOMES_MEMORY_FIRST};
   spool->wheel = wheel;
   spool->durability = options->durability;
   spool->lazy_sync_ms = options->lazy_sync_ms == 0 ? LAZY_SYNC_MS : options->lazy_sync_ms;
@@ -494,6 +499,7 @@ int spool_open(struct spool **out, struct io *io, struct wheel *wheel, const str
   spool->space_timer.fire = look_for_space;
   spool->turn_timer.fire = turn_is_due;
   reads_init(&spool->reads);
+  want_turn(spool); /* segments are to be made ready */
   look_at_segments(spool);
   *out = spool;
   return E_OK;

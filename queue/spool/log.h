@@ -33,6 +33,7 @@ struct spool_options {
   uint64_t disk_max_bytes;        /* of all segments together, at least three; 0: what the disk has. Beyond: E_NO_SPACE */
   uint32_t lazy_sync_ms;          /* SPOOL_LAZY: default 100 */
   uint32_t outcome_delay_ms;      /* a group of outcomes alone may wait this long for company: default 5 */
+  bool buffered;                  /* through the page cache even where direct I/O works: for comparison */
 };
 
 /* Where a message lies on disk. */
@@ -64,13 +65,17 @@ struct spool_entry {
 #define SPOOL_SLICES_MAX 128
 
 struct spool_stats { /* monotonic unless said; read by the owner */
-  uint64_t commits, committed_messages, committed_outcomes, bytes_written, copied_forward; /* messages: records; bytes: with padding and headers, without zero-filling */
-  uint64_t outcomes_lost;           /* the disk was full for so long that there was no memory left for them either: after a crash these are tried again */
+  uint64_t commits, committed_messages, committed_outcomes, copied_forward;
+  uint64_t bytes_written;           /* with padding and headers, without the zeros of new segments */
+  uint64_t outcomes_lost;           /* could not be stored: failed, or full for so long that they took too much memory */
   uint64_t segments, segments_free; /* present numbers */
   uint64_t disk_bytes;              /* present */
 };
 
-/* Opens the directory, and finds the segments; nothing is replayed yet. E_BUSY: another process has it. `why` gets a phrase naming the file. */
+/*
+ * Opens the directory, and finds the segments; nothing is replayed yet. E_BUSY: another process has it. `why` gets a phrase naming the file.
+ * Nothing else may be under way on this io yet: opening waits (5 s at most) for writes of a killed process to end, and drops completions.
+ */
 must_check int spool_open(struct spool **spool, struct io *io, struct wheel *wheel, const struct spool_options *options, uint8_t token_kind, struct fmt *why);
 /*
  * Whatever is not committed is given up: commit first with spool_idle as the sign. Waits for what the kernel still has of ours, dropping the

@@ -8,6 +8,8 @@
 #define SEGMENT_SIZE_DEFAULT (64ull << 20)
 #define SEGMENT_SIZE_MIN (64ull << 10)
 #define GAPS_MAX 100000
+#define BUSY_WAIT_NS (5000 * 1000000ull)
+#define BUSY_STEP_NS (5 * 1000000ull)
 #define SEGMENTS_AT_LEAST 3 /* the head, the one kept back, and one to be freed */
 
 static int complain(struct fmt *why, const char *what, const char *text, int error) {
@@ -28,14 +30,14 @@ static int take_options(struct segments *s, const struct spool_options *options,
 }
 
 /* The lock, and on the same file the question whether direct I/O works here, at a granularity that goes with our blocks. */
-static int take_lock(struct segments *s, struct fmt *why) {
+static int take_lock(struct segments *s, bool buffered, struct fmt *why) {
   const char *path = segments_path(s, "lock");
   int error = io_file_open(s->io, path, IO_FILE_WRITE | IO_FILE_CREATE | IO_FILE_LOCK, &s->lock);
   if (error == E_BUSY) return complain(why, path, "another process has this spool", error);
   if (error != E_OK) return complain(why, path, NULL, error);
   io_file probe;
   s->alignment = RECORD_UNIT;
-  if (io_file_open(s->io, path, IO_FILE_WRITE | IO_FILE_DIRECT, &probe) != E_OK) return E_OK;
+  if (buffered || io_file_open(s->io, path, IO_FILE_WRITE | IO_FILE_DIRECT, &probe) != E_OK) return E_OK;
   unsigned alignment = io_file_alignment(s->io, probe);
   io_file_close(s->io, probe);
   s->direct = alignment <= SEGMENT_BLOCK;
@@ -89,8 +91,16 @@ static void note_name(void *context, const char *name) {
   scan->slots[scan->slots_count++] = (uint32_t)slot;
 }
 
+/* The kernel keeps a file of a killed process open, and locked, until the write that was under way is done: usually for a few milliseconds. */
 static int open_file(struct segments *s, uint32_t slot, bool direct, io_file *file) {
-  return io_file_open(s->io, segment_path(s, slot), IO_FILE_WRITE | IO_FILE_LOCK | (direct ? IO_FILE_DIRECT : 0), file);
+  uint64_t until_ns = io_now_ns(s->io) + BUSY_WAIT_NS;
+  for (;;) {
+    int error = io_file_open(s->io, segment_path(s, slot), IO_FILE_WRITE | IO_FILE_LOCK | (direct ? IO_FILE_DIRECT : 0), file);
+    uint64_t now_ns = io_now_ns(s->io);
+    if (error != E_BUSY || now_ns >= until_ns) return error;
+    const struct io_completion *done;
+    io_wait(s->io, now_ns + BUSY_STEP_NS, &done);
+  }
 }
 
 /* A file whose records are finer than direct I/O can go here (it came from another disk) is read through the page cache. */
@@ -251,7 +261,7 @@ int segments_open(struct segments *s, struct io *io, const struct spool_options 
   }
   int error = take_options(s, options, why);
   if (error == E_OK && (error = io_directory_make(io, s->path)) != E_OK) complain(why, s->path, NULL, error);
-  if (error == E_OK) error = take_lock(s, why);
+  if (error == E_OK) error = take_lock(s, options->buffered, why);
   if (error == E_OK && (error = take_memory(s)) != E_OK) complain(why, s->path, NULL, error);
   struct scan scan = {0};
   if (error == E_OK) error = scan_directory(s, &scan, why);

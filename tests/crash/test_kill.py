@@ -13,7 +13,7 @@ from relay import Ringpost, check_event, route
 
 SMALL = b"Subject: small\r\n\r\n" + (b"s" * 78 + b"\r\n") * 20
 BIG = b"Subject: big\r\n\r\n" + (b"b" * 98 + b"\r\n") * 25000
-LATE_S = 3.0  # an outcome is on disk long before that, with any sanitizer
+LATE_S = 1.0  # an outcome is on disk long before that: it waits 5 ms for company
 
 
 class Injector:
@@ -92,16 +92,17 @@ def _explain(mx, accepted, kills):
         for recipient in message.recipients:
             if recipient in accepted and message.answer == "250" and without_envelope_headers(message.content) != accepted[recipient]:
                 raise AssertionError("content of %s was altered" % recipient)
-    duplicates = 0
+    duplicates, latest = 0, 0.0
     for recipient, taken in arrivals(mx).items():
         for (first_connection, first), (second_connection, _) in zip(taken, taken[1:]):
             duplicates += 1
             killed_at = next((at for last_connection, at in kills if first_connection <= last_connection < second_connection), None)
             if killed_at is None:
                 raise AssertionError("%s was delivered twice without a kill between" % recipient)
+            latest = max(latest, killed_at - first)
             if killed_at - first > LATE_S:
                 raise AssertionError("%s was delivered again though it had been taken %.1f s before the kill" % (recipient, killed_at - first))
-    print("# %d recipients accepted, %d kills, %d delivered again, each taken by the MX within %.0f s before a kill" % (len(accepted), len(kills), duplicates, LATE_S))
+    print("# %d recipients accepted, %d kills, %d delivered again, all taken by the MX at most %.3f s before the kill" % (len(accepted), len(kills), duplicates, latest))
 
 
 @test

@@ -79,7 +79,7 @@ def a_line_too_long_for_the_rfc_arrives_whole(t):
 def swaks_to_postfix(t):
     postfix = Postfix(t)
     relay = through(t, postfix)
-    content = dotty(7)
+    content = dotty(7) + b"end\r\n"  # swaks takes a lone dot at the end for an end
     transcript = swaks(relay, "a@b.example", "c@d.example", content)
     equal("queued as" in transcript, True)
     relay.wait_outcomes(1)
@@ -90,9 +90,10 @@ def swaks_to_postfix(t):
 def swaks_pipelined_to_exim(t):
     exim = Exim(t)
     relay = through(t, exim)
-    swaks(relay, "a@b.example", "one@d.example,two@d.example", dotty(8), options=["--pipeline"])
+    content = dotty(8) + b"end\r\n"
+    swaks(relay, "a@b.example", "one@d.example,two@d.example", content, options=["--pipeline"])
     relay.wait_outcomes(2)
-    equal(exim.wait_messages(1)[0].rstrip(b"\r\n"), dotty(8).rstrip(b"\r\n"))
+    equal(exim.wait_messages(1)[0].rstrip(b"\r\n"), content.rstrip(b"\r\n"))
 
 
 def attachment_arrives(t, receiver):

@@ -240,7 +240,8 @@ def a_restart_keeps_the_queue_with_its_ages_and_attempts(t):
 
 
 @test
-def fewer_shards_adopt_the_spools_of_the_others(t):
+def fewer_shards_leave_no_mail_behind(t):
+    """Either the spools of the missing shards are adopted, or the start is refused with a clear line; a silent loss is the one thing that must not be."""
     address = free_address()
     port = free_port(address)
     relay = Ringpost(t, {"shards": 4, "routes": [route("*", (address, port))]})
@@ -251,7 +252,14 @@ def fewer_shards_adopt_the_spools_of_the_others(t):
         text = file.read()
     t.write(relay.config_path, text.replace("shards: 4", "shards: 1"))
     mx = FakeMx(t, address, port)
-    relay.start()
+    relay.start(wait=False)
+    process = relay.process
+    until(lambda: "ready" in process.log() or not process.running(), "a start or a refusal")
+    if not process.running():
+        relay.process = None
+        equal((process.wait(), "4 shards" in process.log(), relay.config["spool"]["path"] in process.log()), (1, True, True), process.log())
+        t.write(relay.config_path, text)
+        relay.start()
     mx.wait_recipients(40)
     relay.wait_outcomes(40)
     equal(sorted(mx.recipients), sorted("r%d@d.example" % i for i in range(40)))

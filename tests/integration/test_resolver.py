@@ -107,7 +107,8 @@ def start(folder, name, configuration, port):
     path = os.path.join(folder, name + ".conf")
     with open(path, "w") as file:
         file.write(configuration)
-    process = subprocess.Popen([name, "-d", "-c", path], stdout=subprocess.DEVNULL, stderr=open(os.path.join(folder, name + ".err"), "w"))
+    with open(os.path.join(folder, name + ".err"), "w") as errors:
+        process = subprocess.Popen([name, "-d", "-c", path], stdout=subprocess.DEVNULL, stderr=errors)
     until = time.monotonic() + DEADLINE_S
     while not answers(port):
         if process.poll() is not None or time.monotonic() > until:
@@ -141,7 +142,8 @@ def resolve(ports, *arguments):
     return output, time.monotonic() - began
 
 
-BIG = ",".join("%d:exchanger-with-a-rather-long-name-%02d.big.test[2001:db8:1::%x 198.51.100.%d]" % (i, i, i, i) for i in range(16)).replace("::0 ", ":: ")
+LONG = "exchanger-with-a-rather-long-name"
+BIG = ",".join("%d:%s-%02d.big.test[2001:db8:1::%x 198.51.100.%d]" % (i, LONG, i, i, i) for i in range(16)).replace("::0 ", ":: ")
 THREE = "hosts=10:mx1.three.test[2001:db8::1 192.0.2.1],20:mx2.three.test[192.0.2.2],30:mx3.three.test[192.0.2."
 CASES = [  # domain, what its line has to match
     ("three.test", r"status=ok ttl=(60|300) site=mx1.three.test,mx2.three.test,mx3.three.test " + re.escape(THREE)),

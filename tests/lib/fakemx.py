@@ -229,7 +229,7 @@ class Session:
             raise _Gone
         if isinstance(action, Raw):
             self._out += action.data
-            return 0
+            return int(action.data[:3]) if action.data[:3].isdigit() else 0
         if isinstance(action, Drip):
             await self._flush()
             for byte in action.reply.encode() + b"\r\n":
@@ -372,7 +372,7 @@ class Session:
             self.violation("bare CR or LF in content")
         if content and not content.endswith(b"\r\n"):
             self.violation("content does not end in CRLF")
-        if re.search(rb"[\x80-\xff]", content) and "BODY=8BITMIME" not in self.parameters.upper():
+        if re.search(rb"[\x80-\xff]", content) and not re.search(r"\b(BODY=8BITMIME|SMTPUTF8)\b", self.parameters.upper()):
             self.violation("8-bit content without BODY=8BITMIME")
         declared = re.search(r"SIZE=(\d+)", self.parameters, re.I)
         if declared and abs(int(declared.group(1)) - len(content)) > len(content) // 10 + 4096:

@@ -229,22 +229,29 @@ def need_program(path, hint="tests/lib/get-peers.sh fetches it"):
     return found
 
 
+def _caught(function, *arguments):
+    try:
+        function(*arguments)
+    except Exception as error:  # pylint: disable=broad-except # whatever goes wrong is a failed test
+        return error
+    return None
+
+
 def _run_one(function):
     name = function.__name__
     started = time.monotonic()
     case = Case(name)
     result, detail = "ok", ""
-    try:
-        try:
-            function(case)
-        finally:
-            case.close()
-    except Skip as skip:
-        result, detail = "skipped", str(skip)
-    except Exception as error:  # pylint: disable=broad-except # whatever goes wrong is a failed test
-        why = str(error).strip().split("\n")[0] or type(error).__name__
-        result, detail = "not ok", "%s%s" % ("" if isinstance(error, AssertionError) else type(error).__name__ + ": ", why)
-        detail += "\n# " + "\n# ".join(traceback.format_exc().rstrip().splitlines()[-60:])
+    error = _caught(function, case)
+    at_end = _caught(case.close)
+    if isinstance(error, Skip):
+        result, detail = "skipped", str(error)
+    elif error or at_end:
+        first = error or at_end
+        why = str(first).strip().split("\n")[0] or type(first).__name__
+        result, detail = "not ok", "%s%s" % ("" if isinstance(first, AssertionError) else type(first).__name__ + ": ", why)
+        for one in filter(None, (error, at_end)):
+            detail += "\n# " + "\n# ".join("".join(traceback.format_exception(one, chain=False)).rstrip().splitlines()[-40:])
         detail += "\n# files: %s   again: %s %s" % (case.dir, sys.argv[0], name)
     took = time.monotonic() - started
     with _print_lock:

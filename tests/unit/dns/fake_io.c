@@ -1,6 +1,7 @@
 /*
- * A small io.h for tests of what speaks DNS: virtual clock, sockets that talk to the test's own function. Included by the test program that wants it, whose
- * definitions then take the place of core/io's. Checks on the way what io.h demands: one send at a time, buffers left alone until the completion, no use after close.
+ * A small io.h for tests of what speaks DNS: virtual clock, sockets that talk to the test's own function. Included by the test program that wants it,
+ * whose definitions then take the place of core/io's. Checks on the way what io.h demands: one send at a time, buffers left alone until the
+ * completion, no use after close.
  */
 #include <stdlib.h>
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/base/error.h"
+#include "core/conf/setting.h"
 #include "core/conf/system.h"
 #include "tests/lib/conf_sound.h"
 
@@ -520,6 +521,27 @@ START_TEST(sizes) {
 }
 END_TEST
 
+static void check_named(void *context, const char *path, uint64_t value, uint64_t min, uint64_t max) {
+  const char *dot = strrchr(path, '.');
+  char key[64];
+  snprintf(key, sizeof key, "%s: ", dot == NULL ? path : dot + 1);
+  ck_assert_msg(strstr(context, key) != NULL, "%s is not in the example", path);
+  ck_assert(value >= min && value <= max);
+}
+
+START_TEST(the_example_names_every_setting) {
+  struct conf conf = conf_of("hostname: relay.example.net\n" LISTENERS);
+  uint8_t *bytes;
+  size_t len;
+  ck_assert_int_eq(system_read_file("dist/ringpost.yaml", 1 << 20, &bytes, &len), E_OK);
+  char *text = strndup((const char *)bytes, len);
+  setting_each(&conf, check_named, text);
+  free(text);
+  free(bytes);
+  conf_free(&conf);
+}
+END_TEST
+
 /* The example says of each value that it is the default: hold it to that. */
 START_TEST(the_example_parses_and_tells_the_defaults) {
   struct conf conf, defaults = conf_of("hostname: relay.example.net\n" LISTENERS);
@@ -622,6 +644,7 @@ int main(void) {
   tcase_add_test(all, long_values_and_names_keep_the_line_short);
   tcase_add_test(all, durations);
   tcase_add_test(all, sizes);
+  tcase_add_test(all, the_example_names_every_setting);
   tcase_add_test(all, the_example_parses_and_tells_the_defaults);
   tcase_add_test(all, files_that_cannot_be_read);
   return unit_main("core/conf/conf", &all, 1);

@@ -50,6 +50,13 @@ START_TEST(whole_files) {
   free(bytes);
   ck_assert_int_eq(system_read_file("/dev/zero", 100000, &bytes, &len), E_TOO_LONG);
   ck_assert_ptr_null(bytes);
+  size_t whole;
+  ck_assert_int_eq(system_read_file("/proc/self/exe", 1 << 30, &bytes, &whole), E_OK);
+  free(bytes);
+  ck_assert_int_eq(system_read_file("/proc/self/exe", whole, &bytes, &len), E_OK);
+  ck_assert_uint_eq(len, whole);
+  free(bytes);
+  ck_assert_int_eq(system_read_file("/proc/self/exe", whole - 1, &bytes, &len), E_TOO_LONG);
   ck_assert_int_eq(system_read_file("/nonexistent", 10, &bytes, &len), E_NOT_FOUND);
   ck_assert_int_ne(system_read_file("/", 10, &bytes, &len), E_OK);
 }

@@ -51,18 +51,19 @@ struct io {
   struct fake_operation operations[FAKE_OPERATIONS];
   unsigned operations_count;
   struct io_completion completions[IO_COMPLETIONS_MAX];
-  uint64_t random, time;
-  unsigned alignment;       /* 0: 512 */
+  uint64_t random, time, clock_ns;
+  unsigned unlock_in; /* after so many waits no file is locked */
+  unsigned alignment; /* 0: 512 */
   bool refuse_direct;
-  uint64_t capacity;        /* bytes of all files; 0: no end */
+  uint64_t capacity;                                         /* bytes of all files; 0: no end */
   int fail_write, fail_sync, fail_open, fail_directory_sync; /* every one from now on */
-  unsigned fail_write_in;   /* not yet those before the n-th */
-  bool fail_write_alone;    /* only one */
-  bool short_writes;        /* a write that reports less than it was given */
-  bool fail_whole;          /* ... though all of it is on the disk */
-  bool hold, hold_sync;     /* nothing completes; no io_sync */
-  unsigned one_at_a_time;   /* at most this many completions a wait, in any order; 0: all, in order */
-  bool dead;                /* between fake_crash and fake_revive: the old process ends, and the disk hears nothing of it */
+  unsigned fail_write_in;                                    /* not yet those before the n-th */
+  bool fail_write_alone;                                     /* only one */
+  bool short_writes;                                         /* a write that reports less than it was given */
+  bool fail_whole;                                           /* ... though all of it is on the disk */
+  bool hold, hold_sync;                                      /* nothing completes; no io_sync */
+  unsigned one_at_a_time;                                    /* at most this many completions a wait, in any order; 0: all, in order */
+  bool dead; /* between fake_crash and fake_revive: the old process ends, and the disk hears nothing of it */
   uint64_t dead_tokens[FAKE_OPERATIONS];
   unsigned dead_count;
   uint64_t writes, synced_writes, syncs, written_bytes;
@@ -392,6 +393,9 @@ unsigned io_wait(struct io *io, uint64_t until_ns, const struct io_completion **
   unsigned count = 0;
   *done = io->completions;
   while (io->dead_count > 0) io->completions[count++] = (struct io_completion){io->dead_tokens[--io->dead_count], E_CANCELED, {NULL, 0}};
+  if (until_ns != UINT64_MAX && until_ns > io->clock_ns) io->clock_ns = until_ns;
+  for (unsigned i = 0; io->unlock_in > 0 && i < FAKE_FILES; i++) io->files[i].locked &= io->unlock_in > 1;
+  if (io->unlock_in > 0) io->unlock_in--;
   unsigned held = 0; /* at the front */
   while (!io->hold && io->operations_count > held && (io->one_at_a_time == 0 || count < io->one_at_a_time)) {
     unsigned which = io->one_at_a_time == 0 ? held : (unsigned)(fake_random(io) % io->operations_count);
@@ -407,6 +411,8 @@ unsigned io_wait(struct io *io, uint64_t until_ns, const struct io_completion **
   }
   return count;
 }
+
+uint64_t io_now_ns(struct io *io) { return io->clock_ns; }
 
 void io_random(struct io *io, void *room, size_t len) {
   for (size_t i = 0; i < len; i++) ((uint8_t *)room)[i] = (uint8_t)fake_random(io);

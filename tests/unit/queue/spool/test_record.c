@@ -68,15 +68,15 @@ static void check_illegal(size_t at, uint32_t value) {
 }
 
 START_TEST(sizes_have_to_fit) {
-  check_illegal(12, 0);                       /* length */
+  check_illegal(12, 0); /* length */
   check_illegal(12, 4096 + 1);
-  check_illegal(12, 3072);                    /* shorter than what is in it */
+  check_illegal(12, 3072); /* shorter than what is in it */
   check_illegal(12, RECORD_LENGTH_MAX + 512);
   check_illegal(12, 0xfffffe00);
-  check_illegal(16, 0xffffffff);              /* envelope */
-  check_illegal(20, 4096 - 64 - 100 + 1);     /* content */
+  check_illegal(16, 0xffffffff);          /* envelope */
+  check_illegal(20, 4096 - 64 - 100 + 1); /* content */
   check_illegal(20, 0xffffffff);
-  check_illegal(4, 1 | 4 << 8);               /* type */
+  check_illegal(4, 1 | 4 << 8); /* type */
   check_illegal(4, 1);
   check_illegal(4, 1 | RECORD_OUTCOMES << 8); /* outcomes have no id */
   check_illegal(4, 1 | 1 << 8 | 1 << 16);     /* bytes that are zero */
@@ -136,15 +136,23 @@ START_TEST(a_segment_header_comes_back_and_any_changed_byte_is_seen) {
 END_TEST
 
 static struct record_envelope some_envelope(void) {
-  return (struct record_envelope){.sender = SPAN("bounce@example.net"), .envid = SPAN("QQ314"), .peer = SPAN("192.0.2.7"), .created_ms = 1764000000123,
-                                  .session = 77, .ret = 2, .smtputf8 = true, .leading_dot = true, .recipients = 2};
+  return (struct record_envelope){.sender = SPAN("bounce@example.net"),
+                                  .envid = SPAN("QQ314"),
+                                  .peer = SPAN("192.0.2.7"),
+                                  .created_ms = 1764000000123,
+                                  .session = 77,
+                                  .ret = 2,
+                                  .smtputf8 = true,
+                                  .leading_dot = true,
+                                  .recipients = 2};
 }
 
 START_TEST(an_envelope_and_its_recipients_come_back) {
   uint8_t room[512];
   struct fmt out = fmt_over(room, sizeof room);
   struct record_envelope envelope = some_envelope(), got;
-  struct record_recipient first = {.address = SPAN("a@example.org"), .orcpt = SPAN("rfc822;a@example.org"), .notify = 3, .index = 0, .attempts = 1, .due_ms = 55};
+  struct record_recipient first = {
+      .address = SPAN("a@example.org"), .orcpt = SPAN("rfc822;a@example.org"), .notify = 3, .index = 0, .attempts = 1, .due_ms = 55};
   struct record_recipient second = {.address = SPAN("b@example.org"), .index = 65535, .attempts = 65535, .due_ms = UINT64_MAX}, recipient;
   record_envelope_encode(&envelope, &out);
   ck_assert_uint_eq(out.len, record_envelope_size(&envelope));
@@ -216,7 +224,8 @@ START_TEST(an_outcome_comes_back) {
   ck_assert_int_eq(record_outcome_decode(&got, span_of(room, RECORD_OUTCOME_SIZE + 1)), E_CORRUPT);
   for (unsigned kind = 0; kind < 256; kind++) {
     room[0] = (uint8_t)kind;
-    ck_assert_int_eq(record_outcome_decode(&got, span_of(room, RECORD_OUTCOME_SIZE)), kind >= RECORD_DELIVERED && kind <= RECORD_EXPIRED ? E_OK : E_CORRUPT);
+    ck_assert_int_eq(record_outcome_decode(&got, span_of(room, RECORD_OUTCOME_SIZE)),
+                     kind >= RECORD_DELIVERED && kind <= RECORD_EXPIRED ? E_OK : E_CORRUPT);
   }
   room[0] = RECORD_FAILED;
   room[3] = 1;

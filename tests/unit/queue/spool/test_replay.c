@@ -18,13 +18,13 @@
 /* What the ledger knows of a message. It may have a part, stored before it. */
 struct known {
   bool appended, acknowledged, refused, ended; /* ended: its outcome was appended */
-  bool safe, end_safe;       /* ... and of these two we know for certain that they were made durable */
+  bool safe, end_safe;                         /* ... and of these two we know for certain that they were made durable */
   bool has_part;
   bool live;
-  unsigned moving;           /* copies under way */
-  bool absent;               /* was not there after a restart */
-  bool dropped;              /* came back without its part: the queue gives it up */
-  uint32_t version;          /* the newest appended */
+  unsigned moving;  /* copies under way */
+  bool absent;      /* was not there after a restart */
+  bool dropped;     /* came back without its part: the queue gives it up */
+  uint32_t version; /* the newest appended */
   struct spool_place place, part_place;
 };
 
@@ -49,7 +49,9 @@ static void fly(struct ledger *l, struct message *m) {
   spool_append(l->world->spool, &m->entry);
 }
 
-static uint32_t some_length(struct ledger *l) { return 512 * (uint32_t)(1 + fake_random(l->world->io) % (fake_random(l->world->io) % 8 == 0 ? 60 : 8)); }
+static uint32_t some_length(struct ledger *l) {
+  return 512 * (uint32_t)(1 + fake_random(l->world->io) % (fake_random(l->world->io) % 8 == 0 ? 60 : 8));
+}
 
 static void land(struct message *m) {
   struct ledger *l = ledger_of;
@@ -314,7 +316,9 @@ END_TEST
 START_TEST(the_same_on_a_disk_that_is_often_full) { crash_often((uint64_t)_i + 200, SPOOL_SYNC, 4 + (uint64_t)_i % 4, false, 400); }
 END_TEST
 
-START_TEST(the_same_on_a_disk_that_finds_no_space_for_writes) { crash_often((uint64_t)_i + 300, _i % 2 == 0 ? SPOOL_SYNC : SPOOL_LAZY, 0, true, 300); }
+START_TEST(the_same_on_a_disk_that_finds_no_space_for_writes) {
+  crash_often((uint64_t)_i + 300, _i % 2 == 0 ? SPOOL_SYNC : SPOOL_LAZY, 0, true, 300);
+}
 END_TEST
 
 int main(void) {

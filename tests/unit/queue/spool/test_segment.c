@@ -147,13 +147,21 @@ START_TEST(a_moved_record_may_use_what_is_kept_for_outcomes) {
   unsigned count = fill_up(world, places, 64);
   struct message *m = message_new(world, 1, 1, false, LONG, 1);
   m->entry.move = true;
+  struct message *n = message_new(world, 90, 0, false, 512, 1), *o = message_new(world, 91, 0, false, 512, 1);
+  o->entry.move = true;
   spool_append(world->spool, &m->entry);
+  spool_append(world->spool, &n->entry); /* does not slip in with the two */
+  spool_append(world->spool, &o->entry);
   world_settle(world);
   ck_assert_int_eq(m->error, E_OK);
+  ck_assert_int_eq(n->error, E_NO_SPACE);
+  ck_assert_int_eq(o->error, E_OK);
+  message_free(n);
+  message_free(o);
   spool_forget(world->spool, places[0]);
   finish_message(world, 2, places[1]);
   world_settle(world);
-  ck_assert_uint_eq(spool_stats(world->spool)->copied_forward, 1);
+  ck_assert_uint_eq(spool_stats(world->spool)->copied_forward, 2);
   ck_assert_uint_eq(spool_stats(world->spool)->segments_free, 1); /* again one to keep */
   (void)count;
   message_free(m);

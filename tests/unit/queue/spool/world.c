@@ -48,7 +48,9 @@ struct world {
 /* ---- messages ---- */
 
 /* The n-th eight bytes of a record. */
-static uint64_t pattern(uint64_t id, uint32_t version, bool part, size_t n) { return (id * 2 + part) * 0x9e3779b97f4a7c15 + version + n * 0x100000001b3; }
+static uint64_t pattern(uint64_t id, uint32_t version, bool part, size_t n) {
+  return (id * 2 + part) * 0x9e3779b97f4a7c15 + version + n * 0x100000001b3;
+}
 
 /* How far it goes; behind is padding. */
 static size_t pattern_words(const struct record_header *header) { return (RECORD_HEADER_SIZE + 12 + (size_t)header->content_size) / 8; }
@@ -90,7 +92,9 @@ static void message_free(struct message *m) {
 
 /* Whether these bytes are what message_new made of this header. */
 static bool message_is_true(struct span record, const struct record_header *header) {
-  if (header->length != record.len || header->envelope_size != 12 || header->content_size != header->length - RECORD_HEADER_SIZE - 12 - header->id % 100) return false;
+  if (header->length != record.len || header->envelope_size != 12 ||
+      header->content_size != header->length - RECORD_HEADER_SIZE - 12 - header->id % 100)
+    return false;
   for (size_t n = RECORD_HEADER_SIZE / 8; n < record.len / 8; n++) {
     uint64_t word;
     memcpy(&word, record.at + n * 8, sizeof word);
