@@ -99,7 +99,7 @@ $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) 
 fuzz:
 	@tests/fuzz/run.sh "$(FUZZMAKE)" $(BUILD)/fuzzing $(FUZZ_SECONDS) $(patsubst tests/fuzz/%.c,%,$(FUZZERS))
 
-# ---- make demo: 100,000 messages through it; make bench: against the floor. Options: bench/demo.py --help, bench/run.py --help ----
+# ---- make demo: 100,000 messages through it; make bench: against the floor, Postfix, OpenSMTPD. Options: bench/demo.py --help, bench/run.py --help ----
 demo: all
 	@bench/demo.py --build $(BUILD) $(DEMO)
 bench: all

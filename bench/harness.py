@@ -36,12 +36,14 @@ class Progress:
 
 
 class Program:
-    """A child process. Its standard error, and with `merge` its output too, is read line by line; what does not look like progress is kept."""
+    """A child process. Its standard error, and with `merge` its output too, is read line by line; what does not look like progress is kept. With `log` both
+    go to that file instead, and nothing is read: for those that write much."""
 
-    def __init__(self, command, progress=None, merge=False, cpus=None, cgroup=None):
+    def __init__(self, command, progress=None, merge=False, cpus=None, cgroup=None, log=None):
         self.command = [str(word) for word in command]
         self.name = os.path.basename(self.command[0])
-        self.lines = []
+        self._log = log
+        self._lines = []
         self._progress = progress
         self._ready = threading.Event()
 
@@ -53,14 +55,20 @@ class Program:
                 with open(os.path.join(cgroup, "cgroup.procs"), "w") as file:
                     file.write("0")
 
+        output = subprocess.PIPE if log is None else open(log, "ab")
         try:
-            self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if merge else subprocess.PIPE,
-                                            preexec_fn=before_exec, text=True, errors="replace")
+            self.process = subprocess.Popen(self.command, stdout=output, stderr=subprocess.PIPE if log is None and not merge else subprocess.STDOUT,
+                                            stdin=subprocess.DEVNULL, preexec_fn=before_exec, text=True, errors="replace")
         except OSError as error:
             raise Failure("cannot start %s: %s" % (self.command[0], error))
+        finally:
+            if log is not None:
+                output.close()
         self._output = []
-        self._threads = [threading.Thread(target=self._read, args=(self.process.stdout, merge), daemon=True)]
-        if not merge:
+        self._threads = []
+        if log is None:
+            self._threads.append(threading.Thread(target=self._read, args=(self.process.stdout, merge), daemon=True))
+        if log is None and not merge:
             self._threads.append(threading.Thread(target=self._read, args=(self.process.stderr, True), daemon=True))
         for thread in self._threads:
             thread.start()
@@ -72,18 +80,42 @@ class Program:
             elif self._progress is not None and line.startswith(self.name + " seconds="):
                 self._progress.line(line)
             else:
-                self.lines.append(line.rstrip("\n"))
+                self._lines.append(line.rstrip("\n"))
                 if line.startswith("ready"):
                     self._ready.set()
 
-    def wait_ready(self, limit_s=30):
+    def tail(self, count=20):
+        """The last lines it wrote."""
+        if self._log is None:
+            return self._lines[-count:]
+        with open(self._log, errors="replace") as file:
+            return file.read().splitlines()[-count:]
+
+    def _until(self, ready, limit_s):
+        """ready() waits a moment itself."""
         deadline = time.monotonic() + limit_s
-        while not self._ready.wait(0.05):
+        while not ready():
             if self.process.poll() is not None:
                 self._join()
-                raise Failure("%s ended before it was ready:\n  %s" % (self.name, "\n  ".join(self.lines[-20:])))
+                raise Failure("%s ended before it was ready:\n  %s" % (self.name, "\n  ".join(self.tail())))
             if time.monotonic() > deadline:
-                raise Failure("%s was not ready within %d s:\n  %s" % (self.name, limit_s, "\n  ".join(self.lines[-20:])))
+                raise Failure("%s was not ready within %d s:\n  %s" % (self.name, limit_s, "\n  ".join(self.tail())))
+
+    def wait_ready(self, limit_s=30):
+        """Until it says so."""
+        self._until(lambda: self._ready.wait(0.05), limit_s)
+
+    def wait_port(self, address, port, limit_s=30):
+        """Until somebody listens there: for those that do not say."""
+
+        def listens():
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+                if probe.connect_ex((address, port)) == 0:
+                    return True
+            time.sleep(0.05)
+            return False
+
+        self._until(listens, limit_s)
 
     def running(self):
         return self.process.poll() is None
@@ -92,13 +124,19 @@ class Program:
         for thread in self._threads:
             thread.join(5)
 
+    def wait(self, limit_s):
+        """True if it ended in time."""
+        try:
+            self.process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def stop(self, limit_s=40):
         """SIGTERM, then SIGKILL. Returns the exit status."""
         if self.running():
             self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(limit_s)
-        except subprocess.TimeoutExpired:
+        if not self.wait(limit_s):
             self.process.kill()
             self.process.wait()
         self._join()
@@ -110,7 +148,7 @@ class Program:
         try:
             return json.loads("".join(self._output).strip().splitlines()[-1])
         except (ValueError, IndexError):
-            raise Failure("%s gave no report (status %s):\n  %s" % (self.name, self.process.returncode, "\n  ".join(self.lines[-20:])))
+            raise Failure("%s gave no report (status %s):\n  %s" % (self.name, self.process.returncode, "\n  ".join(self.tail())))
 
 
 class Programs:
@@ -236,10 +274,13 @@ class Relay:
     """A relay under test. A subclass says how it is set up and started; the rest is common.
 
     It is told: a directory of its own, the DNS server to ask, the port that MX hosts listen on. It has to take mail for any domain from 127.0.0.1 on
-    `self.port`. `self.durability` says what its 250 promises.
+    `self.port`. `durability` says what its 250 promises, `note` what else sets it apart from the others. `share` is how much of a workload's messages it
+    gets, so that a slower one does not take all the time: what is compared is a cost per message.
     """
     name = ""
     durability = ""
+    note = ""
+    share = 1.0
 
     def __init__(self, programs, directory, dns, mx_port, cpus=None):
         self.programs = programs
@@ -256,6 +297,11 @@ class Relay:
     def available(cls, options):
         """None, or why it cannot be tested here."""
         return None
+
+    @classmethod
+    def version(cls, options):
+        """Its name and version, for the record."""
+        return ""
 
     def start(self):
         raise NotImplementedError
@@ -275,24 +321,29 @@ class Relay:
         return status
 
     def log(self):
-        return self.program.lines if self.program is not None else []
+        """The last lines it wrote."""
+        return self.program.tail() if self.program is not None else []
 
 
 class Ringpost(Relay):
     name = "ringpost"
     binary = os.path.join(ROOT, "build", "ringpost")
 
-    def __init__(self, *arguments, shards=0, durability="sync", connections_per_site=10, messages_per_connection=100, extra="", **options):
+    def __init__(self, *arguments, shards=0, durability="sync", connections_per_site=10, messages_per_connection=100, events=False, **options):
         super().__init__(*arguments, **options)
         self.shards = shards
         self.durability = durability
         self.connections_per_site = connections_per_site
         self.messages_per_connection = messages_per_connection
-        self.extra = extra
+        self.events = events
 
     @classmethod
     def available(cls, options):
         return None if os.access(cls.binary, os.X_OK) else "%s is not built" % cls.binary
+
+    @classmethod
+    def version(cls, options):
+        return subprocess.run([cls.binary, "--version"], capture_output=True, text=True).stdout.strip()
 
     def configuration(self):
         return """hostname: relay.bench.test
@@ -306,7 +357,7 @@ delivery:
   connections_per_site: %d
   messages_per_connection: %d
 %s""" % (self.shards, self.directory, self.durability, self.port, self.dns, self.mx_port, self.connections_per_site,
-         self.messages_per_connection, self.extra)
+         self.messages_per_connection, "events: {path: \"%s/events\"}\n" % self.directory if self.events else "")
 
     def start(self):
         os.makedirs(os.path.join(self.directory, "spool"), exist_ok=True)
@@ -324,14 +375,27 @@ class Direct(Relay):
     durability = "none"
 
     def start(self):
-        self.address = "127.0.1.1:%d" % self.mx_port
+        self.address = "%s:%d" % (exchanger(0), self.mx_port)
         self.meter.watch(None)
+
+
+SINK_HOSTS = "127.0.1.%d"
+
+
+def domain_name(number):
+    """As source and sink name them."""
+    return "d%05d.test" % number
+
+
+def exchanger(number):
+    """The address of a domain's only MX host: the sink gives them out in turn, and leaves out the first and the last address of the network."""
+    return SINK_HOSTS % (1 + number % 254)
 
 
 class World:
     """Sink with DNS, and the relay in front of it: one run's surroundings."""
 
-    def __init__(self, programs, build, directory, progress=None, sink_options=(), cpus=None):
+    def __init__(self, programs, build, directory, progress, sink_options=(), cpus=None):
         self.build = build
         self.programs = programs
         self.progress = progress
@@ -339,13 +403,33 @@ class World:
         self.cpus = cpus
         self.mx_port = free_port()
         self.dns = "127.0.0.1:%d" % dns_port()
-        self.sink = programs.start([os.path.join(build, "bench", "sink"), "--listen", "127.0.1.0/24:%d" % self.mx_port, "--dns", self.dns, "--json",
+        self.sink = programs.start([os.path.join(build, "bench", "sink"), "--listen", "%s/24:%d" % (SINK_HOSTS % 0, self.mx_port), "--dns", self.dns, "--json",
                                     "--progress", *sink_options], progress=progress, cpus=cpus)
         self.sink.wait_ready()
 
     def source(self, address, options):
         return self.programs.start([os.path.join(self.build, "bench", "source"), "--to", address, "--json", "--progress", *options],
                                    progress=self.progress, cpus=self.cpus)
+
+
+def check_alive(world, relay, deadline):
+    if not relay.alive():
+        raise Failure("%s ended in the middle of the run (status %s):\n  %s" % (relay.name, relay.program.process.returncode, "\n  ".join(relay.log())))
+    if time.monotonic() > deadline:
+        raise Failure("%s is not done in time; the sink has %d recipients:\n  %s" % (relay.name, world.progress.get("sink", "arrived"), "\n  ".join(relay.log())))
+
+
+def warm_up(world, relay, source_options, count, limit_s):
+    """So many messages first: its processes are started then, its files made, its connections open. With --warm-up they are in the sink's books, but not in
+    its rate."""
+    source = world.source(relay.address, source_options)
+    deadline = time.monotonic() + limit_s
+    while source.running() or world.progress.get("sink", "arrived") < count:
+        check_alive(world, relay, deadline)
+        if not source.running() and source.process.returncode != 0:
+            raise Failure("%s did not take all messages of the warm-up:\n  %s" % (relay.name, "\n  ".join(relay.log())))
+        time.sleep(0.05)
+    world.sink.process.send_signal(signal.SIGUSR2)  # taken at once, before the next source has even connected
 
 
 def run_once(world, relay, source_options, limit_s, tick=None):
@@ -359,11 +443,7 @@ def run_once(world, relay, source_options, limit_s, tick=None):
             tick()
         if not world.sink.running():
             break
-        if not relay.alive():
-            raise Failure("%s ended in the middle of the run (status %s):\n  %s" %
-                          (relay.name, relay.program.process.returncode, "\n  ".join(relay.log()[-20:])))
-        if time.monotonic() > deadline:
-            raise Failure("not done after %d s; the sink has %d recipients" % (limit_s, world.progress.get("sink", "arrived") if world.progress else 0))
+        check_alive(world, relay, deadline)
         if not source.running() and drained is None:
             drained = time.monotonic()
             if source.process.returncode != 0:  # what was not accepted will not arrive: leave the rest a moment, then end
@@ -373,7 +453,7 @@ def run_once(world, relay, source_options, limit_s, tick=None):
     peak = relay.peak_memory_kib() if relay.program is not None else 0
     source.process.wait(60)
     injected, arrived = source.report(), world.sink.report()
-    messages = max(arrived["transactions"]["accepted"], 1)
+    messages = max(arrived["timed"], 1)
     return {
         "source": injected,
         "sink": arrived,
@@ -408,8 +488,16 @@ def machine():
 
 
 def file_system(path):
-    result = subprocess.run(["stat", "-f", "-c", "%T", path], capture_output=True, text=True)
-    return result.stdout.strip() or "unknown"
+    """The type, such as ext4, from the table of mounts: statfs does not tell ext2, ext3 and ext4 apart."""
+    path, best, found = os.path.realpath(path), "", "unknown"
+    with open("/proc/self/mounts") as file:
+        for line in file:
+            _, place, kind = line.split()[:3]
+            place = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal.group(1), 8)), place)
+            inside = path == place or path.startswith(place.rstrip("/") + "/")
+            if inside and len(place) >= len(best):  # of two at one place the later hides the other
+                best, found = place, kind
+    return found
 
 
 def make_directory(parent, name):

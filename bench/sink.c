@@ -33,7 +33,7 @@ struct settings {
   uint64_t size_max, recipients_max;
   uint64_t threads, expect, idle_exit_ns, linger_ns;
   bool no_pipelining, no_chunking, no_8bitmime, no_smtputf8, no_dsn, no_enhanced, no_size, no_verify, no_address_check;
-  bool truncate, json, progress;
+  bool truncate, json, progress, warm_up;
 };
 
 struct sink {
@@ -88,6 +88,7 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
       {"expect", OPTION_COUNT, &s->expect, "N", "end when N recipients have arrived (or were refused by a rule)", NULL},
       {"linger", OPTION_DURATION, &s->linger_ns, "TIME", "wait so long for duplicates before the end by --expect (default 500ms)", NULL},
       {"idle-exit", OPTION_DURATION, &s->idle_exit_ns, "TIME", "end when nothing has come for so long, after the first connection", NULL},
+      {"warm-up", OPTION_FLAG, &s->warm_up, NULL, "rate and latency are of what arrives after SIGUSR2 only; all else is of everything", NULL},
       {"progress", OPTION_FLAG, &s->progress, NULL, "a line each second on standard error, even if it is no terminal", NULL},
       {"json", OPTION_FLAG, &s->json, NULL, "report as JSON", NULL},
   };
@@ -109,7 +110,8 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
       "Example: --rule 'rcpt=*@d00007.test stage=rcpt reply=550 5.1.1 no such user rate=0.1'\n\n"
       "The DNS answers MX for the domains, A for their hosts (the addresses of the first --listen), and below the\n"
       "pattern's suffix: nullmx (null MX), servfail (SERVFAIL), silent (no answer); all else, nx for one, is NXDOMAIN.\n\n"
-      "SIGUSR1 prints the report so far; SIGINT and SIGTERM end. Prints a line starting `ready` on standard error.\n"
+      "SIGUSR1 prints the report so far; SIGUSR2 ends the warm-up; SIGINT and SIGTERM end. Prints a line starting `ready` on\n"
+      "standard error.\n"
       "Exit status: 0 all that was expected has come, once and whole; 1 something was lost, duplicated or damaged, or a\n"
       "failure; 2 wrong usage."};
   options_run(&usage, table, sizeof table / sizeof *table, argc, argv);
@@ -189,6 +191,7 @@ static void set_up_receiver(struct sink *sink) {
       .domain_connections = calloc(counted, sizeof(uint32_t)),
       .domain_connections_max = calloc(counted, sizeof(uint32_t)),
       .tries = tries,
+      .timed_from_ns = s->warm_up ? UINT64_MAX : 0,
   };
   if (config->domain_connections == NULL || config->domain_connections_max == NULL || ledger_init(&sink->ledger) < 0) {
     process_fail("sink", "no memory");
@@ -319,6 +322,7 @@ static bool print_report(struct sink *sink) {
   for (unsigned i = 0; i < sink->server.threads; i++) add_counters(stats, &sink->threads[i].stats);
   struct ledger_sum sum = ledger_sum(&sink->ledger, sink->settings.expect, lost, LOST_SHOWN);
   struct process_usage usage = process_usage();
+  /* Nothing timed yet: both are 0. */
   double seconds = (double)(stats->last_ns - stats->first_ns) / 1e9;
   struct report r;
   report_begin(&r, stdout, sink->settings.json, "sink");
@@ -332,7 +336,8 @@ static bool print_report(struct sink *sink) {
   report_count(&r, "misdelivered", "recipients with another's message", stats->misdelivered, "");
   report_count(&r, "misrouted", "recipients at the wrong host", stats->misrouted, "");
   report_real(&r, "seconds", "from the first to the last message", seconds, 3, "s");
-  report_real(&r, "messages_per_second", "rate", seconds > 0 ? (double)stats->transactions / seconds : 0, 0, "messages/s");
+  report_count(&r, "timed", "messages in that time", stats->timed, "");
+  report_real(&r, "messages_per_second", "rate", seconds > 0 ? (double)stats->timed / seconds : 0, 0, "messages/s");
   report_real(&r, "cpu_us_per_message", "CPU of the sink itself",
               stats->transactions > 0 ? (usage.user_s + usage.system_s) * 1e6 / (double)stats->transactions : 0, 2, "us/message");
   report_latency(&r, "end_to_end_ms", "end-to-end latency", &stats->latency);
@@ -382,6 +387,7 @@ static void control(struct sink *sink) {
     }
     int number = process_wait_signal(now_ns + TICK_NS);
     if (number == SIGUSR1) print_report(sink);
+    if (number == SIGUSR2 && sink->settings.warm_up) counter_write(&sink->server.receiver.timed_from_ns, process_now_ns());
     if (number == SIGINT || number == SIGTERM) return;
   }
 }

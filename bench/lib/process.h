@@ -22,7 +22,7 @@ struct process_usage {
 struct process_usage process_usage(void); /* of all threads */
 struct process_usage process_thread_usage(void);
 
-/* Blocks SIGINT, SIGTERM and SIGUSR1 in the calling thread and the ones it makes, SIGPIPE for good. Call before any thread is made. */
+/* Blocks SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 in the calling thread and the ones it makes, SIGPIPE for good. Call before any thread is made. */
 void process_take_signals(void);
 /* Waits for one of them until `until_ns`; its number, or 0. */
 int process_wait_signal(uint64_t until_ns);

@@ -208,6 +208,8 @@ static void count_recipient(struct receiver *r, struct receiver_recipient recipi
   }
 }
 
+static bool is_timed(const struct receiver *r) { return r->_now_ns >= counter_read(&r->_config->timed_from_ns); }
+
 static void count_stamped(struct receiver *r, bool excuse) {
   const struct content_stamp *stamp = &r->_content.stamp;
   uint64_t expected;
@@ -217,14 +219,17 @@ static void count_stamped(struct receiver *r, bool excuse) {
     counter_add(&r->_stats->foreign, 1);
     return;
   }
-  if (r->_now_ns > stamp->sent_ns) histogram_record(&r->_stats->latency, r->_now_ns - stamp->sent_ns);
+  if (is_timed(r) && r->_now_ns > stamp->sent_ns) histogram_record(&r->_stats->latency, r->_now_ns - stamp->sent_ns);
   for (uint32_t i = 0; i < r->_recipient_count; i++) count_recipient(r, r->_recipients[i], excuse);
 }
 
 static void count_accepted(struct receiver *r, bool excuse) {
   struct receiver_stats *stats = r->_stats;
-  if (stats->first_ns == 0) counter_write(&stats->first_ns, r->_now_ns);
-  counter_write(&stats->last_ns, r->_now_ns);
+  if (is_timed(r)) {
+    if (stats->first_ns == 0) counter_write(&stats->first_ns, r->_now_ns);
+    counter_write(&stats->last_ns, r->_now_ns);
+    counter_add(&stats->timed, 1);
+  }
   counter_add(&stats->transactions, 1);
   counter_add(&stats->recipients, r->_recipient_count);
   counter_raise(&stats->recipients_per_transaction_max, r->_recipient_count);

@@ -34,12 +34,14 @@ struct receiver_config {
   uint32_t *domain_connections;     /* now, by domain; shared */
   uint32_t *domain_connections_max; /* at most, by domain; shared */
   uint8_t *tries;                   /* RECEIVER_TRIES counters for rules with first=; shared; NULL if no rule has it */
+  uint64_t timed_from_ns;           /* what arrives before is counted, but left out of rate and latency; a counter.h counter, written by another thread */
 };
 #define RECEIVER_TRIES (UINT64_C(1) << 32)
 
 struct receiver_stats {
   uint64_t connections;
   uint64_t transactions; /* accepted messages */
+  uint64_t timed;        /* of them: since timed_from_ns */
   uint64_t recipients;   /* of accepted messages */
   uint64_t recipients_per_transaction_max;
   uint64_t arrived;            /* recipients seen for the first time */
@@ -60,7 +62,7 @@ struct receiver_stats {
   uint64_t cuts;
   uint64_t protocol_errors; /* commands answered 5xx for syntax or sequence, but for those that were pipelined behind a refused one */
   struct histogram latency; /* from the stamp to the end of content */
-  uint64_t first_ns;        /* when the first message was accepted; 0: none yet */
+  uint64_t first_ns;        /* when the first timed message was accepted; 0: none yet */
   uint64_t last_ns;
 };
 

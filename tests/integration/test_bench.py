@@ -174,6 +174,15 @@ def exit_statuses():
         check(result.returncode == 0 and "Exit status" in result.stdout and max(map(len, result.stdout.splitlines())) <= 132, name + " --help")
 
 
+def warm_up_is_not_timed():
+    sink = Sink("--warm-up", "--expect", "150", "--linger", "100ms")
+    check(source(sink.port, "--messages", "100")[0] == 0, "warm-up")
+    sink.process.send_signal(signal.SIGUSR2)
+    check(source(sink.port, "--messages", "50")[0] == 0, "measured")
+    status, got = sink.wait()
+    check(status == 0 and got["timed"] == 50 and got["end_to_end_ms"]["count"] == 50 and got["arrived"] == 150, "%s" % got)
+
+
 def interrupted_source_reports():
     sink = Sink("--rule", "stage=final delay=50ms")
     process = subprocess.Popen([program("source"), "--to", "127.0.1.1:%d" % sink.port, "--json", "--messages", "1M", "--progress"], stdout=subprocess.PIPE,
@@ -209,7 +218,7 @@ def main():
             print("skipped bench: %s is not built" % program(name))
             return 0
     for test in (all_ways_of_sending, large_messages, reconnecting_and_idle, deferred_until_accepted, losses_are_reported, damage_and_duplicates_are_reported,
-                 open_loop_keeps_its_rate, latency_counts_from_the_schedule, threads, dns_over_udp_and_tcp, report_on_request, exit_statuses,
+                 open_loop_keeps_its_rate, latency_counts_from_the_schedule, threads, dns_over_udp_and_tcp, report_on_request, warm_up_is_not_timed, exit_statuses,
                  interrupted_source_reports, floor_measures):
         try:
             skipped = test()

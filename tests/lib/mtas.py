@@ -1,38 +1,39 @@
-"""Real mail servers as receiving MX (Postfix, Exim, OpenSMTPD, smtp-sink) and real clients (smtp-source, swaks, nodemailer).
+"""Real mail servers as receiving MX (Postfix, Exim, OpenSMTPD, smtp-sink) and real clients (smtp-source, swaks, nodemailer), each in the test's directory.
 
 Receivers share a face: start listening on address:port, take every recipient, `wait_messages(n)` returns the contents as they were stored, with
 the headers that the receiver added cut off, and `connections()` says how many connections came in.
 """
 import contextlib
 import email
-import grp
-import json
 import os
-import pwd
 import re
 import shutil
 import signal
 import subprocess
 import threading
 
+import mtasetup
 from fakemx import FakeMx
 from harness import BUILD, PATIENCE_S, Process, Skip, free_address, free_port, need_program, run_program, until
 
 PEERS = os.path.join(BUILD, "peers")
 RELAY_NAME = b"relay.ringpost.example"
-POSTFIX_DAEMONS = "/usr/lib/postfix/sbin"
+
+
+def _needed(need, *arguments):
+    """What mtasetup finds missing makes a test skipped."""
+    try:
+        return need(*arguments)
+    except mtasetup.Missing as missing:
+        raise Skip(str(missing)) from None
 
 
 def need_root(what):
-    if os.geteuid() != 0:
-        raise Skip("%s wants to be started by root" % what)
+    _needed(mtasetup.need_root, what)
 
 
 def user_of(name):
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        raise Skip("no user %s here; tests/lib/get-peers.sh adds it" % name) from None
+    return _needed(mtasetup.need_user, name)
 
 
 def without_envelope_headers(stored):
@@ -43,7 +44,7 @@ def without_envelope_headers(stored):
     own = re.search(rb"(?m)^Received:[^\n]*(?:\n[ \t][^\n]*)*by " + RELAY_NAME + rb"[^\n]*\n(?:[ \t][^\n]*\n)*", headers + b"\n")
     if not own:
         raise AssertionError("no Received header of %s in %r" % (RELAY_NAME.decode(), stored[:1500]))
-    return message[own.end() :].replace(b"\n", b"\r\n")
+    return message[own.end():].replace(b"\n", b"\r\n")
 
 
 class _Receiver:
@@ -67,12 +68,8 @@ class _Receiver:
         return [without_envelope_headers(stored) for stored in self.stored()]
 
     def wait_messages(self, count, timeout_s=None):
-        until(
-            lambda: self.count() >= count,
-            lambda: "%d messages at %s, there are %d; log:\n%s" % (count, type(self).__name__, self.count(), self.log()[-3000:]),
-            timeout_s,
-            every_s=0.05,
-        )
+        until(lambda: self.count() >= count, lambda: "%d messages at %s, there are %d; log:\n%s" % (
+            count, type(self).__name__, self.count(), self.log()[-3000:]), timeout_s, every_s=0.05)
         return self.messages()
 
     def log(self):
@@ -86,104 +83,37 @@ class Postfix(_Receiver):
     """An own instance: configuration, queue and data under the test's directory; virtual(8) delivers everything into one maildir."""
 
     def __init__(self, case, address=None, port=None, settings=None):
-        need_root("Postfix")
-        need_program("/usr/sbin/postfix")
+        _needed(mtasetup.need_postfix)
         owner = user_of("postfix")
         self.address = address or free_address()
         self.port = port or free_port(self.address)
-        home = case.directory("postfix")
-        self.config = case.directory("postfix", "etc")
-        queue, data, mail = (case.directory("postfix", part) for part in ("queue", "data", "mail"))
-        os.chown(data, owner.pw_uid, owner.pw_gid)
+        mail = case.directory("postfix", "mail")
         os.chown(mail, owner.pw_uid, owner.pw_gid)
         self.maildir = os.path.join(mail, "all")
-        self.log_path = os.path.join(home, "maillog")
         parameters = {
-            "compatibility_level": "3.6",
-            "queue_directory": queue,
-            "data_directory": data,
-            "daemon_directory": POSTFIX_DAEMONS,
-            "command_directory": "/usr/sbin",
-            "meta_directory": "/etc/postfix",
-            "mail_owner": "postfix",
-            "setgid_group": self._group(),
-            "myhostname": "postfix.example",
-            "mydestination": "",
-            "inet_interfaces": "loopback-only",
-            "inet_protocols": "ipv4",
-            "maillog_file": self.log_path,
-            "maillog_file_prefixes": home,
-            "mynetworks": "127.0.0.0/8",
-            "smtpd_relay_restrictions": "permit_mynetworks, reject",
-            "virtual_mailbox_domains": "static:all",
-            "virtual_mailbox_maps": "static:all/",
-            "virtual_mailbox_base": mail,
-            "virtual_mailbox_limit": "0",
-            "virtual_minimum_uid": "1",
-            "virtual_uid_maps": "static:%d" % owner.pw_uid,
-            "virtual_gid_maps": "static:%d" % owner.pw_gid,
-            "virtual_transport": "virtual",
-            "alias_maps": "",
-            "local_recipient_maps": "",
-            "message_size_limit": "104857600",
-            "mailbox_size_limit": "0",
-            "smtputf8_enable": "yes",
-            "default_process_limit": "20",
-            "disable_dns_lookups": "yes",
-            "smtpd_peername_lookup": "no",
-            "default_privs": "nobody",
-            "local_header_rewrite_clients": "",
+            "virtual_mailbox_domains": "static:all", "virtual_mailbox_maps": "static:all/", "virtual_mailbox_base": mail, "virtual_mailbox_limit": "0",
+            "virtual_minimum_uid": "1", "virtual_uid_maps": "static:%d" % owner.pw_uid, "virtual_gid_maps": "static:%d" % owner.pw_gid,
+            "virtual_transport": "virtual", "smtputf8_enable": "yes", "default_process_limit": "20",
         }
         parameters.update(settings or {})
-        case.write(os.path.join(self.config, "main.cf"), "".join("%s = %s\n" % item for item in parameters.items()))
-        services = [
-            "%s:%d inet n - n - - smtpd" % (self.address, self.port),
-            "pickup unix n - n 60 1 pickup",
-            "cleanup unix n - n - 0 cleanup",
-            "qmgr unix n - n 300 1 qmgr",
-            "rewrite unix - - n - - trivial-rewrite",
-            "bounce unix - - n - 0 bounce",
-            "defer unix - - n - 0 bounce",
-            "trace unix - - n - 0 bounce",
-            "verify unix - - n - 1 verify",
-            "flush unix n - n 1000? 0 flush",
-            "proxymap unix - - n - - proxymap",
-            "smtp unix - - n - - smtp",
-            "relay unix - - n - - smtp",
-            "error unix - - n - - error",
-            "retry unix - - n - - error",
-            "discard unix - - n - - discard",
-            "local unix - n n - - local",
-            "virtual unix - n n - 4 virtual",
-            "anvil unix - - n - 1 anvil",
-            "scache unix - - n - 1 scache",
-            "postlog unix-dgram n - n - 1 postlogd",
-        ]
-        case.write(os.path.join(self.config, "master.cf"), "\n".join(services) + "\n")
-        self.process = Process(case, "postfix", ["/usr/sbin/postfix", "-c", self.config, "start-fg"])
-        self._pid_path = os.path.join(queue, "pid/master.pid")
+        self._home = mtasetup.PostfixHome(case.directory("postfix"), self.address, self.port, parameters)
+        self.config = self._home.config
+        self.process = Process(case, "postfix", self._home.command)
         case.at_end(self._end)
         self.process.wait_port(self.address, self.port)
 
     def _end(self):
         """master(8) leads a process group of its own."""
-        if os.path.exists(self._pid_path):
-            with open(self._pid_path) as file:
-                pid = int(file.read())
+        pid = self._home.master_pid()
+        if pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGTERM)
                 self.process.wait()
                 os.killpg(pid, signal.SIGKILL)
 
-    @staticmethod
-    def _group():
-        try:
-            return grp.getgrnam("postdrop").gr_name
-        except KeyError:
-            raise Skip("no group postdrop here") from None
-
     def log(self):
-        return self.process.log() + (open(self.log_path, errors="replace").read() if os.path.exists(self.log_path) else "")
+        path = self._home.log_path
+        return self.process.log() + (open(path, errors="replace").read() if os.path.exists(path) else "")
 
     def connections(self):
         """Without those that probed whether it listens."""
@@ -252,13 +182,8 @@ begin authenticators
         for part in ("spool", "mail"):
             os.chown(case.directory("exim", part), owner.pw_uid, owner.pw_gid)
         self.maildir = os.path.join(self.home, "mail")
-        self.config = case.write(
-            "exim/exim.conf",
-            self.CONFIG.replace("{home}", self.home)
-            .replace("{address}", self.address)
-            .replace("{port}", str(self.port))
-            .replace("{chunking}", "*" if chunking else ""),
-        )
+        self.config = case.write("exim/exim.conf", self.CONFIG.replace("{home}", self.home).replace("{address}", self.address)
+                                 .replace("{port}", str(self.port)).replace("{chunking}", "*" if chunking else ""))
         os.chmod(self.config, 0o644)
         self.process = Process(case, "exim", [self.binary, "-C", self.config, "-bdf"], cwd="/")
         self.process.wait_port(self.address, self.port)
@@ -290,8 +215,7 @@ class OpenSmtpd:
     Its queue does, too (/var/spool/smtpd), so there is one at a time, and none where a real one is at home."""
 
     _one_at_a_time = threading.Lock()
-    SPOOL = "/var/spool/smtpd"
-    EMPTY = "/var/lib/opensmtpd/empty"
+    SPOOL = mtasetup.OPENSMTPD_QUEUE
     CONFIG = """
 listen on {address} port {port} hostname opensmtpd.example
 smtp max-message-size 100M
@@ -301,32 +225,19 @@ match from any for any action "on"
 """
 
     def __init__(self, case, address=None, port=None):
-        need_root("OpenSMTPD")
-        binary = need_program(os.path.join(PEERS, "opensmtpd/usr/sbin/smtpd"))
-        user_of("opensmtpd")
-        user_of("opensmtpq")
+        binary = _needed(mtasetup.need_opensmtpd, PEERS)
         self._one_at_a_time.acquire()  # pylint: disable=consider-using-with # released by the case
         case.at_end(self._one_at_a_time.release)
-        if os.path.exists("/usr/sbin/smtpctl") or (
-            os.path.isdir(self.SPOOL + "/queue") and any(files for _, _, files in os.walk(self.SPOOL + "/queue"))
-        ):
+        if os.path.exists("/usr/sbin/smtpctl") or (os.path.isdir(self.SPOOL + "/queue") and any(files for _, _, files in os.walk(self.SPOOL + "/queue"))):
             raise Skip("an OpenSMTPD is at home on this machine: its queue is %s" % self.SPOOL)
         case.at_end(shutil.rmtree, self.SPOOL, True)
-        os.makedirs(self.SPOOL, mode=0o711, exist_ok=True)
-        os.chmod(self.SPOOL, 0o711)
-        os.makedirs(self.EMPTY, mode=0o755, exist_ok=True)
+        mtasetup.opensmtpd_directories()
         self.address = address or free_address()
         self.port = port or free_port(self.address)
         behind = free_address()
         self.behind = FakeMx(case, behind, free_port(behind), name="behind-opensmtpd.example", lawful=False)
-        config = case.write(
-            "opensmtpd.conf",
-            self.CONFIG.replace("{address}", self.address)
-            .replace("{port}", str(self.port))
-            .replace("{behind}", self.behind.address)
-            .replace("{behind_port}", str(self.behind.port))
-            .lstrip(),
-        )
+        config = case.write("opensmtpd.conf", self.CONFIG.replace("{address}", self.address).replace("{port}", str(self.port))
+                            .replace("{behind}", self.behind.address).replace("{behind_port}", str(self.behind.port)).lstrip())
         self.process = Process(case, "opensmtpd", [binary, "-d", "-v", "-f", config], cwd="/")
         self.process.wait_port(self.address, self.port)
 
@@ -337,11 +248,7 @@ match from any for any action "on"
         return len(self.behind.messages)
 
     def wait_messages(self, count, timeout_s=None):
-        until(
-            lambda: self.count() >= count,
-            lambda: "%d messages behind OpenSMTPD, there are %d; log:\n%s" % (count, self.count(), self.log()[-3000:]),
-            timeout_s,
-        )
+        until(lambda: self.count() >= count, lambda: "%d messages behind OpenSMTPD, there are %d; log:\n%s" % (count, self.count(), self.log()[-3000:]), timeout_s)
         return [without_envelope_headers(message.content) for message in self.behind.messages]
 
     def log(self):
@@ -383,9 +290,7 @@ class SmtpSink:
         return self.count()
 
 
-def smtp_source(
-    relay, count, sessions=4, sender="source@load.example", recipient="sink@d.example", length=1024, per_connection=True, options=(), timeout_s=120
-):
+def smtp_source(relay, count, sessions=4, sender="source@load.example", recipient="sink@d.example", length=1024, per_connection=True, options=(), timeout_s=120):
     """Runs Postfix' smtp-source to its end; the messages must all be taken."""
     command = [need_program("/usr/sbin/smtp-source"), "-s", str(sessions), "-m", str(count), "-l", str(length), "-f", sender, "-t", recipient]
     command += ["-d"] if per_connection else []
@@ -397,23 +302,8 @@ def smtp_source(
 def swaks(relay, sender, recipient, content, options=()):
     """Sends these bytes (headers and body, CRLF line ends). Returns the transcript; the message must be taken."""
     program = need_program("swaks")
-    command = [
-        program,
-        "--server",
-        relay.address,
-        "--port",
-        str(relay.port),
-        "--helo",
-        "swaks.example",
-        "--from",
-        sender,
-        "--to",
-        recipient,
-        "--data",
-        "-",
-        "--timeout",
-        str(int(PATIENCE_S)),
-    ]
+    command = [program, "--server", relay.address, "--port", str(relay.port), "--helo", "swaks.example", "--from", sender, "--to", recipient,
+               "--data", "-", "--timeout", str(int(PATIENCE_S))]
     code, output = run_program(command + list(options), stdin=content.replace(b"\r\n", b"\n"))
     if code != 0:
         raise AssertionError("swaks: %d\n%s" % (code, output[-3000:]))
@@ -429,24 +319,20 @@ Promise.all(job.messages.map(message => {
   const mail = message.raw ? {envelope: message.envelope, raw: Buffer.from(message.raw, 'base64')} : message;
   for (const attachment of mail.attachments || []) attachment.content = Buffer.from(attachment.content, 'base64');
   return transport.sendMail(mail);
-})).then(results => {
-  console.log(JSON.stringify(results.map(r => ({response: r.response, accepted: r.accepted, rejected: r.rejected}))));
-  transport.close();
-})
+})).then(results => { console.log(JSON.stringify(results.map(r => ({response: r.response, accepted: r.accepted, rejected: r.rejected})))); transport.close(); })
   .catch(error => { console.error(error); process.exit(1); });
 """
 
 
 def nodemailer(relay, messages, pool=False):
     """Sends with nodemailer; returns what it reports for each message."""
+    import json
     node = need_program("node", "a Node.js is needed")
     home = os.path.join(PEERS, "node")
     if not os.path.isdir(os.path.join(home, "node_modules/nodemailer")):
         raise Skip("no nodemailer in %s; tests/lib/get-peers.sh fetches it" % home)
     job = json.dumps({"host": relay.address, "port": relay.port, "pool": pool, "messages": messages})
-    done = subprocess.run(
-        [node, "-e", NODEMAILER], input=job.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=home, timeout=60, check=False
-    )
+    done = subprocess.run([node, "-e", NODEMAILER], input=job.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=home, timeout=60, check=False)
     if done.returncode != 0:
         raise AssertionError("nodemailer: %s" % done.stderr.decode()[-2000:])
     return json.loads(done.stdout)

@@ -115,6 +115,25 @@ START_TEST(a_session) {
 }
 END_TEST
 
+START_TEST(what_warms_up_is_in_the_books_but_not_timed) {
+  begin(0x7f000102);
+  say("", "220");
+  say("EHLO me\r\n", "250");
+  config.timed_from_ns = UINT64_MAX;
+  say("MAIL FROM:<a@b>\r\nRCPT TO:<user-2@d00001.test>\r\nRCPT TO:<user-3@d00001.test>\r\nDATA\r\n", "250 250 250 354");
+  send_message(1, "250");
+  ck_assert_uint_eq(stats->timed + stats->first_ns + stats->last_ns + stats->latency.max_ns, 0);
+  config.timed_from_ns = 0;
+  say("MAIL FROM:<a@b>\r\nRCPT TO:<user-4@d00001.test>\r\nRCPT TO:<user-5@d00001.test>\r\nDATA\r\n", "250 250 250 354");
+  send_message(2, "250");
+  ck_assert_uint_eq(stats->timed, 1);
+  ck_assert_uint_gt(stats->first_ns, 0);
+  ck_assert_uint_eq(stats->latency.max_ns, 1500);
+  ck_assert_uint_eq(stats->transactions, 2);
+  ck_assert_uint_eq(stats->arrived, 4);
+}
+END_TEST
+
 START_TEST(what_is_wrong_with_mail_is_counted) {
   begin(0x7f000102);
   say("EHLO me\r\n", "220 250");
@@ -246,6 +265,7 @@ int main(void) {
   TCase *sessions = tcase_create("sessions");
   tcase_add_checked_fixture(sessions, setup, teardown);
   tcase_add_test(sessions, a_session);
+  tcase_add_test(sessions, what_warms_up_is_in_the_books_but_not_timed);
   tcase_add_test(sessions, what_is_wrong_with_mail_is_counted);
   tcase_add_test(sessions, damage_and_dots);
   tcase_add_test(sessions, bdat);

@@ -568,7 +568,7 @@ END_TEST
 
 static void open_small(void) {
   set_conf();
-  conf.sessions_max = 1;
+  conf.sessions_max = 2;
   open_intake();
 }
 
