@@ -49,7 +49,7 @@ struct intake {
   io_socket *listeners;
   struct session *dirty;
   struct io_slice refusal; /* what a connection gets for which there is no slot */
-  uint8_t refusal_text[320];
+  uint8_t refusal_text[352];
   bool stopping;
 };
 
@@ -505,9 +505,9 @@ int intake_open(struct intake **out, const struct intake_options *options) {
   intake->submit = (struct submit_context){.shard = options->shard, .slab = options->slab, .spool = options->spool, .schedule = options->schedule,
                                            .hostname = intake->server_options.hostname, .last_id = options->newest_id};
   struct fmt refusal = fmt_over(intake->refusal_text, sizeof intake->refusal_text);
-  fmt_text(&refusal, "421 ");
+  fmt_text(&refusal, "421 4.3.2 ");
   fmt_text(&refusal, conf->hostname);
-  fmt_text(&refusal, " 4.3.2 too many sessions, try again later\r\n");
+  fmt_text(&refusal, " has too many sessions or is shutting down, try again later\r\n");
   intake->refusal = (struct io_slice){refusal.at, refusal.len};
   uint32_t sessions = (conf->sessions_max + conf->shards - 1) / conf->shards;
   uint32_t sockets = io_sockets_max(options->shard->io);
