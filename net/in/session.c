@@ -114,8 +114,7 @@ static void leave(struct session *s) {
 /* ---- a message is stored, or not ---- */
 
 /* All recipients of a message in one event, as far as memory allows: else in several of the same id. */
-static void report_reception(struct session *s, const struct submission *submission) {
-  struct intake *intake = s->intake;
+static void report_reception(struct intake *intake, const struct submission *submission, struct span hello) {
   const struct message *message = submission->message;
   struct span few[16], *more = few;
   unsigned room = sizeof few / sizeof few[0];
@@ -133,8 +132,8 @@ static void report_reception(struct session *s, const struct submission *submiss
     struct event event = {
         .type = EVENT_RECEPTION, .id = message->id, .session_id = message->session, .sender = message_sender(message),
         .recipient = message_address(message, first), .more_recipients = more, .more_recipients_count = count, .queue = message_domain(message, first),
-        .size = message->size, .timestamp_ms = intake->o.shard->wall_ms, .created_ms = message->created_ms, .peer = s->peer,
-        .peer_name = buffer_span(&s->hello), .code = 250, .enhanced = {2, 0, 0}, .content = SPAN("queued"), .command = SPAN("DATA"),
+        .size = message->size, .timestamp_ms = intake->o.shard->wall_ms, .created_ms = message->created_ms, .peer = submission->peer,
+        .peer_name = hello, .code = 250, .enhanced = {2, 0, 0}, .content = SPAN("queued"), .command = SPAN("DATA"),
     };
     event_write(intake->o.events, &event);
   }
@@ -177,7 +176,10 @@ static void say_goodbye(struct session *s) {
 static void message_stored(void *context, uint64_t tag, struct submission *submission, int error) {
   struct intake *intake = context;
   struct session *s = session_of(intake, tag);
-  if (error == E_OK) count_accepted(intake, submission);
+  if (error == E_OK) {
+    count_accepted(intake, submission);
+    report_reception(intake, submission, s == NULL ? (struct span){NULL, 0} : buffer_span(&s->hello));
+  }
   if (s == NULL) return; /* the peer left before its 250: the message is stored, and will be delivered all the same */
   struct fmt out;
   s->submission = NULL;
@@ -187,7 +189,6 @@ static void message_stored(void *context, uint64_t tag, struct submission *submi
     return;
   }
   if (error == E_OK) {
-    report_reception(s, submission);
     smtp_server_accept_message(&s->server, submission->id, &out);
   } else {
     refuse_for(s, error, &out);

@@ -465,8 +465,10 @@ START_TEST(a_peer_that_is_gone_before_its_250_has_its_message_stored_all_the_sam
   UNTIL(!spool_idle(&spool));
   client_reset(c);
   UNTIL(intake_idle(intake));
+  uint64_t before = count_get(&counters, COUNT_EVENTS);
   spool.hold = false;
   UNTIL(stored == 1);
+  ck_assert_uint_eq(count_get(&counters, COUNT_EVENTS), before + 1); /* its Reception */
 }
 END_TEST
 
