@@ -29,8 +29,11 @@ static int read_conf(struct conf *conf, const char *path) {
 }
 
 int main(int argc, char **argv) {
-  static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'}, {"version", no_argument, NULL, 'v'},
-                                          {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+  static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                          {"check", no_argument, NULL, 'k'},
+                                          {"version", no_argument, NULL, 'v'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
   const char *path = NULL;
   int check = 0;
   for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
@@ -43,7 +46,8 @@ int main(int argc, char **argv) {
     }
   }
   if (path == NULL || optind < argc) {
-    fputs(path == NULL ? "ringpost: --config FILE is missing. Try `ringpost --help`.\n" : "ringpost: unexpected argument. Try `ringpost --help`.\n", stderr);
+    fputs(path == NULL ? "ringpost: --config FILE is missing. Try `ringpost --help`.\n" : "ringpost: unexpected argument. Try `ringpost --help`.\n",
+          stderr);
     return EXIT_USAGE;
   }
   struct conf conf;

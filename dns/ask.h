@@ -30,7 +30,7 @@ struct question {
   struct tcp_stream *_stream;
   uint8_t _mix[ASK_MIX];
   uint16_t _id;
-  uint16_t _rcode;       /* the last refusal, for the reason */
+  uint16_t _rcode; /* the last refusal, for the reason */
   uint8_t _server;
   uint8_t _tries;
   bool _edns;

@@ -16,12 +16,12 @@
 enum dns_type { DNS_A = 1, DNS_NS = 2, DNS_CNAME = 5, DNS_SOA = 6, DNS_MX = 15, DNS_AAAA = 28, DNS_OPT = 41 };
 enum dns_rcode { DNS_NOERROR = 0, DNS_FORMERR = 1, DNS_SERVFAIL = 2, DNS_NXDOMAIN = 3, DNS_NOTIMP = 4, DNS_REFUSED = 5 };
 
-#define DNS_QUERY_MAX 320         /* the longest query: header, 255 bytes of name, type, class, OPT */
-#define DNS_EDNS_SIZE 1232        /* fits into one IPv6 packet everywhere */
-#define DNS_ANSWERS_MAX 32        /* kept; of MX records the best, of addresses the first */
+#define DNS_QUERY_MAX 320          /* the longest query: header, 255 bytes of name, type, class, OPT */
+#define DNS_EDNS_SIZE 1232         /* fits into one IPv6 packet everywhere */
+#define DNS_ANSWERS_MAX 32         /* kept; of MX records the best, of addresses the first */
 #define DNS_PACKET_RECORDS_MAX 512 /* a packet with more is refused */
-#define DNS_CHAIN_MAX 8           /* aliases followed */
-#define DNS_TTL_MAX_S 0x7fffffffu /* RFC 2181 8 */
+#define DNS_CHAIN_MAX 8            /* aliases followed */
+#define DNS_TTL_MAX_S 0x7fffffffu  /* RFC 2181 8 */
 
 enum dns_outcome {
   DNS_NONE = 0,
@@ -38,12 +38,12 @@ struct dns_mx {
 
 struct dns_answer {
   enum dns_outcome outcome;
-  bool secure;        /* the AD bit */
-  bool silent;        /* DNS_FAILED because no server said a word */
-  uint16_t rcode;     /* of DNS_FAILED */
-  uint32_t ttl_s;     /* the smallest of records and aliases; negative: RFC 2308 5, without a SOA 0 */
-  unsigned total;     /* MX records there were, those we cannot use or do not keep included */
-  unsigned count;     /* kept below; DNS_FOUND may come with 0 if none can be used */
+  bool secure;               /* the AD bit */
+  bool silent;               /* DNS_FAILED because no server said a word */
+  uint16_t rcode;            /* of DNS_FAILED */
+  uint32_t ttl_s;            /* the smallest of records and aliases; negative: RFC 2308 5, without a SOA 0 */
+  unsigned total;            /* MX records there were, those we cannot use or do not keep included */
+  unsigned count;            /* kept below; DNS_FOUND may come with 0 if none can be used */
   struct dns_name canonical; /* what the aliases lead to; empty if there were none */
   union {
     struct dns_mx mx[DNS_ANSWERS_MAX]; /* ordered by preference, then name */
@@ -53,8 +53,8 @@ struct dns_answer {
 
 struct dns_question {
   uint16_t type;
-  struct span name;       /* lower case */
-  const uint8_t *mix;     /* 32 bytes of chance: which letters go out in upper case (a spoofer has to guess them); NULL: none */
+  struct span name;   /* lower case */
+  const uint8_t *mix; /* 32 bytes of chance: which letters go out in upper case (a spoofer has to guess them); NULL: none */
 };
 
 struct dns_reply {

@@ -9,8 +9,8 @@
 #include "core/base/span.h"
 #include "dns/name.h"
 
-#define MX_HOSTS_MAX 16       /* more hosts of one domain are not tried */
-#define MX_ADDRESSES_MAX 8    /* of one host, both families together, interleaved, IPv6 first */
+#define MX_HOSTS_MAX 16    /* more hosts of one domain are not tried */
+#define MX_ADDRESSES_MAX 8 /* of one host, both families together, interleaved, IPv6 first */
 
 enum mx_status {
   MX_INVALID = 0,
@@ -27,19 +27,19 @@ struct mx_host {
   uint16_t preference;
   uint8_t addresses; /* 0: none was found. The host stays in the set, so that the site's name does not change with it */
   uint8_t name_len;
-  char name[DNS_NAME_MAX + 1]; /* lower case, no trailing dot, NUL-terminated */
+  char name[DNS_NAME_MAX + 1];              /* lower case, no trailing dot, NUL-terminated */
   struct netaddr address[MX_ADDRESSES_MAX]; /* port 0 */
 };
 
 struct mx_set {
   enum mx_status status;
-  bool implicit;     /* no MX: the domain's own address records (RFC 5321 5.1) */
-  bool secure;       /* every answer had the AD bit */
-  bool stale;        /* expired answers, used because no resolver replied (RFC 8767) */
-  uint32_t ttl_s;    /* the smallest of all that went in; for negative answers as RFC 2308 */
+  bool implicit;  /* no MX: the domain's own address records (RFC 5321 5.1) */
+  bool secure;    /* every answer had the AD bit */
+  bool stale;     /* expired answers, used because no resolver replied (RFC 8767) */
+  uint32_t ttl_s; /* the smallest of all that went in; for negative answers as RFC 2308 */
   unsigned hosts;
   struct mx_host *host; /* ordered by preference, shuffled among equals; owned by the set (one malloc) or NULL */
-  char reason[96];   /* for anything but MX_OK: a phrase for the log and the bounce */
+  char reason[96];      /* for anything but MX_OK: a phrase for the log and the bounce */
 };
 
 /*

@@ -32,13 +32,13 @@ struct resolver_query { /* the caller's memory, from resolver_mx until done or r
 struct resolver_options {
   const struct netaddr *servers; /* with ports; borrowed for the life of the resolver */
   unsigned servers_count;
-  struct span hostname;    /* our own name, for MX_SELF */
-  uint32_t timeout_ms;     /* for one try with one server (default 2000) */
-  unsigned tries;          /* over all servers together, per question (default 4) */
-  uint32_t cache_entries;  /* bound; the least recently used go first (default 65536); at most 384 bytes each on average, see dns/cache.h */
-  uint32_t ttl_max_s;      /* cap for positive answers (default 86400) */
+  struct span hostname;        /* our own name, for MX_SELF */
+  uint32_t timeout_ms;         /* for one try with one server (default 2000) */
+  unsigned tries;              /* over all servers together, per question (default 4) */
+  uint32_t cache_entries;      /* bound; the least recently used go first (default 65536); at most 384 bytes each on average, see dns/cache.h */
+  uint32_t ttl_max_s;          /* cap for positive answers (default 86400) */
   uint32_t negative_ttl_max_s; /* (default 900) */
-  bool ipv6;               /* ask for AAAA as well */
+  bool ipv6;                   /* ask for AAAA as well */
 };
 
 struct resolver_stats { /* monotonic; read by the owner */

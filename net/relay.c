@@ -90,11 +90,17 @@ static void on_letter(void *context, unsigned from, const struct letter *letter)
 }
 
 static void complete_spool(void *context, const struct io_completion *completion) { spool_complete(((struct relay *)context)->spool, completion); }
-static void complete_resolver(void *context, const struct io_completion *completion) { resolver_complete(((struct relay *)context)->resolver, completion); }
-static void complete_events(void *context, const struct io_completion *completion) { event_writer_complete(((struct relay *)context)->events, completion); }
+static void complete_resolver(void *context, const struct io_completion *completion) {
+  resolver_complete(((struct relay *)context)->resolver, completion);
+}
+static void complete_events(void *context, const struct io_completion *completion) {
+  event_writer_complete(((struct relay *)context)->events, completion);
+}
 static void complete_intake(void *context, const struct io_completion *completion) { intake_complete(((struct relay *)context)->intake, completion); }
 static void complete_outlet(void *context, const struct io_completion *completion) { outlet_complete(((struct relay *)context)->outlet, completion); }
-static void recipient_due(void *context, struct message *message, unsigned recipient) { outlet_due(((struct relay *)context)->outlet, message, recipient); }
+static void recipient_due(void *context, struct message *message, unsigned recipient) {
+  outlet_due(((struct relay *)context)->outlet, message, recipient);
+}
 
 /* ---- stop ---- */
 
@@ -143,8 +149,12 @@ static int open_spool(struct relay *relay, struct fmt *why) {
   const struct conf *conf = relay->o.conf;
   char path[4096];
   snprintf(path, sizeof path, "%s/shard-%03u", conf->spool_path, relay->o.index);
-  struct spool_options options = {.path = path, .durability = durability_of(conf), .segment_size_bytes = conf->segment_size_bytes,
-                                  .disk_max_bytes = conf->spool_max_bytes / conf->shards, .lazy_sync_ms = 100, .outcome_delay_ms = 5};
+  struct spool_options options = {.path = path,
+                                  .durability = durability_of(conf),
+                                  .segment_size_bytes = conf->segment_size_bytes,
+                                  .disk_max_bytes = conf->spool_max_bytes / conf->shards,
+                                  .lazy_sync_ms = 100,
+                                  .outcome_delay_ms = 5};
   struct io *io = relay->shard.io;
   uint64_t give_up_ns = io_now_ns(io) + SPOOL_WAIT_NS;
   for (;;) {
@@ -195,9 +205,15 @@ static int refuse_fewer_shards(struct relay *relay, struct fmt *why) {
 
 static int open_resolver(struct relay *relay, struct fmt *why) {
   const struct conf *conf = relay->o.conf;
-  struct resolver_options options = {.servers = conf->dns_servers, .servers_count = conf->dns_servers_count, .hostname = span_of_text(conf->hostname),
-                                     .timeout_ms = conf->dns_timeout_ms, .tries = 4, .cache_entries = 65536, .ttl_max_s = 86400,
-                                     .negative_ttl_max_s = 900, .ipv6 = conf->dns_ipv6};
+  struct resolver_options options = {.servers = conf->dns_servers,
+                                     .servers_count = conf->dns_servers_count,
+                                     .hostname = span_of_text(conf->hostname),
+                                     .timeout_ms = conf->dns_timeout_ms,
+                                     .tries = 4,
+                                     .cache_entries = 65536,
+                                     .ttl_max_s = 86400,
+                                     .negative_ttl_max_s = 900,
+                                     .ipv6 = conf->dns_ipv6};
   int error = resolver_open(&relay->resolver, relay->shard.io, &relay->shard.wheel, &options, KIND_RESOLVER);
   if (error != E_OK) {
     fmt_text(why, "cannot open the resolver: ");
@@ -208,8 +224,11 @@ static int open_resolver(struct relay *relay, struct fmt *why) {
 
 static int open_events(struct relay *relay, struct fmt *why) {
   const struct conf *conf = relay->o.conf;
-  struct event_writer_options options = {.path = conf->events_path, .shard = relay->o.index, .file_size_bytes = conf->events_file_size_bytes,
-                                         .files_max = conf->events_files_max, .counters = relay->o.counters};
+  struct event_writer_options options = {.path = conf->events_path,
+                                         .shard = relay->o.index,
+                                         .file_size_bytes = conf->events_file_size_bytes,
+                                         .files_max = conf->events_files_max,
+                                         .counters = relay->o.counters};
   return event_writer_open(&relay->events, relay->shard.io, &options, KIND_EVENTS, why);
 }
 
@@ -227,10 +246,24 @@ static int restore(struct relay *relay, uint64_t *newest_id, struct fmt *why) {
 static int open_sides(struct relay *relay, uint64_t newest_id, struct fmt *why) {
   uint64_t seed;
   io_random(relay->shard.io, &seed, sizeof seed);
-  struct outlet_options outlet = {.shard = &relay->shard, .conf = relay->o.conf, .slab = &relay->slab, .schedule = &relay->schedule,
-                                  .resolver = relay->resolver, .counters = relay->o.counters, .events = relay->events, .map_seed = seed, .token_kind = KIND_OUTLET};
-  struct intake_options intake = {.shard = &relay->shard, .conf = relay->o.conf, .slab = &relay->slab, .spool = relay->spool, .schedule = &relay->schedule,
-                                  .counters = relay->o.counters, .events = relay->events, .newest_id = newest_id, .token_kind = KIND_INTAKE};
+  struct outlet_options outlet = {.shard = &relay->shard,
+                                  .conf = relay->o.conf,
+                                  .slab = &relay->slab,
+                                  .schedule = &relay->schedule,
+                                  .resolver = relay->resolver,
+                                  .counters = relay->o.counters,
+                                  .events = relay->events,
+                                  .map_seed = seed,
+                                  .token_kind = KIND_OUTLET};
+  struct intake_options intake = {.shard = &relay->shard,
+                                  .conf = relay->o.conf,
+                                  .slab = &relay->slab,
+                                  .spool = relay->spool,
+                                  .schedule = &relay->schedule,
+                                  .counters = relay->o.counters,
+                                  .events = relay->events,
+                                  .newest_id = newest_id,
+                                  .token_kind = KIND_INTAKE};
   int error = outlet_open(&relay->outlet, &outlet);
   if (error == E_OK) error = intake_open(&relay->intake, &intake);
   if (error != E_OK) fmt_text(why, error_text(error));

@@ -14,10 +14,10 @@
 struct relay;
 
 struct relay_options {
-  const struct conf *conf;        /* outlives the relay */
+  const struct conf *conf; /* outlives the relay */
   struct shard_group *group;
   unsigned index;
-  struct counters *counters;      /* of this shard */
+  struct counters *counters; /* of this shard */
 };
 
 /* On error `why` has a line saying what failed. */

@@ -32,10 +32,19 @@ struct message *message_new(struct slab *slab, uint64_t id, struct span bytes) {
   struct message *message = block_get(slab, size);
   if (message == NULL) return NULL;
   *message = (struct message){
-      .id = id, .created_ms = envelope.created_ms, .session = envelope.session, .block_size = (uint32_t)size,
-      .recipients = (uint16_t)envelope.recipients, .live = (uint16_t)envelope.recipients, .ret = envelope.ret, .smtputf8 = envelope.smtputf8,
-      .eight_bit = envelope.eight_bit, .leading_dot = envelope.leading_dot, .sender_len = (uint16_t)envelope.sender.len,
-      .envid_len = (uint16_t)envelope.envid.len, .peer_len = (uint16_t)envelope.peer.len,
+      .id = id,
+      .created_ms = envelope.created_ms,
+      .session = envelope.session,
+      .block_size = (uint32_t)size,
+      .recipients = (uint16_t)envelope.recipients,
+      .live = (uint16_t)envelope.recipients,
+      .ret = envelope.ret,
+      .smtputf8 = envelope.smtputf8,
+      .eight_bit = envelope.eight_bit,
+      .leading_dot = envelope.leading_dot,
+      .sender_len = (uint16_t)envelope.sender.len,
+      .envid_len = (uint16_t)envelope.envid.len,
+      .peer_len = (uint16_t)envelope.peer.len,
   };
   struct fmt strings = fmt_over(strings_of(message), (size_t)strings_size);
   int error = record_envelope_decode(&envelope, &bytes);
@@ -48,9 +57,15 @@ struct message *message_new(struct slab *slab, uint64_t id, struct span bytes) {
     error = record_recipient_decode(&recipient, &bytes);
     must(error == 0);
     message->recipient[i] = (struct recipient){
-        .due_ms = recipient.due_ms, .address_at = keep(&strings, recipient.address), .orcpt_at = keep(&strings, recipient.orcpt),
-        .address_len = (uint16_t)recipient.address.len, .orcpt_len = (uint16_t)recipient.orcpt.len, .attempts = recipient.attempts,
-        .index = recipient.index, .notify = recipient.notify, .state = RECIPIENT_WAITING,
+        .due_ms = recipient.due_ms,
+        .address_at = keep(&strings, recipient.address),
+        .orcpt_at = keep(&strings, recipient.orcpt),
+        .address_len = (uint16_t)recipient.address.len,
+        .orcpt_len = (uint16_t)recipient.orcpt.len,
+        .attempts = recipient.attempts,
+        .index = recipient.index,
+        .notify = recipient.notify,
+        .state = RECIPIENT_WAITING,
     };
   }
   must(!strings.overflow);
@@ -67,14 +82,22 @@ void message_free(struct slab *slab, struct message *message) {
   }
 }
 
-struct span message_sender(const struct message *m) { return span_of(strings_of(m), m->sender_len); }
-struct span message_envid(const struct message *m) { return span_of(strings_of(m) + m->sender_len, m->envid_len); }
-struct span message_peer(const struct message *m) { return span_of(strings_of(m) + m->sender_len + m->envid_len, m->peer_len); }
+struct span message_sender(const struct message *m) {
+  return span_of(strings_of(m), m->sender_len);
+}
+struct span message_envid(const struct message *m) {
+  return span_of(strings_of(m) + m->sender_len, m->envid_len);
+}
+struct span message_peer(const struct message *m) {
+  return span_of(strings_of(m) + m->sender_len + m->envid_len, m->peer_len);
+}
 
 struct span message_address(const struct message *m, unsigned i) {
   return span_of(strings_of(m) + m->recipient[i].address_at, m->recipient[i].address_len);
 }
-struct span message_orcpt(const struct message *m, unsigned i) { return span_of(strings_of(m) + m->recipient[i].orcpt_at, m->recipient[i].orcpt_len); }
+struct span message_orcpt(const struct message *m, unsigned i) {
+  return span_of(strings_of(m) + m->recipient[i].orcpt_at, m->recipient[i].orcpt_len);
+}
 
 struct span message_domain(const struct message *m, unsigned i) {
   struct span address = message_address(m, i);
@@ -86,17 +109,27 @@ bool message_write_head(struct slab *slab, const struct message *message, struct
   static const uint8_t header[RECORD_HEADER_SIZE];
   uint8_t room[4096];
   struct record_envelope envelope = {
-      .sender = message_sender(message), .envid = message_envid(message), .peer = message_peer(message), .created_ms = message->created_ms,
-      .session = message->session, .ret = message->ret, .smtputf8 = message->smtputf8, .eight_bit = message->eight_bit,
-      .leading_dot = message->leading_dot, .recipients = message->live,
+      .sender = message_sender(message),
+      .envid = message_envid(message),
+      .peer = message_peer(message),
+      .created_ms = message->created_ms,
+      .session = message->session,
+      .ret = message->ret,
+      .smtputf8 = message->smtputf8,
+      .eight_bit = message->eight_bit,
+      .leading_dot = message->leading_dot,
+      .recipients = message->live,
   };
   struct fmt out = fmt_over(room, sizeof room);
   record_envelope_encode(&envelope, &out);
   if (out.overflow || !content_append(slab, content, span_of(header, sizeof header)) || !content_append(slab, content, fmt_span(&out))) return false;
   for (unsigned i = 0; i < message->recipients; i++) {
     if (message->recipient[i].state == RECIPIENT_DONE) continue;
-    struct record_recipient recipient = {.address = message_address(message, i), .orcpt = message_orcpt(message, i), .index = message->recipient[i].index,
-                                         .notify = message->recipient[i].notify, .attempts = message->recipient[i].attempts,
+    struct record_recipient recipient = {.address = message_address(message, i),
+                                         .orcpt = message_orcpt(message, i),
+                                         .index = message->recipient[i].index,
+                                         .notify = message->recipient[i].notify,
+                                         .attempts = message->recipient[i].attempts,
                                          .due_ms = message->recipient[i].due_ms};
     out = fmt_over(room, sizeof room);
     record_recipient_encode(&recipient, &out);

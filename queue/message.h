@@ -36,22 +36,22 @@ struct message {
   uint64_t id;
   uint64_t created_ms; /* wall clock */
   uint64_t session;
-  uint64_t size;       /* of the content, wire form, without the final ".CRLF" */
-  struct spool_place place; /* of the message record; segment 0: not on disk */
-  struct spool_place *parts; /* of long messages; owned (malloc) */
-  struct content *content;   /* the message record in memory, or NULL */
+  uint64_t size;               /* of the content, wire form, without the final ".CRLF" */
+  struct spool_place place;    /* of the message record; segment 0: not on disk */
+  struct spool_place *parts;   /* of long messages; owned (malloc) */
+  struct content *content;     /* the message record in memory, or NULL */
   struct message *next, *prev; /* all messages of the shard */
-  struct timer timer;        /* of the earliest WAITING recipient */
-  struct schedule *schedule; /* whose it is, once schedule_add took it */
-  struct load *loads;        /* reads of the content under way */
+  struct timer timer;          /* of the earliest WAITING recipient */
+  struct schedule *schedule;   /* whose it is, once schedule_add took it */
+  struct load *loads;          /* reads of the content under way */
   uint32_t parts_count;
   uint32_t block_size;
   uint16_t recipients;
-  uint16_t live;       /* recipients not DONE */
-  uint16_t jobs;       /* jobs of the outgoing side that name it */
+  uint16_t live; /* recipients not DONE */
+  uint16_t jobs; /* jobs of the outgoing side that name it */
   uint8_t ret;
   bool smtputf8, eight_bit, leading_dot;
-  bool storing;        /* an append of it is under way */
+  bool storing; /* an append of it is under way */
   uint16_t sender_len, envid_len, peer_len;
   struct recipient recipient[];
 };

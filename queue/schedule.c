@@ -9,8 +9,8 @@ static void message_due(void *context, struct timer *timer);
 
 void schedule_init(struct schedule *schedule, struct shard *shard, struct slab *slab, struct spool *spool, struct counters *counters,
                    schedule_due due, void *context) {
-  *schedule = (struct schedule){.shard = shard, .slab = slab, .spool = spool, .counters = counters, .due = due, .context = context,
-                                .memory_high_bytes = slab->limit_bytes / 2};
+  *schedule = (struct schedule){
+      .shard = shard, .slab = slab, .spool = spool, .counters = counters, .due = due, .context = context, .memory_high_bytes = slab->limit_bytes / 2};
 }
 
 void schedule_fini(struct schedule *schedule) {
@@ -109,7 +109,10 @@ static void append_outcome(struct schedule *schedule, const struct message *mess
   if (message->place.segment == 0) return; /* not on disk: nothing to correct there */
   uint8_t room[RECORD_OUTCOME_SIZE];
   const struct recipient *recipient = &message->recipient[i];
-  record_outcome_encode(&(struct record_outcome){.kind = kind, .id = message->id, .recipient = recipient->index, .attempts = recipient->attempts,
+  record_outcome_encode(&(struct record_outcome){.kind = kind,
+                                                 .id = message->id,
+                                                 .recipient = recipient->index,
+                                                 .attempts = recipient->attempts,
                                                  .due_ms = kind == RECORD_DEFERRED ? recipient->due_ms : 0},
                         room);
   spool_append_outcome(schedule->spool, span_of(room, sizeof room));
@@ -288,7 +291,8 @@ static void load_chunk_done(struct spool_read *read, int64_t result) {
 static void load_next_chunk(struct load *load) {
   uint32_t offset = 0;
   for (uint32_t i = 0; i < load->_chunk; i++) offset += (uint32_t)load->content->slice[i].len;
-  load->_read = (struct spool_read){.place = load_place(load), .offset = offset, .slice = load->content->slice[load->_chunk], .done = load_chunk_done};
+  load->_read =
+      (struct spool_read){.place = load_place(load), .offset = offset, .slice = load->content->slice[load->_chunk], .done = load_chunk_done};
   spool_read_start(load->_schedule->spool, &load->_read);
 }
 

@@ -26,8 +26,8 @@ struct schedule {
   void *context;
   struct message *first, *last; /* all, oldest first */
   uint64_t messages;
-  uint64_t waiting, ready;      /* recipients */
-  uint64_t memory_high_bytes;   /* slab use above which contents leave memory as soon as they are on disk */
+  uint64_t waiting, ready;    /* recipients */
+  uint64_t memory_high_bytes; /* slab use above which contents leave memory as soon as they are on disk */
 };
 
 void schedule_init(struct schedule *schedule, struct shard *shard, struct slab *slab, struct spool *spool, struct counters *counters,

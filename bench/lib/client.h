@@ -14,9 +14,9 @@ struct client {
   struct sender_plan plan;
   struct endpoint to;
   unsigned threads;
-  uint32_t sessions; /* in all */
-  uint32_t idle;     /* sessions besides, that only stay open */
-  uint64_t rate;     /* messages a second in all; 0: as fast as replies come */
+  uint32_t sessions;       /* in all */
+  uint32_t idle;           /* sessions besides, that only stay open */
+  uint64_t rate;           /* messages a second in all; 0: as fast as replies come */
   uint64_t stop_taking_ns; /* no new message from then on; UINT64_MAX: never */
   uint64_t retry_after_ns;
   uint64_t timeout_ns; /* with no reply at all for so long the run has failed */
@@ -30,13 +30,13 @@ struct client_thread {
   struct client *client;
   unsigned number;
   struct sender_stats stats;
-  uint64_t open;         /* connections now */
+  uint64_t open; /* connections now */
   uint64_t open_max;
-  uint64_t idle_open;    /* of them idle ones, greeted */
+  uint64_t idle_open; /* of them idle ones, greeted */
   uint64_t connect_errors;
-  uint64_t again;        /* recipients sent again */
-  uint64_t given_up;     /* recipients deferred and not sent again */
-  int last_error;        /* errno of the last connection that failed; 0: none did */
+  uint64_t again;    /* recipients sent again */
+  uint64_t given_up; /* recipients deferred and not sent again */
+  int last_error;    /* errno of the last connection that failed; 0: none did */
   enum client_end end;
   bool ended; /* the thread is done: all of the above is final */
 };

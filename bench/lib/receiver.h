@@ -28,13 +28,13 @@ struct receiver_config {
   const struct rules *rules;
   const struct content_block *block;
   struct ledger *ledger;
-  const struct zone *zone; /* what MX records say, to find mail that came to the wrong address; its pattern names the domains */
-  bool check_address;      /* is the zone what the relay looks into? */
-  uint64_t domain_count;   /* of domain_connections */
+  const struct zone *zone;          /* what MX records say, to find mail that came to the wrong address; its pattern names the domains */
+  bool check_address;               /* is the zone what the relay looks into? */
+  uint64_t domain_count;            /* of domain_connections */
   uint32_t *domain_connections;     /* now, by domain; shared */
   uint32_t *domain_connections_max; /* at most, by domain; shared */
   uint8_t *tries;                   /* RECEIVER_TRIES counters for rules with first=; shared; NULL if no rule has it */
-  uint64_t timed_from_ns;           /* what arrives before is counted, but left out of rate and latency; a counter.h counter, written by another thread */
+  uint64_t timed_from_ns; /* what arrives before is counted, but left out of rate and latency; a counter.h counter, written by another thread */
 };
 #define RECEIVER_TRIES (UINT64_C(1) << 32)
 

@@ -23,9 +23,9 @@ enum {
 
 struct rule {
   enum rule_stage stage;
-  struct span rcpt; /* glob over the recipient's address; empty: any. Borrows the rule's text */
-  struct span from; /* glob over the reverse-path */
-  struct span host; /* glob over the local address the connection came to */
+  struct span rcpt;           /* glob over the recipient's address; empty: any. Borrows the rule's text */
+  struct span from;           /* glob over the reverse-path */
+  struct span host;           /* glob over the local address the connection came to */
   char reply[RULE_REPLY_MAX]; /* "550 5.1.1 no such user"; empty: the usual one */
   unsigned code;              /* of the reply; 0: none */
   uint32_t rate;              /* out of 2^32 - 1, how often it applies */

@@ -14,8 +14,8 @@ struct listener {
   struct endpoint endpoint;
   const char *text;
   bool loopback;
-  uint32_t base; /* IPv4, host byte order; 0 for IPv6 */
-  uint32_t count; /* addresses; 1 if it is no network */
+  uint32_t base;             /* IPv4, host byte order; 0 for IPv6 */
+  uint32_t count;            /* addresses; 1 if it is no network */
   uint32_t *connections;     /* now, by address; shared */
   uint32_t *connections_max; /* at most */
 };
@@ -40,7 +40,7 @@ struct server_thread {
   struct receiver_stats stats;
   unsigned number;
   int sockets[LISTENERS_MAX]; /* listening already */
-  double user_s, system_s; /* when it has ended */
+  double user_s, system_s;    /* when it has ended */
 };
 
 /* Opens the listening sockets of one thread. 0, or a negative errno with the listener's text in `which`. */

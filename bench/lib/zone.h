@@ -15,12 +15,12 @@
 
 struct zone {
   struct domains domains;
-  uint64_t count;       /* domains that exist; 0: every number */
-  uint64_t sites;       /* 0: each domain is a site of its own */
-  uint32_t mx_hosts;    /* of each site, 1 to ZONE_MX_MAX, preferences 10, 20, ... */
-  uint32_t host_base;   /* IPv4, host byte order: address of MX host number 0 */
-  uint32_t host_count;  /* then they repeat; at least 1 */
-  uint32_t ttl_s;       /* of positive answers */
+  uint64_t count;      /* domains that exist; 0: every number */
+  uint64_t sites;      /* 0: each domain is a site of its own */
+  uint32_t mx_hosts;   /* of each site, 1 to ZONE_MX_MAX, preferences 10, 20, ... */
+  uint32_t host_base;  /* IPv4, host byte order: address of MX host number 0 */
+  uint32_t host_count; /* then they repeat; at least 1 */
+  uint32_t ttl_s;      /* of positive answers */
   uint32_t negative_ttl_s;
   bool truncate; /* answer over UDP with TC and nothing else, so that the resolver comes back over TCP */
 };

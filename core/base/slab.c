@@ -16,7 +16,7 @@ struct slab_region { /* for slab_fini; itself the first page of the region */
   struct slab_region *next;
 };
 
-static const uint32_t class_size[SLAB_CLASSES] = {64,   128,  192,  256,  384,  512,  768,   1024,  1280,  1536,
+static const uint32_t class_size[SLAB_CLASSES] = {64,   128,  192,  256,  384,   512,   768,   1024,  1280,  1536,
                                                   2048, 3072, 4096, 8192, 12288, 16384, 24576, 32768, 49152, 65536};
 
 static unsigned class_of(size_t size) {

@@ -19,7 +19,7 @@ struct slab {
   uint8_t *_region; /* what is left of the newest one */
   size_t _region_left;
   struct slab_region *_regions;
-  uint64_t used_bytes;  /* handed out, in class sizes */
+  uint64_t used_bytes; /* handed out, in class sizes */
   uint64_t limit_bytes;
 };
 

@@ -15,29 +15,44 @@
 
 enum counter {
   /* monotonic */
-  COUNT_SESSIONS,             /* accepted connections in */
-  COUNT_SESSIONS_REFUSED,     /* 421: no slot */
-  COUNT_MESSAGES_RECEIVED,    /* answered with 250 */
+  COUNT_SESSIONS,          /* accepted connections in */
+  COUNT_SESSIONS_REFUSED,  /* 421: no slot */
+  COUNT_MESSAGES_RECEIVED, /* answered with 250 */
   COUNT_BYTES_RECEIVED,
   COUNT_RECIPIENTS_RECEIVED,
-  COUNT_MESSAGES_REJECTED,    /* refused after MAIL was accepted */
-  COUNT_CONNECTIONS,          /* established out */
+  COUNT_MESSAGES_REJECTED, /* refused after MAIL was accepted */
+  COUNT_CONNECTIONS,       /* established out */
   COUNT_CONNECTIONS_FAILED,
-  COUNT_TRANSACTIONS,         /* begun out */
+  COUNT_TRANSACTIONS, /* begun out */
   COUNT_BYTES_SENT,
-  COUNT_DELIVERED,            /* recipients */
-  COUNT_DEFERRED,             /* attempts that ended in a later try, by recipient */
+  COUNT_DELIVERED, /* recipients */
+  COUNT_DEFERRED,  /* attempts that ended in a later try, by recipient */
   COUNT_BOUNCED,
   COUNT_EXPIRED,
-  COUNT_MAYBE_DUPLICATE,      /* connection lost after the final dot */
-  COUNT_DNS_QUERIES, COUNT_DNS_CACHE_HITS, COUNT_DNS_CACHE_MISSES, COUNT_DNS_TIMEOUTS,
-  COUNT_SPOOL_COMMITS, COUNT_SPOOL_BYTES,
-  COUNT_EVENTS, COUNT_EVENTS_LOST,
-  COUNT_HANDED_OVER,          /* jobs given to another shard */
+  COUNT_MAYBE_DUPLICATE, /* connection lost after the final dot */
+  COUNT_DNS_QUERIES,
+  COUNT_DNS_CACHE_HITS,
+  COUNT_DNS_CACHE_MISSES,
+  COUNT_DNS_TIMEOUTS,
+  COUNT_SPOOL_COMMITS,
+  COUNT_SPOOL_BYTES,
+  COUNT_EVENTS,
+  COUNT_EVENTS_LOST,
+  COUNT_HANDED_OVER, /* jobs given to another shard */
   COUNT_LOOP_TURNS,
   /* gauges */
-  GAUGE_SESSIONS, GAUGE_CONNECTIONS, GAUGE_SITES, GAUGE_QUEUED_MESSAGES, GAUGE_READY_RECIPIENTS, GAUGE_DEFERRED_RECIPIENTS,
-  GAUGE_BODY_BYTES, GAUGE_SPOOL_SEGMENTS, GAUGE_SPOOL_DISK_BYTES, GAUGE_SPOOL_FAILED, GAUGE_SPOOL_FULL, GAUGE_READY,
+  GAUGE_SESSIONS,
+  GAUGE_CONNECTIONS,
+  GAUGE_SITES,
+  GAUGE_QUEUED_MESSAGES,
+  GAUGE_READY_RECIPIENTS,
+  GAUGE_DEFERRED_RECIPIENTS,
+  GAUGE_BODY_BYTES,
+  GAUGE_SPOOL_SEGMENTS,
+  GAUGE_SPOOL_DISK_BYTES,
+  GAUGE_SPOOL_FAILED,
+  GAUGE_SPOOL_FULL,
+  GAUGE_READY,
   COUNTER_COUNT
 };
 

@@ -8,12 +8,21 @@
 #include "core/base/fmt.h"
 #include "core/base/netaddr.h"
 
-enum event_type { EVENT_INVALID = 0, EVENT_RECEPTION, EVENT_DELIVERY, EVENT_TRANSIENT_FAILURE, EVENT_BOUNCE, EVENT_EXPIRATION, EVENT_REJECTION, EVENT_ADMIN_BOUNCE };
+enum event_type {
+  EVENT_INVALID = 0,
+  EVENT_RECEPTION,
+  EVENT_DELIVERY,
+  EVENT_TRANSIENT_FAILURE,
+  EVENT_BOUNCE,
+  EVENT_EXPIRATION,
+  EVENT_REJECTION,
+  EVENT_ADMIN_BOUNCE
+};
 
 struct event {
   enum event_type type;
-  uint64_t id;               /* of the message, written as 16 hexadecimal digits; 0: none (field left out) */
-  uint64_t session_id;       /* likewise */
+  uint64_t id;         /* of the message, written as 16 hexadecimal digits; 0: none (field left out) */
+  uint64_t session_id; /* likewise */
   struct span sender, recipient;
   const struct span *more_recipients; /* of a Reception: recipients beyond the first; "recipient" is then an array */
   unsigned more_recipients_count;
@@ -21,14 +30,14 @@ struct event {
   uint64_t size;
   uint64_t timestamp_ms, created_ms; /* wall clock; written as seconds with three decimals; created 0: left out */
   uint32_t num_attempts;
-  uint16_t code;             /* response; 0: no response field */
-  uint16_t enhanced[3];      /* class 0: no enhanced_code; RFC 3463 gives subject and detail three digits, and 5.7.606 and its like are in daily use */
+  uint16_t code;        /* response; 0: no response field */
+  uint16_t enhanced[3]; /* class 0: no enhanced_code; RFC 3463 gives subject and detail three digits, and 5.7.606 and its like are in daily use */
   struct span content, command; /* of the response */
-  struct span peer_name;       /* empty, and peer of family 0: no peer_address */
-  struct netaddr peer, source; /* family 0: left out */
-  const char *verdict;       /* "hard", "soft" or NULL */
-  const char *category, *rule; /* or NULL */
-  bool maybe_duplicate;      /* written only if true */
+  struct span peer_name;        /* empty, and peer of family 0: no peer_address */
+  struct netaddr peer, source;  /* family 0: left out */
+  const char *verdict;          /* "hard", "soft" or NULL */
+  const char *category, *rule;  /* or NULL */
+  bool maybe_duplicate;         /* written only if true */
 };
 
 /*

@@ -340,7 +340,8 @@ static void write_out(struct event_writer *writer, struct buffer *buffer) {
   if (error == E_OK) {
     writer->file_size += buffer->len;
   } else {
-    if (writer->file != IO_NONE && io_file_truncate(writer->io, writer->file, writer->file_size) != E_OK) writer->file_size += buffer->len; /* half a line stays */
+    if (writer->file != IO_NONE && io_file_truncate(writer->io, writer->file, writer->file_size) != E_OK)
+      writer->file_size += buffer->len; /* half a line stays */
     lose(writer, buffer);
   }
 }

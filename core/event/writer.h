@@ -20,12 +20,12 @@
 
 struct event_writer;
 
-#define EVENT_FLUSH_MS 50            /* a reader that follows the files is never further behind; 20 writes a second cost nothing */
+#define EVENT_FLUSH_MS 50             /* a reader that follows the files is never further behind; 20 writes a second cost nothing */
 #define EVENT_FLUSH_BYTES (64u << 10) /* enough to make one write cheap for each of its lines (about 130) */
-#define EVENT_RETRY_MS 1000          /* between tries while the disk fails */
+#define EVENT_RETRY_MS 1000           /* between tries while the disk fails */
 
 struct event_writer_options {
-  const char *path;         /* directory, made if missing; NULL: events are counted and forgotten */
+  const char *path; /* directory, made if missing; NULL: events are counted and forgotten */
   unsigned shard;
   uint64_t file_size_bytes; /* 0: one file for ever */
   unsigned files_max;       /* of this shard, the present one included: the oldest are removed. 0: keep all */
@@ -33,7 +33,8 @@ struct event_writer_options {
 };
 
 /* Makes the directory and the first file. On error `why` gets a phrase naming the path. Strings of the options are copied. */
-must_check int event_writer_open(struct event_writer **writer, struct io *io, const struct event_writer_options *options, uint8_t token_kind, struct fmt *why);
+must_check int event_writer_open(struct event_writer **writer, struct io *io, const struct event_writer_options *options, uint8_t token_kind,
+                                 struct fmt *why);
 /* Writes what is left, blocking, and closes. If a write is under way it waits for it with io_wait, which loses completions of others: drain first
    (event_writer_idle). NULL is fine. */
 void event_writer_close(struct event_writer *writer);

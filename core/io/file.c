@@ -187,7 +187,12 @@ static void start(struct io *io, struct ring_file operation) {
 
 void io_write(struct io *io, io_file file, const struct io_slice *slices, unsigned count, uint64_t offset, unsigned flags, uint64_t token) {
   must(count > 0 && count <= IO_SLICES_MAX);
-  start(io, (struct ring_file){.token = token, .slices = slices, .slices_count = count, .offset = offset, .fd = file, .kind = RING_FILE_WRITE,
+  start(io, (struct ring_file){.token = token,
+                               .slices = slices,
+                               .slices_count = count,
+                               .offset = offset,
+                               .fd = file,
+                               .kind = RING_FILE_WRITE,
                                .write_flags = (flags & IO_WRITE_SYNC) != 0 ? RWF_DSYNC : 0});
 }
 

@@ -122,12 +122,12 @@ void io_abort(struct io *io, io_socket socket, uint64_t token);
 
 enum {
   IO_FILE_READ = 0,
-  IO_FILE_WRITE = 1,  /* and read */
-  IO_FILE_CREATE = 2, /* make it if missing */
-  IO_FILE_DIRECT = 4, /* O_DIRECT: slices, offsets and lengths are multiples of io_file_alignment; E_UNSUPPORTED where the file system refuses */
-  IO_FILE_APPEND = 8, /* each write goes to the end; offset is ignored */
+  IO_FILE_WRITE = 1,      /* and read */
+  IO_FILE_CREATE = 2,     /* make it if missing */
+  IO_FILE_DIRECT = 4,     /* O_DIRECT: slices, offsets and lengths are multiples of io_file_alignment; E_UNSUPPORTED where the file system refuses */
+  IO_FILE_APPEND = 8,     /* each write goes to the end; offset is ignored */
   IO_FILE_EXCLUSIVE = 16, /* with CREATE: E_EXISTS if it is there */
-  IO_FILE_LOCK = 32,  /* take an exclusive lock for as long as it is open; E_BUSY if another process holds it */
+  IO_FILE_LOCK = 32,      /* take an exclusive lock for as long as it is open; E_BUSY if another process holds it */
 };
 must_check int io_file_open(struct io *io, const char *path, unsigned flags, io_file *file);
 void io_file_close(struct io *io, io_file file);

@@ -18,7 +18,7 @@
 
 #include "core/base/error.h"
 
-#define SUBMISSIONS 4096 /* entries; a fuller turn is submitted in pieces */
+#define SUBMISSIONS 4096  /* entries; a fuller turn is submitted in pieces */
 #define COMPLETIONS 32768 /* entries; the kernel keeps what does not fit, slowly */
 #define BUFFER_GROUP 0
 #define FILE_OPERATIONS_MAX 65536
@@ -107,7 +107,8 @@ static int ring_setup(struct io *io, const char **why) {
   io->ring.ring_fd = -1;
   switch (-result) {
   case ENOSYS: *why = "this kernel has no io_uring (Linux 6.1 or newer is needed)"; break;
-  case EPERM: case EACCES: *why = "io_uring is disabled here (sysctl kernel.io_uring_disabled, or a container's seccomp profile)"; break;
+  case EPERM:
+  case EACCES: *why = "io_uring is disabled here (sysctl kernel.io_uring_disabled, or a container's seccomp profile)"; break;
   case EINVAL: *why = "this kernel's io_uring is too old (Linux 6.1 or newer is needed)"; break;
   case ENOMEM: *why = "no memory for the ring (raise the memlock limit)"; break;
   default: *why = "io_uring cannot be set up"; break;

@@ -17,7 +17,11 @@ enum ring_op {
   RING_IGNORE = 1, /* cancels and notifications of ours: their own completion says nothing */
   RING_NOTIFIED,   /* another ring's message */
   RING_EVENTFD,
-  RING_ACCEPT, RING_CONNECT, RING_RECEIVE, RING_SEND, RING_CLOSE,
+  RING_ACCEPT,
+  RING_CONNECT,
+  RING_RECEIVE,
+  RING_SEND,
+  RING_CLOSE,
   RING_FILE,
 };
 
@@ -36,11 +40,11 @@ struct ring_socket {
   bool closing;
   bool listener;
   bool datagram;
-  bool starved;       /* waits in io->_starved for buffers or descriptors */
-  bool fresh;         /* nothing was received yet */
+  bool starved;           /* waits in io->_starved for buffers or descriptors */
+  bool fresh;             /* nothing was received yet */
   uint64_t receive_token; /* of a listener: for accept */
   uint64_t send_token;
-  uint64_t close_token; /* before that: for connect */
+  uint64_t close_token;          /* before that: for connect */
   const struct io_slice *slices; /* what is still to be sent: the first one less `skip` bytes */
   uint32_t slices_count;
   size_t skip;

@@ -104,7 +104,7 @@ void mailbox_flush(struct shard *shard) {
     struct pair *pair = pair_of(group, shard->index, to);
     if (!pair->posted) continue;
     if (pair->overflow.count > 0) push_overflow(pair);
-    pair->posted = pair->overflow.count > 0; /* then try again next turn: the receiver is awake, its ring is full */
+    pair->posted = pair->overflow.count > 0;   /* then try again next turn: the receiver is awake, its ring is full */
     atomic_thread_fence(memory_order_seq_cst); /* the push before the look, against the same pair in mailbox_may_sleep */
     struct place *place = &group->places[to];
     if (atomic_load_explicit(&place->sleeps, memory_order_relaxed) && atomic_exchange_explicit(&place->sleeps, false, memory_order_acq_rel))
@@ -161,6 +161,4 @@ bool mailbox_may_sleep(struct shard *shard) {
   return true;
 }
 
-void mailbox_awake(struct shard *shard) {
-  atomic_store_explicit(&shard->group->places[shard->index].sleeps, false, memory_order_relaxed);
-}
+void mailbox_awake(struct shard *shard) { atomic_store_explicit(&shard->group->places[shard->index].sleeps, false, memory_order_relaxed); }

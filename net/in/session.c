@@ -8,10 +8,10 @@
 #include "net/in/access.h"
 #include "net/in/submit.h"
 
-#define OUT_ROOM 2048            /* for replies; grows while a pipelined group is answered */
-#define OUT_HIGH 16384           /* replies the peer does not read: then nothing more is read from it */
-#define STASH_HIGH (128 * 1024)  /* bytes waiting behind a message that is being stored: then receiving pauses */
-#define EAT_MAX 65536            /* bytes given to the machine at a time: after so many it is asked whether the spool keeps up */
+#define OUT_ROOM 2048           /* for replies; grows while a pipelined group is answered */
+#define OUT_HIGH 16384          /* replies the peer does not read: then nothing more is read from it */
+#define STASH_HIGH (128 * 1024) /* bytes waiting behind a message that is being stored: then receiving pauses */
+#define EAT_MAX 65536           /* bytes given to the machine at a time: after so many it is asked whether the spool keeps up */
 #define LISTEN_BACKLOG 4096
 
 struct session {
@@ -25,7 +25,7 @@ struct session {
   struct buffer out;     /* being filled */
   struct buffer sending; /* the kernel's, while `send_under_way` */
   struct io_slice slice;
-  struct buffer stash;   /* received, not eaten */
+  struct buffer stash; /* received, not eaten */
   struct buffer hello;
   struct submission *submission;
   struct smtp_server server;
@@ -92,7 +92,9 @@ static void begin_close(struct session *s) {
   io_close(s->intake->o.shard->io, s->socket, token_of(s, OP_CLOSE));
 }
 
-static void arm_timer(struct session *s, uint64_t delay_ms) { timer_set(&s->intake->o.shard->wheel, &s->timer, s->intake->o.shard->now_ms + delay_ms); }
+static void arm_timer(struct session *s, uint64_t delay_ms) {
+  timer_set(&s->intake->o.shard->wheel, &s->timer, s->intake->o.shard->now_ms + delay_ms);
+}
 
 static void flush(struct session *s) {
   if (s->closing || s->send_under_way) return;
@@ -115,8 +117,7 @@ static void leave(struct session *s) {
 /* ---- a message is stored, or not ---- */
 
 /* All recipients of a message in one event, as far as memory allows: else in several of the same id. */
-static void report_reception(struct session *s, const struct submission *submission) {
-  struct intake *intake = s->intake;
+static void report_reception(struct intake *intake, const struct submission *submission, struct span hello) {
   const struct message *message = submission->message;
   struct span few[16], *more = few;
   unsigned room = sizeof few / sizeof few[0];
@@ -133,10 +134,39 @@ static void report_reception(struct session *s, const struct submission *submiss
     unsigned count = 0;
     for (; count < room && first + 1 + count < message->recipients; count++) more[count] = message_address(message, first + 1 + count);
     struct event event = {
-        .type = EVENT_RECEPTION, .id = message->id, .session_id = message->session, .sender = message_sender(message),
-        .recipient = message_address(message, first), .more_recipients = more, .more_recipients_count = count, .queue = span_lower(message_domain(message, first), domain, sizeof domain),
-        .size = message->size, .timestamp_ms = intake->o.shard->wall_ms, .created_ms = message->created_ms, .peer = s->peer,
-        .peer_name = buffer_span(&s->hello), .code = 250, .enhanced = {2, 0, 0}, .content = SPAN("queued"), .command = SPAN("DATA"),
+        .type = EVENT_RECEPTION,
+        .id = message->id,
+        .session_id = message->session,
+        .sender = message_sender(message),
+<<<<<<< HEAD
+        .recipient = message_address(message, first),
+        .more_recipients = more,
+        .more_recipients_count = count,
+        .queue = span_lower(message_domain(message, first), domain, sizeof domain),
+        .size = message->size,
+        .timestamp_ms = intake->o.shard->wall_ms,
+        .created_ms = message->created_ms,
+        .peer = s->peer,
+        .peer_name = buffer_span(&s->hello),
+        .code = 250,
+        .enhanced = {2, 0, 0},
+        .content = SPAN("queued"),
+        .command = SPAN("DATA"),
+=======
+        .recipient = message_address(message, first),
+        .more_recipients = more,
+        .more_recipients_count = count,
+        .queue = message_domain(message, first),
+        .size = message->size,
+        .timestamp_ms = intake->o.shard->wall_ms,
+        .created_ms = message->created_ms,
+        .peer = submission->peer,
+        .peer_name = hello,
+        .code = 250,
+        .enhanced = {2, 0, 0},
+        .content = SPAN("queued"),
+        .command = SPAN("DATA"),
+>>>>>>> queue-tests
     };
     event_write(intake->o.events, &event);
   }
@@ -153,7 +183,8 @@ static void refuse_for(struct session *s, int error, struct fmt *out) {
   count_add(s->intake->o.counters, COUNT_MESSAGES_REJECTED, 1);
   switch (error) {
   case E_NO_SPACE: smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient disk space, try again later"); break;
-  case E_NO_MEMORY: case E_FULL: smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient memory, try again later"); break;
+  case E_NO_MEMORY:
+  case E_FULL: smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient memory, try again later"); break;
   default: smtp_server_refuse(&s->server, out, 451, "4.3.0", "the message could not be stored, try again later"); break;
   }
 }
@@ -179,7 +210,10 @@ static void say_goodbye(struct session *s) {
 static void message_stored(void *context, uint64_t tag, struct submission *submission, int error) {
   struct intake *intake = context;
   struct session *s = session_of(intake, tag);
-  if (error == E_OK) count_accepted(intake, submission);
+  if (error == E_OK) {
+    count_accepted(intake, submission);
+    report_reception(intake, submission, s == NULL ? (struct span){NULL, 0} : buffer_span(&s->hello));
+  }
   if (s == NULL) return; /* the peer left before its 250: the message is stored, and will be delivered all the same */
   struct fmt out;
   s->submission = NULL;
@@ -189,7 +223,6 @@ static void message_stored(void *context, uint64_t tag, struct submission *submi
     return;
   }
   if (error == E_OK) {
-    report_reception(s, submission);
     smtp_server_accept_message(&s->server, submission->id, &out);
   } else {
     refuse_for(s, error, &out);
@@ -233,10 +266,19 @@ static void on_mail(struct session *s, struct fmt *out) {
 static void reject_relaying(struct session *s, struct fmt *out) {
   const struct intake *intake = s->intake;
   uint8_t domain[256];
-  struct event event = {.type = EVENT_REJECTION, .session_id = s->id, .sender = span_first(buffer_span(&s->submission->sender), s->submission->sender_len),
-                        .recipient = s->server.rcpt.recipient.whole, .queue = span_lower(s->server.rcpt.recipient.domain, domain, sizeof domain), .timestamp_ms = intake->o.shard->wall_ms,
-                        .created_ms = intake->o.shard->wall_ms, .peer = s->peer, .peer_name = buffer_span(&s->hello), .code = 550,
-                        .enhanced = {5, 7, 1}, .content = SPAN("relaying denied"), .command = SPAN("RCPT")};
+  struct event event = {.type = EVENT_REJECTION,
+                        .session_id = s->id,
+                        .sender = span_first(buffer_span(&s->submission->sender), s->submission->sender_len),
+                        .recipient = s->server.rcpt.recipient.whole,
+                        .queue = span_lower(s->server.rcpt.recipient.domain, domain, sizeof domain),
+                        .timestamp_ms = intake->o.shard->wall_ms,
+                        .created_ms = intake->o.shard->wall_ms,
+                        .peer = s->peer,
+                        .peer_name = buffer_span(&s->hello),
+                        .code = 550,
+                        .enhanced = {5, 7, 1},
+                        .content = SPAN("relaying denied"),
+                        .command = SPAN("RCPT")};
   event_write(intake->o.events, &event);
   smtp_server_refuse(&s->server, out, 550, "5.7.1", "relaying denied");
 }
@@ -499,11 +541,19 @@ int intake_open(struct intake **out, const struct intake_options *options) {
   if (intake == NULL) return E_NO_MEMORY;
   intake->o = *options;
   intake->server_options = (struct smtp_server_options){
-      .hostname = span_of_text(conf->hostname), .message_size_max = conf->message_size_max, .recipients_max = conf->recipients_max,
-      .messages_max = conf->session_messages_max, .errors_max = conf->session_errors_max, .idle_commands_max = 1000,
+      .hostname = span_of_text(conf->hostname),
+      .message_size_max = conf->message_size_max,
+      .recipients_max = conf->recipients_max,
+      .messages_max = conf->session_messages_max,
+      .errors_max = conf->session_errors_max,
+      .idle_commands_max = 1000,
   };
-  intake->submit = (struct submit_context){.shard = options->shard, .slab = options->slab, .spool = options->spool, .schedule = options->schedule,
-                                           .hostname = intake->server_options.hostname, .last_id = options->newest_id};
+  intake->submit = (struct submit_context){.shard = options->shard,
+                                           .slab = options->slab,
+                                           .spool = options->spool,
+                                           .schedule = options->schedule,
+                                           .hostname = intake->server_options.hostname,
+                                           .last_id = options->newest_id};
   struct fmt refusal = fmt_over(intake->refusal_text, sizeof intake->refusal_text);
   fmt_text(&refusal, "421 4.3.2 ");
   fmt_text(&refusal, conf->hostname);

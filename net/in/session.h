@@ -23,7 +23,7 @@ struct intake_options {
   struct schedule *schedule;
   struct counters *counters;
   struct event_writer *events;
-  uint64_t newest_id;    /* ids given out are above it */
+  uint64_t newest_id; /* ids given out are above it */
   uint8_t token_kind;
 };
 

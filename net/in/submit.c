@@ -17,7 +17,8 @@ uint64_t submit_new_id(struct submit_context *context) {
   uint64_t number_mask = ((uint64_t)1 << ID_SHARD_SHIFT) - 1;
   if ((id | number_mask) <= context->last_id || (id & ~number_mask) == (context->last_id & ~number_mask)) {
     id = context->last_id + 1; /* the same millisecond, or a clock that was set back: count on from the last */
-    if ((id & number_mask) == 0) id = ((context->last_id >> ID_TIME_SHIFT) + 1) << ID_TIME_SHIFT | ((uint64_t)(context->shard->index & 0xff) << ID_SHARD_SHIFT);
+    if ((id & number_mask) == 0)
+      id = ((context->last_id >> ID_TIME_SHIFT) + 1) << ID_TIME_SHIFT | ((uint64_t)(context->shard->index & 0xff) << ID_SHARD_SHIFT);
   }
   context->last_id = id;
   return id;
@@ -35,8 +36,13 @@ static void submission_free(struct submission *submission) {
 struct submission *submit_begin(struct submit_context *context, const struct smtp_mail *mail, const struct netaddr *peer, uint64_t session) {
   struct submission *submission = slab_get(context->slab, sizeof *submission);
   if (submission == NULL) return NULL;
-  *submission = (struct submission){.context = context, .peer = *peer, .session = session, .ret = mail->ret, .smtputf8 = mail->smtputf8,
-                                    .eight_bit = mail->body == SMTP_BODY_8BITMIME, .created_ms = context->shard->wall_ms,
+  *submission = (struct submission){.context = context,
+                                    .peer = *peer,
+                                    .session = session,
+                                    .ret = mail->ret,
+                                    .smtputf8 = mail->smtputf8,
+                                    .eight_bit = mail->body == SMTP_BODY_8BITMIME,
+                                    .created_ms = context->shard->wall_ms,
                                     .sender_len = (uint32_t)mail->sender.whole.len};
   if (buffer_append(context->slab, &submission->sender, mail->sender.whole) && buffer_append(context->slab, &submission->sender, mail->envid))
     return submission;
@@ -53,7 +59,8 @@ bool submit_recipient(struct submission *submission, const struct smtp_rcpt *rcp
     fmt_char(&address, '@');
     fmt_put(&address, context->hostname);
   }
-  struct record_recipient recipient = {.address = fmt_span(&address), .orcpt = rcpt->orcpt, .notify = rcpt->notify, .index = (uint16_t)submission->recipients};
+  struct record_recipient recipient = {
+      .address = fmt_span(&address), .orcpt = rcpt->orcpt, .notify = rcpt->notify, .index = (uint16_t)submission->recipients};
   size_t size = record_recipient_size(&recipient);
   if (address.overflow || submission->envelope.len + size > ENVELOPE_MAX || !buffer_reserve(context->slab, &submission->envelope, size)) return false;
   struct fmt out = buffer_fmt(&submission->envelope);
@@ -70,9 +77,15 @@ static struct record_envelope envelope_of(const struct submission *submission, c
   struct span sender = buffer_span(&submission->sender);
   netaddr_format(&submission->peer, peer);
   return (struct record_envelope){
-      .sender = span_first(sender, submission->sender_len), .envid = span_skip(sender, submission->sender_len), .peer = fmt_span(peer),
-      .created_ms = submission->created_ms, .session = submission->session, .ret = (uint8_t)submission->ret, .smtputf8 = submission->smtputf8,
-      .eight_bit = submission->eight_bit || submission->smtputf8 || (scan != NULL && scan->eight_bit), /* our Received names UTF-8 addresses */ .leading_dot = scan != NULL && scan->leading_dot,
+      .sender = span_first(sender, submission->sender_len),
+      .envid = span_skip(sender, submission->sender_len),
+      .peer = fmt_span(peer),
+      .created_ms = submission->created_ms,
+      .session = submission->session,
+      .ret = (uint8_t)submission->ret,
+      .smtputf8 = submission->smtputf8,
+      .eight_bit = submission->eight_bit || submission->smtputf8 || (scan != NULL && scan->eight_bit),
+      /* our Received names UTF-8 addresses */ .leading_dot = scan != NULL && scan->leading_dot,
       .recipients = submission->recipients,
   };
 }
@@ -112,7 +125,8 @@ static bool append_received(struct submission *submission, struct span hello, bo
   fmt_put(&out, context->hostname);
   fmt_text(&out, submission->smtputf8 ? " (Ringpost) with UTF8SMTP id " : esmtp ? " (Ringpost) with ESMTP id " : " (Ringpost) with SMTP id ");
   fmt_hex64(&out, submission->id);
-  if (submission->recipients == 1 && record_recipient_decode(&recipient, &only) == E_OK) { /* of several, none is named: they need not know of each other */
+  if (submission->recipients == 1 &&
+      record_recipient_decode(&recipient, &only) == E_OK) { /* of several, none is named: they need not know of each other */
     fmt_text(&out, "\r\n\tfor <");
     fmt_put(&out, recipient.address);
     fmt_char(&out, '>');
@@ -140,8 +154,12 @@ bool submit_data(struct submission *submission, struct span hello, bool esmtp, u
 static void encode_header(struct submission *submission, struct content *content, enum record_type type, uint32_t parts) {
   uint32_t content_bytes = (uint32_t)content_size(content);
   uint32_t length = content_pad(content, spool_padding(submission->context->spool));
-  struct record_header header = {.type = type, .length = length, .envelope_size = content->head_size - RECORD_HEADER_SIZE,
-                                 .content_size = content_bytes, .parts = parts, .id = submission->id};
+  struct record_header header = {.type = type,
+                                 .length = length,
+                                 .envelope_size = content->head_size - RECORD_HEADER_SIZE,
+                                 .content_size = content_bytes,
+                                 .parts = parts,
+                                 .id = submission->id};
   record_header_encode(&header, content->slice[0].at);
 }
 
@@ -286,8 +304,8 @@ static void store(struct submission *submission) {
   submission->parts = NULL;
   submission->parts_count = 0;
   encode_header(submission, message->content, RECORD_MESSAGE, message->parts_count);
-  submission->entry = (struct spool_entry){.slices = message->content->slice, .slices_count = message->content->chunks, .store = message->parts_count > 0,
-                                           .durable = message_durable};
+  submission->entry = (struct spool_entry){
+      .slices = message->content->slice, .slices_count = message->content->chunks, .store = message->parts_count > 0, .durable = message_durable};
   spool_append(submission->context->spool, &submission->entry);
 }
 

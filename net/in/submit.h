@@ -13,7 +13,7 @@
 #include "net/smtp/server.h"
 #include "queue/schedule.h"
 
-#define SUBMIT_PART_CHUNKS 16  /* 1 MiB */
+#define SUBMIT_PART_CHUNKS 16    /* 1 MiB */
 #define SUBMIT_PARTS_UNDER_WAY 2 /* writes of parts at once: then the sender has to wait */
 
 struct submit_context { /* one per shard */
@@ -37,21 +37,21 @@ struct submission {
   uint64_t tag; /* of the session, for the calls back: it may be gone by then */
   uint64_t session;
   struct netaddr peer;
-  struct buffer envelope;   /* encoded recipients (record.h) */
-  struct buffer sender;     /* sender and envid, one behind the other */
+  struct buffer envelope; /* encoded recipients (record.h) */
+  struct buffer sender;   /* sender and envid, one behind the other */
   uint32_t sender_len;
   uint32_t recipients;
   enum smtp_ret ret;
   bool smtputf8, eight_bit;
   bool ended;
-  bool abandoned;           /* the session let go of it: parts still under way end quietly */
-  uint8_t writes;           /* under way */
-  int error;                /* the first one */
+  bool abandoned; /* the session let go of it: parts still under way end quietly */
+  uint8_t writes; /* under way */
+  int error;      /* the first one */
   struct content *content;
-  uint64_t size;            /* of the content: Received header and what was handed in */
+  uint64_t size; /* of the content: Received header and what was handed in */
   struct spool_place *parts;
   uint32_t parts_count;
-  struct message *message;  /* from submit_end on */
+  struct message *message; /* from submit_end on */
   struct submit_context *context;
   submit_done done;
   submit_progress progress;

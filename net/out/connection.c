@@ -4,7 +4,7 @@
 #include "core/base/error.h"
 
 #define NO_ROOM_MS 50 /* until a connection slot may be free again */
-#define QUIT_MS 5000 /* the answer to QUIT is a courtesy */
+#define QUIT_MS 5000  /* the answer to QUIT is a courtesy */
 
 static struct conf const *conf_of(const struct connection *c) { return c->outlet->o.conf; }
 
@@ -240,14 +240,15 @@ bool connection_open(struct site *site) {
 static void block_target(struct connection *c) {
   struct site *site = c->site;
   for (unsigned i = 0; i < site->targets_count; i++)
-    if (netaddr_equal(&site->targets[i].address, &c->peer.address)) backoff_failed(&site->targets[i].backoff, &c->outlet->backoff, c->outlet->o.shard->now_ms);
+    if (netaddr_equal(&site->targets[i].address, &c->peer.address))
+      backoff_failed(&site->targets[i].backoff, &c->outlet->backoff, c->outlet->o.shard->now_ms);
 }
 
 /* The next one that is not blocked. Connections opened side by side do not each try every dead address. */
 static bool next_target(struct connection *c) {
   struct site *site = c->site;
   uint64_t now_ms = c->outlet->o.shard->now_ms;
-  for (; c->targets_left > 0; ) {
+  for (; c->targets_left > 0;) {
     c->targets_left--;
     c->target = (c->target + 1) % site->targets_count;
     if (!backoff_blocks(&site->targets[c->target].backoff, now_ms)) return true;

@@ -35,37 +35,37 @@ struct transaction {
 struct connection {
   struct outlet *outlet;
   struct site *site;
-  struct connection *next, *prev;            /* of the site */
-  struct connection *idle_next, *idle_prev;  /* of the site's idle ones */
-  struct connection *older, *newer;          /* of all idle ones of the shard */
+  struct connection *next, *prev;           /* of the site */
+  struct connection *idle_next, *idle_prev; /* of the site's idle ones */
+  struct connection *older, *newer;         /* of all idle ones of the shard */
   struct connection *next_dirty;
   io_socket socket;
   uint32_t tag;
   enum connection_state state;
   bool idle, dirty, send_under_way;
-  bool retiring;          /* no new transactions; quits when it has none */
-  bool starved;           /* waits for memory to load content; tried again by the timer */
+  bool retiring; /* no new transactions; quits when it has none */
+  bool starved;  /* waits for memory to load content; tried again by the timer */
   uint16_t starved_rounds;
-  bool pipelined;         /* the machine pipelines here */
-  unsigned target;        /* index tried now */
-  unsigned targets_left;  /* to try after it */
+  bool pipelined;        /* the machine pipelines here */
+  unsigned target;       /* index tried now */
+  unsigned targets_left; /* to try after it */
   struct outlet_peer peer;
   char host[DNS_NAME_MAX + 1];
   struct timer timer;
   struct smtp_client client;
   struct transaction transaction[SMTP_CLIENT_TRANSACTIONS];
-  uint32_t begun, completed; /* transactions */
+  uint32_t begun, completed;      /* transactions */
   uint32_t flushes, flushes_done; /* sends */
-  struct job *finished;   /* decided, but the kernel may still read their content */
-  struct buffer in;       /* the rest of what came */
+  struct job *finished;           /* decided, but the kernel may still read their content */
+  struct buffer in;               /* the rest of what came */
   struct buffer out, sending;
   struct piece pieces[CONNECTION_PIECES_MAX];
   uint32_t pieces_count;
   struct io_slice *slices; /* of the send under way */
   uint32_t slices_size;
-  struct job *loading;     /* popped, its content is on the way */
-  struct job *streaming;   /* a long message whose parts are being sent */
-  struct content *part;    /* of it, in the kernel's hands until flush number part_flush is done */
+  struct job *loading;   /* popped, its content is on the way */
+  struct job *streaming; /* a long message whose parts are being sent */
+  struct content *part;  /* of it, in the kernel's hands until flush number part_flush is done */
   uint32_t part_flush;
   unsigned part_owner;
 };

@@ -37,10 +37,22 @@ static void expire(struct outlet *outlet, struct job *job, unsigned at) {
   unsigned i = job->each[at].index;
   uint8_t room[256];
   struct event event = {
-      .type = EVENT_EXPIRATION, .id = message->id, .session_id = message->session, .sender = message_sender(message), .recipient = message_address(message, i),
-      .queue = span_lower(message_domain(message, i), room, sizeof room), .size = message->size, .timestamp_ms = outlet->o.shard->wall_ms, .created_ms = message->created_ms,
-      .num_attempts = message->recipient[i].attempts + (job->each[at].counts ? 1u : 0u), .code = 551, .enhanced = {5, 4, 7},
-      .content = SPAN("the message has been in the queue too long"), .verdict = "soft", .category = "expired", .rule = "max-age",
+      .type = EVENT_EXPIRATION,
+      .id = message->id,
+      .session_id = message->session,
+      .sender = message_sender(message),
+      .recipient = message_address(message, i),
+      .queue = span_lower(message_domain(message, i), room, sizeof room),
+      .size = message->size,
+      .timestamp_ms = outlet->o.shard->wall_ms,
+      .created_ms = message->created_ms,
+      .num_attempts = message->recipient[i].attempts + (job->each[at].counts ? 1u : 0u),
+      .code = 551,
+      .enhanced = {5, 4, 7},
+      .content = SPAN("the message has been in the queue too long"),
+      .verdict = "soft",
+      .category = "expired",
+      .rule = "max-age",
   };
   event_write(outlet->o.events, &event);
   count_add(outlet->o.counters, COUNT_EXPIRED, 1);
@@ -78,7 +90,8 @@ static void end_own(struct outlet *outlet, struct job *job) {
     case FATE_DELIVERED: schedule_done(outlet->o.schedule, message, job->each[at].index, RECORD_DELIVERED); break;
     case FATE_FAILED: schedule_done(outlet->o.schedule, message, job->each[at].index, RECORD_FAILED); break;
     case FATE_AGAIN: send_round(outlet, job, at); break;
-    case FATE_INVALID: case FATE_DEFERRED: defer(outlet, job, at); break;
+    case FATE_INVALID:
+    case FATE_DEFERRED: defer(outlet, job, at); break;
     }
   }
   job_free(outlet->o.slab, job);
@@ -119,12 +132,26 @@ void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, co
   bool failure = decision->fate != FATE_DELIVERED;
   uint8_t room[256];
   struct event event = {
-      .type = event_of(decision->fate), .id = message->id, .session_id = message->session, .sender = message_sender(message),
-      .recipient = message_address(message, i), .queue = span_lower(message_domain(message, i), room, sizeof room), .size = message->size, .timestamp_ms = outlet->o.shard->wall_ms,
-      .created_ms = message->created_ms, .num_attempts = message->recipient[i].attempts + 1u, .code = decision->code,
-      .enhanced = {decision->enhanced[0], decision->enhanced[1], decision->enhanced[2]}, .content = text, .command = span_of_text(command),
-      .verdict = !failure ? NULL : decision->verdict.hard ? "hard" : "soft", .category = failure ? decision->verdict.category : NULL,
-      .rule = failure ? decision->verdict.rule : NULL, .maybe_duplicate = decision->maybe_duplicate,
+      .type = event_of(decision->fate),
+      .id = message->id,
+      .session_id = message->session,
+      .sender = message_sender(message),
+      .recipient = message_address(message, i),
+      .queue = span_lower(message_domain(message, i), room, sizeof room),
+      .size = message->size,
+      .timestamp_ms = outlet->o.shard->wall_ms,
+      .created_ms = message->created_ms,
+      .num_attempts = message->recipient[i].attempts + 1u,
+      .code = decision->code,
+      .enhanced = {decision->enhanced[0], decision->enhanced[1], decision->enhanced[2]},
+      .content = text,
+      .command = span_of_text(command),
+      .verdict = !failure                 ? NULL
+                 : decision->verdict.hard ? "hard"
+                                          : "soft",
+      .category = failure ? decision->verdict.category : NULL,
+      .rule = failure ? decision->verdict.rule : NULL,
+      .maybe_duplicate = decision->maybe_duplicate,
   };
   if (site != NULL) event.site = span_of_text(site->name);
   if (peer != NULL) {
@@ -136,8 +163,8 @@ void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, co
   count_fate(outlet, decision->fate);
 }
 
-static void decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer,
-                        bool elsewhere) {
+static void decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site,
+                        const struct outlet_peer *peer, bool elsewhere) {
   uint8_t room[512];
   struct fmt text = fmt_over(room, sizeof room);
   struct decision decision;
@@ -157,11 +184,13 @@ static void decide_rest(struct outlet *outlet, struct job *job, const struct fai
   }
 }
 
-void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer) {
+void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site,
+                        const struct outlet_peer *peer) {
   decide_rest(outlet, job, failure, site, peer, true);
 }
 
-void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer) {
+void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site,
+                       const struct outlet_peer *peer) {
   decide_rest(outlet, job, failure, site, peer, false);
 }
 
@@ -219,7 +248,9 @@ void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *le
   case LETTER_LOAD: load_here(outlet, job); break;
   case LETTER_LOADED: connection_loaded(outlet, job, -(int)letter->number); break;
   case LETTER_FREE_PART: content_free(outlet->o.slab, letter->what); break;
-  case LETTER_LEASE_ASK: case LETTER_LEASE_GRANT: case LETTER_LEASE_RETURN: site_letter(outlet, from, letter); break;
+  case LETTER_LEASE_ASK:
+  case LETTER_LEASE_GRANT:
+  case LETTER_LEASE_RETURN: site_letter(outlet, from, letter); break;
   }
 }
 
@@ -245,8 +276,8 @@ int outlet_open(struct outlet **out, const struct outlet_options *options) {
   outlet->o = *options;
   outlet->retry = (struct retry_policy){conf->retry_initial_ms, conf->retry_factor, conf->retry_max_ms, conf->max_age_ms};
   outlet->backoff = (struct backoff_policy){least(BLOCK_INITIAL_MS, conf->retry_initial_ms), least(BLOCK_MAX_MS, conf->retry_max_ms)};
-  outlet->smtp = (struct smtp_client_options){.hostname = span_of_text(conf->hostname), .pipelining = conf->pipelining,
-                                              .pipeline_messages = conf->pipelining, .chunking = conf->chunking};
+  outlet->smtp = (struct smtp_client_options){
+      .hostname = span_of_text(conf->hostname), .pipelining = conf->pipelining, .pipeline_messages = conf->pipelining, .chunking = conf->chunking};
   outlet->smtp_plain = (struct smtp_client_options){.hostname = outlet->smtp.hostname};
   outlet->random_state = options->map_seed;
   map_init(&outlet->domains, domain_key, options->map_seed);

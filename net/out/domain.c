@@ -7,9 +7,9 @@
 #include "core/base/error.h"
 #include "net/out/outlet.h"
 
-#define TTL_MIN_MS 1000    /* a TTL of 0 is used for those who wait, and for the rest of this second */
+#define TTL_MIN_MS 1000 /* a TTL of 0 is used for those who wait, and for the rest of this second */
 #define TTL_MAX_MS 3600000
-#define IDLE_MS 60000      /* a domain is forgotten so long after its answer ran out */
+#define IDLE_MS 60000 /* a domain is forgotten so long after its answer ran out */
 
 static void give_to_site(struct domain *domain, struct job *job) { site_enqueue(domain->site, job); }
 
@@ -212,7 +212,8 @@ void domains_sweep(struct outlet *outlet) {
   unsigned count = 0;
   uint32_t cursor = 0;
   for (struct domain *domain; count < 1024 && (domain = map_next(&outlet->domains, &cursor)) != NULL;)
-    if (domain->first == NULL && domain->valid_until_ms < UINT64_MAX && domain->valid_until_ms + IDLE_MS < outlet->o.shard->now_ms) stale[count++] = domain;
+    if (domain->first == NULL && domain->valid_until_ms < UINT64_MAX && domain->valid_until_ms + IDLE_MS < outlet->o.shard->now_ms)
+      stale[count++] = domain;
   for (unsigned i = 0; i < count; i++) {
     map_remove(&outlet->domains, span_of_text(stale[i]->name));
     domain_free(stale[i]);

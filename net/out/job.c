@@ -2,21 +2,28 @@
 
 static void set_recipient(struct job *job, unsigned at, unsigned recipient) {
   const struct message *message = job->message;
-  job->smtp[at] = (struct smtp_client_recipient){.address = message_address(message, recipient), .orcpt = message_orcpt(message, recipient),
-                                                 .notify = message->recipient[recipient].notify};
+  job->smtp[at] = (struct smtp_client_recipient){
+      .address = message_address(message, recipient), .orcpt = message_orcpt(message, recipient), .notify = message->recipient[recipient].notify};
   job->each[at] = (struct job_recipient){.index = (uint16_t)recipient};
 }
 
 struct job *job_new(struct slab *slab, struct message *message, unsigned recipient, unsigned owner, unsigned rounds) {
   struct job *job = slab_get(slab, sizeof *job);
   if (job == NULL) return NULL;
-  *job = (struct job){.message = message, .owner = (uint16_t)owner, .deliverer = (uint16_t)owner, .rounds = (uint8_t)rounds, .recipients = 1, .capacity = 1};
+  *job = (struct job){
+      .message = message, .owner = (uint16_t)owner, .deliverer = (uint16_t)owner, .rounds = (uint8_t)rounds, .recipients = 1, .capacity = 1};
   job->smtp = &job->one_smtp;
   job->each = &job->one_each;
   job->envelope = (struct smtp_client_envelope){
-      .sender = message_sender(message), .envid = message_envid(message), .ret = message->ret, .eight_bit = message->eight_bit,
-      .smtputf8 = message->smtputf8, .leading_dot = message->leading_dot, .size = message->size,
-      .recipients = 1, .recipient = job->smtp,
+      .sender = message_sender(message),
+      .envid = message_envid(message),
+      .ret = message->ret,
+      .eight_bit = message->eight_bit,
+      .smtputf8 = message->smtputf8,
+      .leading_dot = message->leading_dot,
+      .size = message->size,
+      .recipients = 1,
+      .recipient = job->smtp,
   };
   set_recipient(job, 0, recipient);
   schedule_job_began(message);

@@ -19,17 +19,17 @@ struct job_recipient {
 };
 
 struct job {
-  struct job *next;       /* in a ready queue or a domain's waiting list */
+  struct job *next; /* in a ready queue or a domain's waiting list */
   struct message *message;
-  uint16_t owner;         /* shard */
-  uint16_t deliverer;     /* shard that works on it */
-  bool handed_over;       /* came by letter: it is delivered here, whatever our own view of the site's home */
-  uint8_t rounds;         /* how often recipients of it were sent round again (FATE_AGAIN) */
-  bool disturbed;         /* an AGAIN in it comes from a failure: the round is counted */
-  bool loading;           /* its content is on the way from disk */
-  uint16_t recipients;    /* all of the job; the envelope may name only the first of them */
-  uint32_t flush;         /* the send of its connection that carries the last of its content: it ends after that */
-  uint64_t connection;    /* token of the connection that waits for the content; 0: it is gone */
+  uint16_t owner;      /* shard */
+  uint16_t deliverer;  /* shard that works on it */
+  bool handed_over;    /* came by letter: it is delivered here, whatever our own view of the site's home */
+  uint8_t rounds;      /* how often recipients of it were sent round again (FATE_AGAIN) */
+  bool disturbed;      /* an AGAIN in it comes from a failure: the round is counted */
+  bool loading;        /* its content is on the way from disk */
+  uint16_t recipients; /* all of the job; the envelope may name only the first of them */
+  uint32_t flush;      /* the send of its connection that carries the last of its content: it ends after that */
+  uint64_t connection; /* token of the connection that waits for the content; 0: it is gone */
   uint16_t capacity;
   struct smtp_client_envelope envelope; /* envelope.recipient == smtp */
   struct smtp_client_recipient *smtp;

@@ -29,9 +29,9 @@ struct failure {
   enum failure_kind kind;
   enum smtp_client_stage stage; /* SMTP_STAGE_GREETING with kind NETWORK and connecting = true: the connect itself */
   bool connecting;
-  bool pipelined;               /* commands were under way that a peer without pipelining may have choked on */
-  bool proven;                  /* a transaction was completed on this connection before: it is not pipelining that the peer chokes on */
-  bool alone;                   /* the transaction has one recipient: what the reply to the content says may be meant for it (else it is never hard) */
+  bool pipelined; /* commands were under way that a peer without pipelining may have choked on */
+  bool proven;    /* a transaction was completed on this connection before: it is not pipelining that the peer chokes on */
+  bool alone;     /* the transaction has one recipient: what the reply to the content says may be meant for it (else it is never hard) */
   const struct smtp_reply *reply;
   int error;
   enum smtp_client_unfit unfit;
@@ -40,30 +40,30 @@ struct failure {
 };
 
 enum scope { /* who is concerned */
-  SCOPE_INVALID = 0,
-  SCOPE_RECIPIENT,  /* one recipient */
-  SCOPE_MESSAGE,    /* the recipients of this transaction that have no fate yet */
-  SCOPE_CONNECTION, /* all transactions of the connection; it is closed. The host as such is fine */
-  SCOPE_HOST,       /* likewise, and this address is not tried again for a while */
-  SCOPE_SITE,       /* likewise, and so are all of the site */
+             SCOPE_INVALID = 0,
+             SCOPE_RECIPIENT,  /* one recipient */
+             SCOPE_MESSAGE,    /* the recipients of this transaction that have no fate yet */
+             SCOPE_CONNECTION, /* all transactions of the connection; it is closed. The host as such is fine */
+             SCOPE_HOST,       /* likewise, and this address is not tried again for a while */
+             SCOPE_SITE,       /* likewise, and so are all of the site */
 };
 
-enum fate { /* what becomes of the recipients concerned */
-  FATE_INVALID = 0, /* none yet: RCPT was accepted */
-  FATE_DELIVERED,
-  FATE_FAILED,   /* bounce */
-  FATE_DEFERRED, /* later, the attempt counts */
-  FATE_AGAIN,    /* at once: another host, or another transaction; no attempt is counted. A caller that has been round all hosts defers instead */
+enum fate {                   /* what becomes of the recipients concerned */
+            FATE_INVALID = 0, /* none yet: RCPT was accepted */
+            FATE_DELIVERED,
+            FATE_FAILED,   /* bounce */
+            FATE_DEFERRED, /* later, the attempt counts */
+            FATE_AGAIN, /* at once: another host, or another transaction; no attempt is counted. A caller that has been round all hosts defers instead */
 };
 
 struct decision {
   enum scope scope;
   enum fate fate;
-  bool maybe_duplicate;   /* the peer may have taken it (silence after the final dot) */
+  bool maybe_duplicate;    /* the peer may have taken it (silence after the final dot) */
   bool without_pipelining; /* speak plainly to this site from now on */
-  uint16_t code;          /* what to report: the reply's, or one of ours when there was none */
-  uint16_t enhanced[3];   /* class 0: none */
-  struct verdict verdict; /* of anything but DELIVERED and none; hard only with FAILED */
+  uint16_t code;           /* what to report: the reply's, or one of ours when there was none */
+  uint16_t enhanced[3];    /* class 0: none */
+  struct verdict verdict;  /* of anything but DELIVERED and none; hard only with FAILED */
 };
 
 /* `text`: receives the text to report: the reply's joined lines, or one of ours ("connect: connection refused"); cut if there is no room. */

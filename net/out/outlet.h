@@ -14,7 +14,7 @@
 
 struct connection;
 
-struct target { /* an address of a site */
+struct target {           /* an address of a site */
   struct netaddr address; /* with port */
   char *host;             /* its name, or the address as text; owned */
   uint16_t preference;
@@ -29,30 +29,30 @@ struct site {
   char *name;
   struct target *targets; /* in the order to try */
   unsigned targets_count;
-  unsigned best_count;    /* how many of them share the best preference: new connections go round these */
+  unsigned best_count; /* how many of them share the best preference: new connections go round these */
   unsigned rotation;
   struct job *first, *last; /* ready */
   uint32_t jobs;
   struct connection *connections; /* all */
   struct connection *idle;        /* latest used first */
-  uint32_t open;       /* connections, also those being opened */
+  uint32_t open;                  /* connections, also those being opened */
   uint32_t opening;
   struct backoff backoff;
-  bool plain;          /* breaks on pipelining */
+  bool plain;              /* breaks on pipelining */
   uint32_t recipients_max; /* per transaction, as its servers say */
-  unsigned home;       /* shard */
+  unsigned home;           /* shard */
   struct lease_home lease_home;
   struct lease_guest lease_guest;
-  uint32_t domains;    /* that point here */
-  struct timer timer;  /* end of back-off */
+  uint32_t domains;   /* that point here */
+  struct timer timer; /* end of back-off */
   bool dirty;
   struct site *next_dirty;
 };
 
 struct domain {
   struct outlet *outlet;
-  char *name;          /* lower case */
-  struct site *site;   /* of a resolved one */
+  char *name;               /* lower case */
+  struct site *site;        /* of a resolved one */
   struct job *first, *last; /* waiting for the answer */
   struct resolver_query query;
   uint64_t valid_until_ms; /* monotonic */
@@ -88,15 +88,26 @@ struct outlet_peer {
 void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
                    const struct site *site, const struct outlet_peer *peer);
 /* Decides, reports and marks every recipient of the job that has no fate yet. */
-void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer);
+void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site,
+                        const struct outlet_peer *peer);
 /* Likewise, where there is nowhere to go at once: what would go round again is deferred. */
-void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site, const struct outlet_peer *peer);
+void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site,
+                       const struct outlet_peer *peer);
 uint64_t outlet_random(struct outlet *outlet);
 
 /* Frees a part that a job's load brought: its memory is the owner's. */
 void outlet_free_part(struct outlet *outlet, unsigned owner, struct content *part);
 
-enum outlet_letter_kind { LETTER_JOB = 1, LETTER_JOB_END, LETTER_LOAD, LETTER_LOADED, LETTER_FREE_PART, LETTER_LEASE_ASK, LETTER_LEASE_GRANT, LETTER_LEASE_RETURN };
+enum outlet_letter_kind {
+  LETTER_JOB = 1,
+  LETTER_JOB_END,
+  LETTER_LOAD,
+  LETTER_LOADED,
+  LETTER_FREE_PART,
+  LETTER_LEASE_ASK,
+  LETTER_LEASE_GRANT,
+  LETTER_LEASE_RETURN
+};
 
 /* ---- domain.c ---- */
 /* Finds the job's site, at once or after asking DNS, and enqueues it there; or ends it. */

@@ -64,7 +64,8 @@ static bool same_targets(const struct site *site, const struct mx_set *set, uint
     for (unsigned a = 0; a < set->host[h].addresses; a++, at++) {
       struct netaddr address = set->host[h].address[a];
       if (port != 0) address.port = port;
-      if (at >= site->targets_count || !netaddr_equal(&site->targets[at].address, &address) || strcmp(site->targets[at].host, set->host[h].name) != 0) return false;
+      if (at >= site->targets_count || !netaddr_equal(&site->targets[at].address, &address) || strcmp(site->targets[at].host, set->host[h].name) != 0)
+        return false;
     }
   }
   return at == site->targets_count;
@@ -261,9 +262,7 @@ void site_failed(struct site *site, const struct failure *failure, const struct 
 
 void site_succeeded(struct site *site) { backoff_succeeded(&site->backoff); }
 
-void site_connection_closed(struct site *site) {
-  site_mark_dirty(site);
-}
+void site_connection_closed(struct site *site) { site_mark_dirty(site); }
 
 /* ---- sweep ---- */
 

@@ -5,7 +5,7 @@
 
 #define MEMORY_WAIT_MS 50
 #define MEMORY_ROUNDS 1200 /* a minute */
-#define OUT_HIGH 65536 /* commands waiting for a send: no further envelope joins them */
+#define OUT_HIGH 65536     /* commands waiting for a send: no further envelope joins them */
 
 static struct slab *slab_of(const struct connection *c) { return c->outlet->o.slab; }
 
@@ -331,7 +331,11 @@ void transfer_sent(struct connection *c) {
 /* ---- replies ---- */
 
 static void decide(struct connection *c, struct job *job, unsigned at, enum smtp_client_stage stage) {
-  struct failure failure = {.kind = FAILURE_REPLY, .stage = stage, .reply = &c->client.reply, .pipelined = c->pipelined, .proven = c->completed > 0,
+  struct failure failure = {.kind = FAILURE_REPLY,
+                            .stage = stage,
+                            .reply = &c->client.reply,
+                            .pipelined = c->pipelined,
+                            .proven = c->completed > 0,
                             .alone = job->envelope.recipients == 1};
   uint8_t room[1024];
   struct fmt text = fmt_over(room, sizeof room);

@@ -32,10 +32,10 @@
 #define SMTP_CLIENT_ORCPT_MAX 1507     /* RFC 3461 4.2: 500 characters, each up to three in xtext, behind "rfc822;"; likewise */
 
 struct smtp_client_options { /* shared; outlives the machine */
-  struct span hostname;   /* for EHLO */
-  bool pipelining;        /* false: never pipeline, even when offered (the site is known to break on it) */
-  bool pipeline_messages; /* the next envelope may follow the content without waiting for its reply */
-  bool chunking;          /* use BDAT where offered */
+  struct span hostname;      /* for EHLO */
+  bool pipelining;           /* false: never pipeline, even when offered (the site is known to break on it) */
+  bool pipeline_messages;    /* the next envelope may follow the content without waiting for its reply */
+  bool chunking;             /* use BDAT where offered */
 };
 
 struct smtp_client_recipient {
@@ -49,14 +49,14 @@ struct smtp_client_recipient {
  * of our own server: a CR, LF or NUL in one of them would be a command of its own to the other server, so begin must() that there is none.
  */
 struct smtp_client_envelope {
-  struct span sender;       /* empty: <>; at most ADDRESS_MAX bytes */
-  struct span envid;        /* xtext */
-  uint8_t ret;              /* enum smtp_ret */
-  bool eight_bit;           /* content has bytes above 127 */
+  struct span sender; /* empty: <>; at most ADDRESS_MAX bytes */
+  struct span envid;  /* xtext */
+  uint8_t ret;        /* enum smtp_ret */
+  bool eight_bit;     /* content has bytes above 127 */
   bool smtputf8;
-  bool leading_dot;         /* content has lines beginning with a dot: BDAT would need unstuffing, so DATA is used */
-  uint64_t size;            /* bytes of content as stored, without the final ".CRLF" */
-  uint32_t recipients;      /* 1..SMTP_CLIENT_RECIPIENTS_MAX, and at most the server's limit: smtp_client_recipients_max */
+  bool leading_dot;                              /* content has lines beginning with a dot: BDAT would need unstuffing, so DATA is used */
+  uint64_t size;                                 /* bytes of content as stored, without the final ".CRLF" */
+  uint32_t recipients;                           /* 1..SMTP_CLIENT_RECIPIENTS_MAX, and at most the server's limit: smtp_client_recipients_max */
   const struct smtp_client_recipient *recipient; /* that many */
 };
 
@@ -77,15 +77,23 @@ enum smtp_client_event {
 };
 
 enum smtp_client_stage { /* what we wait for: the oldest transaction's content on its way, else the oldest unanswered command */
-  SMTP_STAGE_GREETING, SMTP_STAGE_EHLO, SMTP_STAGE_MAIL, SMTP_STAGE_RCPT, SMTP_STAGE_DATA, SMTP_STAGE_CONTENT /* sending it */,
-  SMTP_STAGE_FINAL, SMTP_STAGE_RSET, SMTP_STAGE_QUIT, SMTP_STAGE_IDLE /* nothing is owed to us */
+                         SMTP_STAGE_GREETING,
+                         SMTP_STAGE_EHLO,
+                         SMTP_STAGE_MAIL,
+                         SMTP_STAGE_RCPT,
+                         SMTP_STAGE_DATA,
+                         SMTP_STAGE_CONTENT /* sending it */,
+                         SMTP_STAGE_FINAL,
+                         SMTP_STAGE_RSET,
+                         SMTP_STAGE_QUIT,
+                         SMTP_STAGE_IDLE /* nothing is owed to us */
 };
 
 struct smtp_client_capabilities {
   bool esmtp, pipelining, size, eight_bit, smtputf8, chunking, dsn, starttls, enhanced_codes;
-  uint64_t size_max;         /* 0: no limit said */
-  uint32_t recipients_max;   /* LIMITS RCPTMAX; 0: not said */
-  uint32_t messages_max;     /* LIMITS MAILMAX; 0: not said */
+  uint64_t size_max;       /* 0: no limit said */
+  uint32_t recipients_max; /* LIMITS RCPTMAX; 0: not said */
+  uint32_t messages_max;   /* LIMITS MAILMAX; 0: not said */
 };
 
 struct smtp_client {
@@ -106,13 +114,13 @@ struct smtp_client {
   struct smtp_client_transaction {
     const struct smtp_client_envelope *envelope; /* NULL: none */
     uint32_t tag;
-    uint32_t written;   /* recipients whose RCPT was written */
+    uint32_t written; /* recipients whose RCPT was written */
     uint32_t answered;
     uint32_t accepted;
     uint8_t state;
-    bool chunked;       /* BDAT, not DATA */
+    bool chunked; /* BDAT, not DATA */
     bool mail_refused;
-    bool content_asked; /* DATA or BDAT was written */
+    bool content_asked;                     /* DATA or BDAT was written */
   } _transaction[SMTP_CLIENT_TRANSACTIONS]; /* [0] is the older */
 };
 

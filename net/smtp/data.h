@@ -26,9 +26,9 @@ struct data_scan {
   uint32_t received_headers; /* lines "Received:" in the header section (loop detection) */
   uint64_t stuffed;          /* octets of the wire form that are not the message's own: dots of dot-stuffing, a CRLF added at the end */
   /* private */
-  uint64_t _line;        /* octets of the unfinished line so far */
-  bool _after_cr;        /* the last octet was CR */
-  bool _line_start;      /* the next octet begins a line */
+  uint64_t _line;   /* octets of the unfinished line so far */
+  bool _after_cr;   /* the last octet was CR */
+  bool _line_start; /* the next octet begins a line */
   bool _in_header;
   uint8_t _held;         /* octets of ".CRLF" at the start of a line that were eaten but not handed out yet */
   bool _stuff;           /* the next octet is a dot that begins a line: one more is owed before it */

@@ -30,9 +30,7 @@ typedef struct octets octets_find(const uint8_t *block);
 #define OCTETS_EVERY(c) (0x0101010101010101u * (uint64_t)(c))
 
 /* The high bit of each octet that is zero; exact, no borrow runs from one to the next. */
-static inline uint64_t octets_zero(uint64_t word) {
-  return ~(((word & OCTETS_EVERY(0x7f)) + OCTETS_EVERY(0x7f)) | word) & OCTETS_EVERY(0x80);
-}
+static inline uint64_t octets_zero(uint64_t word) { return ~(((word & OCTETS_EVERY(0x7f)) + OCTETS_EVERY(0x7f)) | word) & OCTETS_EVERY(0x80); }
 
 /* Gathers the eight high bits into one octet: the multiplication moves each to its place in the uppermost one. */
 static inline uint64_t octets_gather(uint64_t high_bits) { return (high_bits >> 7) * 0x0102040810204080u >> 56; }

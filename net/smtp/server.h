@@ -28,10 +28,10 @@
 
 struct smtp_server_options { /* shared by all sessions of a listener; outlives them */
   struct span hostname;
-  uint64_t message_size_max; /* bytes of content; announced with SIZE */
-  uint32_t recipients_max;   /* per message; then 452 4.5.3. Announced with LIMITS RCPTMAX */
-  uint32_t messages_max;     /* per session; then 421 4.7.0 at MAIL. 0: no limit. Announced with LIMITS MAILMAX */
-  uint32_t errors_max;       /* commands that are wrong or out of order, per session; the next gets 421 4.7.0, and close (configuration: 20) */
+  uint64_t message_size_max;  /* bytes of content; announced with SIZE */
+  uint32_t recipients_max;    /* per message; then 452 4.5.3. Announced with LIMITS RCPTMAX */
+  uint32_t messages_max;      /* per session; then 421 4.7.0 at MAIL. 0: no limit. Announced with LIMITS MAILMAX */
+  uint32_t errors_max;        /* commands that are wrong or out of order, per session; the next gets 421 4.7.0, and close (configuration: 20) */
   uint32_t idle_commands_max; /* NOOP, RSET, VRFY, HELP, EHLO.., and whatever was refused, without a message accepted between; then
                                * 421 4.7.0 (configuration: 1000) */
 };
@@ -55,28 +55,28 @@ enum smtp_server_event {
 
 struct smtp_server {
   /* for the caller to read */
-  struct smtp_mail mail;   /* its spans: only during SMTP_SERVER_MAIL; the rest until the next MAIL */
+  struct smtp_mail mail; /* its spans: only during SMTP_SERVER_MAIL; the rest until the next MAIL */
   union {
-    struct smtp_rcpt rcpt; /* only during SMTP_SERVER_RCPT */
+    struct smtp_rcpt rcpt;     /* only during SMTP_SERVER_RCPT */
     char _owed[SMTP_OWED_MAX]; /* the reply to a refused BDAT, until its octets are eaten */
   };
   struct span content;
-  struct span hello;       /* the client's name for itself: only valid during SMTP_SERVER_HELLO */
-  struct data_scan scan;   /* of the content: leading_dot, eight_bit, .. */
-  uint64_t content_size;   /* bytes in wire form since DATA; at SMTP_SERVER_END, what was handed out with SMTP_SERVER_CONTENT */
-  uint32_t recipients;     /* accepted in this transaction */
-  uint32_t messages;       /* accepted in this session */
-  bool esmtp;              /* greeted with EHLO */
-  bool chunked;            /* the present message comes with BDAT */
+  struct span hello;     /* the client's name for itself: only valid during SMTP_SERVER_HELLO */
+  struct data_scan scan; /* of the content: leading_dot, eight_bit, .. */
+  uint64_t content_size; /* bytes in wire form since DATA; at SMTP_SERVER_END, what was handed out with SMTP_SERVER_CONTENT */
+  uint32_t recipients;   /* accepted in this transaction */
+  uint32_t messages;     /* accepted in this session */
+  bool esmtp;            /* greeted with EHLO */
+  bool chunked;          /* the present message comes with BDAT */
   /* private */
-  bool _utf8;              /* SMTPUTF8 was given with MAIL */
-  bool _overlong;          /* the rest of a command line that is too long is being thrown away */
-  bool _forgotten;         /* the content is illegal, SMTP_SERVER_RESET was given: it is eaten only to find its end */
-  bool _reset_due;         /* SMTP_SERVER_RESET is the next event */
+  bool _utf8;      /* SMTPUTF8 was given with MAIL */
+  bool _overlong;  /* the rest of a command line that is too long is being thrown away */
+  bool _forgotten; /* the content is illegal, SMTP_SERVER_RESET was given: it is eaten only to find its end */
+  bool _reset_due; /* SMTP_SERVER_RESET is the next event */
   bool _last_chunk;
   uint8_t _phase;
-  uint8_t _pending;        /* the event that waits for accept or refuse */
-  uint8_t _phase_after;    /* the octets of a refused BDAT */
+  uint8_t _pending;     /* the event that waits for accept or refuse */
+  uint8_t _phase_after; /* the octets of a refused BDAT */
   uint8_t _owed_len;
   uint32_t _errors;
   uint32_t _idle_commands;

@@ -15,7 +15,7 @@ struct lease_home {
   uint32_t granted; /* to others, together */
 };
 
-struct lease_guest { /* on a shard that is not the home */
+struct lease_guest {    /* on a shard that is not the home */
   uint32_t granted;     /* connections it may have open */
   uint64_t asked_ms;    /* 0: no request under way or refused lately */
   uint64_t window_ms;   /* start of the present counting window */
@@ -23,8 +23,9 @@ struct lease_guest { /* on a shard that is not the home */
 };
 
 #define LEASE_WINDOW_MS 100 /* mail is counted over this time ... */
-#define LEASE_HOT_JOBS 8    /* ... and so many jobs in it are worth connections of our own: handing over costs two wake-ups a batch, a lease an open connection */
-#define LEASE_ASK_MS 1000   /* after a refusal it is asked again at the earliest then */
+#define LEASE_HOT_JOBS                                                                                                                               \
+  8 /* ... and so many jobs in it are worth connections of our own: handing over costs two wake-ups a batch, a lease an open connection */
+#define LEASE_ASK_MS 1000 /* after a refusal it is asked again at the earliest then */
 
 /* What the home may have open itself. */
 uint32_t lease_home_limit(const struct lease_home *home);

@@ -42,7 +42,12 @@ static const char *in_directory(const char *name) {
 }
 
 /* Completions are kept until a test asks for them by token; received bytes are copied. */
-static struct { uint64_t token; int64_t result; uint8_t bytes[4096]; size_t len; } seen[256];
+static struct {
+  uint64_t token;
+  int64_t result;
+  uint8_t bytes[4096];
+  size_t len;
+} seen[256];
 static unsigned seen_count;
 
 static bool turn(uint64_t limit_ms) {
@@ -84,7 +89,9 @@ static int64_t await(uint64_t token) {
 
 static struct netaddr loopback(void) { return (struct netaddr){.family = 4, .bytes = {127, 0, 0, 1}}; }
 
-struct pair { io_socket listener, client, server; };
+struct pair {
+  io_socket listener, client, server;
+};
 
 static struct pair connected(void) {
   struct pair pair;
@@ -309,7 +316,9 @@ START_TEST(wait_ends_in_time) {
 }
 END_TEST
 
-struct waker { struct io *to; };
+struct waker {
+  struct io *to;
+};
 static void *wake_from_thread(void *argument) {
   struct waker *waker = argument;
   io_notify(NULL, waker->to);

@@ -7,9 +7,9 @@
 #include "core/base/span.h"
 
 struct wire {
-  size_t content;  /* octets before the ".CRLF" that ends DATA, or all of them, but for what might become that */
-  bool end;        /* it was there */
-  size_t used;     /* octets up to and with the end; without an end, all */
+  size_t content; /* octets before the ".CRLF" that ends DATA, or all of them, but for what might become that */
+  bool end;       /* it was there */
+  size_t used;    /* octets up to and with the end; without an end, all */
   bool bare, eight_bit, nul, leading_dot;
   uint64_t stuffed;
   uint32_t longest_line, received_headers;

@@ -13,12 +13,12 @@
 /* A test may set it: so many more requests are met, then none. */
 static uint64_t fake_slab_requests_left = UINT64_MAX;
 
-static const uint32_t fake_slab_sizes[SLAB_CLASSES] = {64,   128,  192,  256,   384,   512,   768,   1024,  1280,  1536,
+static const uint32_t fake_slab_sizes[SLAB_CLASSES] = {64,   128,  192,  256,  384,   512,   768,   1024,  1280,  1536,
                                                        2048, 3072, 4096, 8192, 12288, 16384, 24576, 32768, 49152, 65536};
 
 size_t slab_size(size_t size) {
   unsigned class = 0;
-  while (fake_slab_sizes[class] < size) class++;
+  while (fake_slab_sizes[class] < size) class ++;
   return fake_slab_sizes[class];
 }
 

@@ -34,7 +34,7 @@ struct spool {
   enum spool_durability durability;
   bool hold, hold_reads; /* nothing is committed, or read */
   bool full;
-  int fail_append;       /* records from now on */
+  int fail_append; /* records from now on */
   unsigned fail_append_after;
   int fail_read;
   int failed;

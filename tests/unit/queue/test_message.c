@@ -11,8 +11,15 @@ static void open_slab(void) { slab_init(&slab, 64 << 20); }
 static void close_slab(void) { slab_fini(&slab); }
 
 static struct record_envelope envelope_of(uint32_t recipients) {
-  return (struct record_envelope){.sender = SPAN("sender@example.org"), .envid = SPAN("QQ314"), .peer = SPAN("192.0.2.7"), .created_ms = 1234567890123,
-                                  .session = 77, .ret = 2, .smtputf8 = true, .leading_dot = true, .recipients = recipients};
+  return (struct record_envelope){.sender = SPAN("sender@example.org"),
+                                  .envid = SPAN("QQ314"),
+                                  .peer = SPAN("192.0.2.7"),
+                                  .created_ms = 1234567890123,
+                                  .session = 77,
+                                  .ret = 2,
+                                  .smtputf8 = true,
+                                  .leading_dot = true,
+                                  .recipients = recipients};
 }
 
 /* `count` recipients, number i with an address that says so. */
@@ -26,8 +33,12 @@ static struct span encode(uint32_t count) {
     fmt_text(&address, "number");
     fmt_u64(&address, i);
     fmt_text(&address, "@example.net");
-    struct record_recipient recipient = {.address = fmt_span(&address), .orcpt = i % 2 == 0 ? SPAN("rfc822;x@y") : (struct span){NULL, 0},
-                                         .notify = (uint8_t)(i % 16), .index = (uint16_t)(i * 3), .attempts = (uint16_t)(i % 7), .due_ms = 1000 + i};
+    struct record_recipient recipient = {.address = fmt_span(&address),
+                                         .orcpt = i % 2 == 0 ? SPAN("rfc822;x@y") : (struct span){NULL, 0},
+                                         .notify = (uint8_t)(i % 16),
+                                         .index = (uint16_t)(i * 3),
+                                         .attempts = (uint16_t)(i % 7),
+                                         .due_ms = 1000 + i};
     record_recipient_encode(&recipient, &out);
   }
   must(!out.overflow);
@@ -41,7 +52,8 @@ static void check_recipient(const struct message *message, unsigned i, unsigned 
   ck_quick(span_equal(message_address(message, i), span_of_text(address)));
   ck_quick(span_equal(message_orcpt(message, i), number % 2 == 0 ? SPAN("rfc822;x@y") : (struct span){NULL, 0}));
   ck_quick(span_equal(message_domain(message, i), SPAN("example.net")));
-  ck_quick(recipient->notify == number % 16 && recipient->index == number * 3 && recipient->attempts == number % 7 && recipient->due_ms == 1000 + number);
+  ck_quick(recipient->notify == number % 16 && recipient->index == number * 3 && recipient->attempts == number % 7 &&
+           recipient->due_ms == 1000 + number);
 }
 
 static void check_head(const struct message *message) {

@@ -87,14 +87,14 @@ static void pass(uint64_t ms) {
 
 /* ---- making messages ---- */
 
-struct plan { /* of a message; zero is the usual one */
+struct plan {          /* of a message; zero is the usual one */
   uint32_t recipients; /* 0: one */
   uint64_t due_ms;
-  uint32_t content;    /* bytes */
+  uint32_t content; /* bytes */
   uint32_t parts;
   enum record_type type;
-  uint32_t number;     /* of a part */
-  uint32_t skip;       /* the first recipients are not in it any more */
+  uint32_t number; /* of a part */
+  uint32_t skip;   /* the first recipients are not in it any more */
   uint16_t attempts;
 };
 
@@ -121,17 +121,24 @@ static struct content *make_record(uint64_t id, const struct plan *plan) {
     ck_quick(content_append(&slab, content, span_of(&byte, 1)));
   }
   uint32_t size = (uint32_t)content_size(content);
-  struct record_header encoded = {.type = plan->type == RECORD_INVALID ? RECORD_MESSAGE : plan->type, .length = content_pad(content, FAKE_SPOOL_PADDING),
-                                  .envelope_size = content->head_size - RECORD_HEADER_SIZE, .content_size = size,
-                                  .parts = plan->type == RECORD_PART ? plan->number : plan->parts, .id = id};
+  struct record_header encoded = {.type = plan->type == RECORD_INVALID ? RECORD_MESSAGE : plan->type,
+                                  .length = content_pad(content, FAKE_SPOOL_PADDING),
+                                  .envelope_size = content->head_size - RECORD_HEADER_SIZE,
+                                  .content_size = size,
+                                  .parts = plan->type == RECORD_PART ? plan->number : plan->parts,
+                                  .id = id};
   record_header_encode(&encoded, content->slice[0].at);
   return content;
 }
 
-static void note_place(struct spool_entry *entry, int error) { ck_assert_int_eq(error, E_OK); (void)entry; }
+static void note_place(struct spool_entry *entry, int error) {
+  ck_assert_int_eq(error, E_OK);
+  (void)entry;
+}
 
 static struct spool_place write_record(const struct content *content) {
-  struct spool_entry entry = {.slices = (struct io_slice *)(uintptr_t)content->slice, .slices_count = content->chunks, .store = true, .durable = note_place};
+  struct spool_entry entry = {
+      .slices = (struct io_slice *)(uintptr_t)content->slice, .slices_count = content->chunks, .store = true, .durable = note_place};
   spool_append(&spool, &entry);
   spool_turn(&spool, shard.now_ms);
   return entry.place;
@@ -756,7 +763,8 @@ static void any_load(struct any_wish *wishes) {
 
 static void any_step(struct any_wish *wishes) {
   switch (any(6)) {
-  case 0: case 1:
+  case 0:
+  case 1:
     if (due_count > 0) any_answer(any(due_count));
     break;
   case 2: pass(any(2000)); break;
@@ -807,7 +815,8 @@ START_TEST(in_any_order_every_recipient_ends_once_and_nothing_is_left) {
 END_TEST
 
 int main(void) {
-  TCase *way = tcase_create("way"), *memory = tcase_create("memory"), *load = tcase_create("load"), *start = tcase_create("restart"), *order = tcase_create("order");
+  TCase *way = tcase_create("way"), *memory = tcase_create("memory"), *load = tcase_create("load"), *start = tcase_create("restart"),
+        *order = tcase_create("order");
   TCase *const cases[] = {way, memory, load, start, order};
   for (unsigned i = 0; i < 5; i++) tcase_add_checked_fixture(cases[i], open_world, close_world);
   tcase_set_timeout(order, 120);

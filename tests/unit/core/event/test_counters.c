@@ -25,7 +25,8 @@ START_TEST(shards_are_added_up) {
   count_set(&b, GAUGE_SESSIONS, 4);
   ck_assert_uint_eq(count_get(&b, COUNT_DELIVERED), 2);
   format(shards, 2);
-  ck_assert_ptr_nonnull(strstr(text, "\n# HELP ringpost_delivered_total Recipients delivered\n# TYPE ringpost_delivered_total counter\nringpost_delivered_total 42\n"));
+  ck_assert_ptr_nonnull(
+      strstr(text, "\n# HELP ringpost_delivered_total Recipients delivered\n# TYPE ringpost_delivered_total counter\nringpost_delivered_total 42\n"));
   ck_assert_ptr_nonnull(strstr(text, "\n# TYPE ringpost_sessions_open gauge\nringpost_sessions_open 7\n"));
   format(shards, 1);
   ck_assert_ptr_nonnull(strstr(text, "\nringpost_delivered_total 40\n"));

@@ -265,8 +265,10 @@ static void put_file(const char *name) {
 }
 
 START_TEST(oldest_files_of_the_shard_are_removed) {
-  const char *others[] = {"ringpost-4-1000000000000.jsonl", "ringpost-3-1000000000000.json", "ringpost-3-x.jsonl", "ringpost-3-999.jsonl", "ringpost-33-1000000000000.jsonl",
-                          "ringpost-3-1000000000000000000.jsonl", "ringpost-3.jsonl", "xringpost-3-1000000000000.jsonl", "ringpost--1000000000000.jsonl"};
+  const char *others[] = {
+      "ringpost-4-1000000000000.jsonl",  "ringpost-3-1000000000000.json",        "ringpost-3-x.jsonl", "ringpost-3-999.jsonl",
+      "ringpost-33-1000000000000.jsonl", "ringpost-3-1000000000000000000.jsonl", "ringpost-3.jsonl",   "xringpost-3-1000000000000.jsonl",
+      "ringpost--1000000000000.jsonl"};
   for (unsigned i = 0; i < 9; i++) put_file(others[i]);
   for (unsigned i = 0; i < 40; i++) {
     char name[64];
@@ -397,7 +399,9 @@ START_TEST(recipients_beyond_a_line_go_into_several) {
   static char text[2000][200];
   for (unsigned i = 0; i < 2000; i++) more[i] = span_of(text[i], (size_t)snprintf(text[i], sizeof text[i], "%0150u@example.org", i));
   open_writer();
-  event_write(writer, &(struct event){.type = EVENT_RECEPTION, .id = 5, .recipient = SPAN("first@example.org"), .more_recipients = more, .more_recipients_count = 2000});
+  event_write(writer,
+              &(struct event){
+                  .type = EVENT_RECEPTION, .id = 5, .recipient = SPAN("first@example.org"), .more_recipients = more, .more_recipients_count = 2000});
   event_writer_close(writer);
   unsigned lines = lines_on_disk();
   ck_assert_uint_ge(lines, 6);

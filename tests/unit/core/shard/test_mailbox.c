@@ -118,7 +118,10 @@ START_TEST(stop_from_another_thread_wakes_and_is_seen_once) {
 END_TEST
 
 static void *fired_by;
-static void fire(void *context, struct timer *timer) { (void)context; fired_by = timer; }
+static void fire(void *context, struct timer *timer) {
+  (void)context;
+  fired_by = timer;
+}
 
 START_TEST(timers_end_the_sleep) {
   static struct lone lone;

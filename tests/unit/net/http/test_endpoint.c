@@ -15,7 +15,9 @@ static const struct counters *const shards[] = {&shard[0], &shard[1]};
 static struct endpoint *endpoint;
 static char answer[65536];
 
-static struct endpoint_options options_of(struct netaddr address) { return (struct endpoint_options){.address = address, .counters = shards, .counters_count = 2}; }
+static struct endpoint_options options_of(struct netaddr address) {
+  return (struct endpoint_options){.address = address, .counters = shards, .counters_count = 2};
+}
 
 static const struct netaddr loopback = {.family = 4, .bytes = {127, 0, 0, 1}};
 
@@ -32,7 +34,8 @@ static void tear_down(void) { endpoint_close(endpoint); }
 
 static int connect_to(uint32_t host) {
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(endpoint_port(endpoint)), .sin_addr.s_addr = htonl(host)};
-  struct timeval patience = {.tv_sec = 5}; /* less than the endpoint's own with silent clients: an answer that only comes when these are thrown out is too late */
+  struct timeval patience = {
+      .tv_sec = 5}; /* less than the endpoint's own with silent clients: an answer that only comes when these are thrown out is too late */
   int fd = socket(AF_INET, SOCK_STREAM, 0);
   ck_assert_int_ge(fd, 0);
   ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);

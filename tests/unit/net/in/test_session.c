@@ -54,9 +54,19 @@ static void on_events(void *unused, const struct io_completion *completion) {
 static void set_conf(void) {
   listener.address = (struct netaddr){.family = 4, .bytes = {127, 0, 0, 1}};
   ck_assert_int_eq(network_parse(&relay_from, SPAN("127.0.0.0/8")), E_OK);
-  conf = (struct conf){.hostname = (char *)(uintptr_t)"relay.example.org", .shards = 1, .listeners = &listener, .listeners_count = 1, .relay_from = &relay_from,
-                       .relay_from_count = 1, .sessions_max = 100, .recipients_max = 1000, .session_errors_max = 20, .session_messages_max = 0,
-                       .session_timeout_ms = 300000, .message_size_max = 50 << 20, .queue_messages_max = 1000};
+  conf = (struct conf){.hostname = (char *)(uintptr_t) "relay.example.org",
+                       .shards = 1,
+                       .listeners = &listener,
+                       .listeners_count = 1,
+                       .relay_from = &relay_from,
+                       .relay_from_count = 1,
+                       .sessions_max = 100,
+                       .recipients_max = 1000,
+                       .session_errors_max = 20,
+                       .session_messages_max = 0,
+                       .session_timeout_ms = 300000,
+                       .message_size_max = 50 << 20,
+                       .queue_messages_max = 1000};
 }
 
 static void open_intake(void) {
@@ -70,8 +80,14 @@ static void open_intake(void) {
   schedule_init(&schedule, &shard, &slab, &spool, &counters, when_due, NULL);
   struct event_writer_options writer = {.counters = &counters};
   ck_assert_int_eq(event_writer_open(&events, shard.io, &writer, KIND_EVENTS, &why), E_OK);
-  struct intake_options options = {.shard = &shard, .conf = &conf, .slab = &slab, .spool = &spool, .schedule = &schedule, .counters = &counters,
-                                   .events = events, .token_kind = KIND_INTAKE};
+  struct intake_options options = {.shard = &shard,
+                                   .conf = &conf,
+                                   .slab = &slab,
+                                   .spool = &spool,
+                                   .schedule = &schedule,
+                                   .counters = &counters,
+                                   .events = events,
+                                   .token_kind = KIND_INTAKE};
   ck_assert_int_eq(intake_open(&intake, &options), E_OK);
   ck_assert_int_eq(intake_listen(intake, &why), E_OK);
   shard_handle(&shard, KIND_EVENTS, on_events, NULL);
@@ -355,8 +371,9 @@ static uint32_t any(uint32_t below) {
   return (uint32_t)(chance >> 33) % below;
 }
 
-static const char dialogue[] = "EHLO a.example\r\n" ENVELOPE "a\r\n..\r\nb\r\n.\r\nNOOP\r\nMAIL FROM:<>\r\nRCPT TO:<bad\r\nRCPT TO:<x@example.org>\r\nRSET\r\n"
-                               "MAIL FROM:<s@example.org>\r\nRCPT TO:<r@example.net>\r\nBDAT 5\r\nabcdeBDAT 3 LAST\r\nf\r\nHELP\r\n" ENVELOPE CONTENT "QUIT\r\n";
+static const char dialogue[] =
+    "EHLO a.example\r\n" ENVELOPE "a\r\n..\r\nb\r\n.\r\nNOOP\r\nMAIL FROM:<>\r\nRCPT TO:<bad\r\nRCPT TO:<x@example.org>\r\nRSET\r\n"
+    "MAIL FROM:<s@example.org>\r\nRCPT TO:<r@example.net>\r\nBDAT 5\r\nabcdeBDAT 3 LAST\r\nf\r\nHELP\r\n" ENVELOPE CONTENT "QUIT\r\n";
 
 /* The whole conversation, ids left out. */
 static void converse(char *replies, bool cut) {
@@ -465,8 +482,10 @@ START_TEST(a_peer_that_is_gone_before_its_250_has_its_message_stored_all_the_sam
   UNTIL(!spool_idle(&spool));
   client_reset(c);
   UNTIL(intake_idle(intake));
+  uint64_t before = count_get(&counters, COUNT_EVENTS);
   spool.hold = false;
   UNTIL(stored == 1);
+  ck_assert_uint_eq(count_get(&counters, COUNT_EVENTS), before + 1); /* its Reception */
 }
 END_TEST
 
@@ -480,7 +499,7 @@ START_TEST(a_reset_at_any_time_leaves_nothing) {
     if (stage >= 3) say(c, "DATA\r\n");
     if (stage >= 4) spool.hold = true;
     if (stage >= 4) say_bytes(c, part, sizeof part);
-    if (stage >= 4) UNTIL(!spool_idle(&spool)); /* a part is on its way */
+    if (stage >= 4) UNTIL(!spool_idle(&spool));      /* a part is on its way */
     if (stage >= 5) say_bytes(c, part, sizeof part); /* and one more: now it has to wait */
     if (stage >= 5) UNTIL(spool.appends_count == 2);
     client_reset(c);
@@ -608,7 +627,8 @@ START_TEST(memory_may_end_anywhere) {
 END_TEST
 
 int main(void) {
-  TCase *replies = tcase_create("replies"), *slow = tcase_create("slow"), *ends = tcase_create("ends"), *small = tcase_create("small"), *memory = tcase_create("memory");
+  TCase *replies = tcase_create("replies"), *slow = tcase_create("slow"), *ends = tcase_create("ends"), *small = tcase_create("small"),
+        *memory = tcase_create("memory");
   TCase *const cases[] = {replies, slow, ends, small, memory};
   for (unsigned i = 0; i < 5; i++) {
     tcase_add_checked_fixture(cases[i], cases[i] == small ? open_small : open_world, close_world);

@@ -70,9 +70,7 @@ static void close_world(void) {
   slab_fini(&slab); /* every test gives back what it took */
 }
 
-static void expect_nothing_left(void) {
-  ck_quick(schedule.messages == 0 && slab.used_bytes == 0 && fake_spool_live(&spool) == 0);
-}
+static void expect_nothing_left(void) { ck_quick(schedule.messages == 0 && slab.used_bytes == 0 && fake_spool_live(&spool) == 0); }
 
 /* ---- ids ---- */
 
@@ -107,7 +105,8 @@ END_TEST
 static const struct netaddr peer = {.family = 4, .bytes = {192, 0, 2, 7}};
 
 static struct submission *begin(void) {
-  struct smtp_mail mail = {.sender = {.whole = SPAN("s@example.org"), .local = SPAN("s"), .domain = SPAN("example.org")}, .envid = SPAN("E1"), .ret = SMTP_RET_FULL};
+  struct smtp_mail mail = {
+      .sender = {.whole = SPAN("s@example.org"), .local = SPAN("s"), .domain = SPAN("example.org")}, .envid = SPAN("E1"), .ret = SMTP_RET_FULL};
   struct submission *submission = submit_begin(&context, &mail, &peer, 99);
   if (submission != NULL) submission->progress = when_progress;
   return submission;

@@ -20,8 +20,10 @@ static struct message *make_message(unsigned recipients) {
     struct fmt address = fmt_over(text, sizeof text);
     fmt_u64(&address, i);
     fmt_text(&address, "@example.net");
-    struct record_recipient recipient = {.address = fmt_span(&address), .orcpt = i % 2 == 0 ? SPAN("rfc822;o") : (struct span){NULL, 0},
-                                         .notify = (uint8_t)(i % 8), .index = (uint16_t)i};
+    struct record_recipient recipient = {.address = fmt_span(&address),
+                                         .orcpt = i % 2 == 0 ? SPAN("rfc822;o") : (struct span){NULL, 0},
+                                         .notify = (uint8_t)(i % 8),
+                                         .index = (uint16_t)i};
     record_recipient_encode(&recipient, &out);
   }
   return message_new(&slab, 1, fmt_span(&out));

@@ -73,8 +73,10 @@ START_TEST(replies) {
     ck_assert_msg(got.scope == table[i].scope && got.fate == table[i].fate, "%s: scope %d, fate %d", table[i].line, got.scope, got.fate);
     ck_assert_uint_eq(got.code, (unsigned)atoi(table[i].line));
     ck_assert(!got.maybe_duplicate && !got.without_pipelining);
-    if (table[i].category == NULL) ck_assert_ptr_null(got.verdict.category);
-    else ck_assert_str_eq(got.verdict.category, table[i].category);
+    if (table[i].category == NULL)
+      ck_assert_ptr_null(got.verdict.category);
+    else
+      ck_assert_str_eq(got.verdict.category, table[i].category);
   }
 }
 END_TEST
@@ -127,14 +129,31 @@ static void expect(const struct network_case *e) {
   ck_assert_ptr_nonnull(got.verdict.rule);
 }
 
-#define NET(at, what, ...) {.kind = FAILURE_NETWORK, .stage = SMTP_STAGE_##at, .error = what, ##__VA_ARGS__}
+#define NET(at, what, ...)                                                                                                                           \
+  { .kind = FAILURE_NETWORK, .stage = SMTP_STAGE_##at, .error = what, ##__VA_ARGS__ }
 
 START_TEST(network) {
   const struct network_case table[] = {
       {NET(GREETING, E_REFUSED, .connecting = true), SCOPE_HOST, FATE_AGAIN, false, false, 421, {4, 4, 1}, "network", "connect: connection refused"},
-      {NET(GREETING, E_UNREACHABLE, .connecting = true), SCOPE_HOST, FATE_AGAIN, false, false, 421, {4, 4, 1}, "network", "connect: host unreachable"},
+      {NET(GREETING, E_UNREACHABLE, .connecting = true),
+       SCOPE_HOST,
+       FATE_AGAIN,
+       false,
+       false,
+       421,
+       {4, 4, 1},
+       "network",
+       "connect: host unreachable"},
       {NET(GREETING, E_TIMEOUT, .connecting = true), SCOPE_HOST, FATE_AGAIN, false, false, 421, {4, 4, 1}, "timeout", "connect: timed out"},
-      {NET(GREETING, E_TOO_MANY_FILES, .connecting = true), SCOPE_CONNECTION, FATE_DEFERRED, false, false, 451, {4, 3, 0}, "unknown", "connect: too many open files"},
+      {NET(GREETING, E_TOO_MANY_FILES, .connecting = true),
+       SCOPE_CONNECTION,
+       FATE_DEFERRED,
+       false,
+       false,
+       451,
+       {4, 3, 0},
+       "unknown",
+       "connect: too many open files"},
       {NET(GREETING, E_TIMEOUT), SCOPE_HOST, FATE_AGAIN, false, false, 421, {4, 4, 2}, "timeout", "greeting: timed out"},
       {NET(GREETING, E_CLOSED), SCOPE_HOST, FATE_AGAIN, false, false, 421, {4, 4, 2}, "network", "greeting: connection closed"},
       {NET(EHLO, E_RESET), SCOPE_HOST, FATE_AGAIN, false, false, 421, {4, 4, 2}, "network", "EHLO: connection reset"},
@@ -142,11 +161,35 @@ START_TEST(network) {
       {NET(RCPT, E_TIMEOUT), SCOPE_HOST, FATE_AGAIN, false, false, 421, {4, 4, 2}, "timeout", "RCPT: timed out"},
       {NET(RCPT, E_CLOSED, .pipelined = true), SCOPE_CONNECTION, FATE_AGAIN, false, true, 421, {4, 4, 2}, "network", "RCPT: connection closed"},
       {NET(MAIL, E_TIMEOUT, .pipelined = true), SCOPE_CONNECTION, FATE_AGAIN, false, true, 421, {4, 4, 2}, "timeout", "MAIL: timed out"},
-      {NET(DATA, E_CLOSED, .pipelined = true, .proven = true), SCOPE_CONNECTION, FATE_AGAIN, false, false, 421, {4, 4, 2}, "network", "DATA: connection closed"},
+      {NET(DATA, E_CLOSED, .pipelined = true, .proven = true),
+       SCOPE_CONNECTION,
+       FATE_AGAIN,
+       false,
+       false,
+       421,
+       {4, 4, 2},
+       "network",
+       "DATA: connection closed"},
       {NET(MAIL, E_TIMEOUT, .pipelined = true, .proven = true), SCOPE_HOST, FATE_AGAIN, false, false, 421, {4, 4, 2}, "timeout", "MAIL: timed out"},
-      {NET(CONTENT, E_RESET, .pipelined = true), SCOPE_CONNECTION, FATE_DEFERRED, false, false, 421, {4, 4, 2}, "network", "content: connection reset"},
+      {NET(CONTENT, E_RESET, .pipelined = true),
+       SCOPE_CONNECTION,
+       FATE_DEFERRED,
+       false,
+       false,
+       421,
+       {4, 4, 2},
+       "network",
+       "content: connection reset"},
       {NET(CONTENT, E_TIMEOUT), SCOPE_HOST, FATE_DEFERRED, false, false, 421, {4, 4, 2}, "timeout", "content: timed out"},
-      {NET(FINAL, E_CLOSED, .pipelined = true), SCOPE_CONNECTION, FATE_DEFERRED, true, false, 421, {4, 4, 2}, "network", "end of DATA: connection closed"},
+      {NET(FINAL, E_CLOSED, .pipelined = true),
+       SCOPE_CONNECTION,
+       FATE_DEFERRED,
+       true,
+       false,
+       421,
+       {4, 4, 2},
+       "network",
+       "end of DATA: connection closed"},
       {NET(FINAL, E_TIMEOUT), SCOPE_HOST, FATE_DEFERRED, true, false, 421, {4, 4, 2}, "timeout", "end of DATA: timed out"},
       {NET(FINAL, E_NO_MEMORY), SCOPE_CONNECTION, FATE_DEFERRED, true, false, 451, {4, 3, 0}, "unknown", "end of DATA: out of memory"},
       {NET(IDLE, E_CLOSED), SCOPE_CONNECTION, FATE_AGAIN, false, false, 421, {4, 4, 2}, "network", "idle: connection closed"},
@@ -155,26 +198,75 @@ START_TEST(network) {
 }
 END_TEST
 
-#define OTHER(kind_, at, ...) {.kind = FAILURE_##kind_, .stage = SMTP_STAGE_##at, ##__VA_ARGS__}
+#define OTHER(kind_, at, ...)                                                                                                                        \
+  { .kind = FAILURE_##kind_, .stage = SMTP_STAGE_##at, ##__VA_ARGS__ }
 
 START_TEST(others) {
   const struct network_case table[] = {
       {OTHER(PROTOCOL, GREETING, .text = "no code"), SCOPE_HOST, FATE_AGAIN, false, false, 421, {4, 5, 0}, "protocol", "greeting: no code"},
       {OTHER(PROTOCOL, RCPT, .pipelined = true), SCOPE_CONNECTION, FATE_AGAIN, false, true, 421, {4, 5, 0}, "protocol", "RCPT: protocol error"},
-      {OTHER(PROTOCOL, RCPT, .pipelined = true, .proven = true), SCOPE_HOST, FATE_AGAIN, false, false, 421, {4, 5, 0}, "protocol", "RCPT: protocol error"},
+      {OTHER(PROTOCOL, RCPT, .pipelined = true, .proven = true),
+       SCOPE_HOST,
+       FATE_AGAIN,
+       false,
+       false,
+       421,
+       {4, 5, 0},
+       "protocol",
+       "RCPT: protocol error"},
       {OTHER(PROTOCOL, CONTENT), SCOPE_HOST, FATE_DEFERRED, false, false, 421, {4, 5, 0}, "protocol", "content: protocol error"},
       {OTHER(PROTOCOL, FINAL, .pipelined = true), SCOPE_HOST, FATE_DEFERRED, true, false, 421, {4, 5, 0}, "protocol", "end of DATA: protocol error"},
-      {OTHER(UNFIT, MAIL, .unfit = SMTP_UNFIT_SIZE), SCOPE_MESSAGE, FATE_FAILED, false, false, 552, {5, 3, 4}, "size", "the message is larger than the server takes"},
-      {OTHER(UNFIT, MAIL, .unfit = SMTP_UNFIT_8BIT), SCOPE_MESSAGE, FATE_FAILED, false, false, 554, {5, 6, 3}, "content", "the message has 8-bit content, which the server does not take"},
-      {OTHER(UNFIT, MAIL, .unfit = SMTP_UNFIT_UTF8), SCOPE_MESSAGE, FATE_FAILED, false, false, 553, {5, 6, 7}, "content", "the message needs SMTPUTF8, which the server does not offer"},
+      {OTHER(UNFIT, MAIL, .unfit = SMTP_UNFIT_SIZE),
+       SCOPE_MESSAGE,
+       FATE_FAILED,
+       false,
+       false,
+       552,
+       {5, 3, 4},
+       "size",
+       "the message is larger than the server takes"},
+      {OTHER(UNFIT, MAIL, .unfit = SMTP_UNFIT_8BIT),
+       SCOPE_MESSAGE,
+       FATE_FAILED,
+       false,
+       false,
+       554,
+       {5, 6, 3},
+       "content",
+       "the message has 8-bit content, which the server does not take"},
+      {OTHER(UNFIT, MAIL, .unfit = SMTP_UNFIT_UTF8),
+       SCOPE_MESSAGE,
+       FATE_FAILED,
+       false,
+       false,
+       553,
+       {5, 6, 7},
+       "content",
+       "the message needs SMTPUTF8, which the server does not offer"},
       {OTHER(DNS, GREETING, .mx = MX_NULL), SCOPE_SITE, FATE_FAILED, false, false, 556, {5, 1, 10}, "bad-domain", "the domain takes no mail"},
       {OTHER(DNS, GREETING, .mx = MX_NO_DOMAIN, .text = "NXDOMAIN"), SCOPE_SITE, FATE_FAILED, false, false, 550, {5, 1, 2}, "bad-domain", "NXDOMAIN"},
       {OTHER(DNS, GREETING, .mx = MX_BAD_NAME, .text = ""), SCOPE_SITE, FATE_FAILED, false, false, 550, {5, 1, 2}, "bad-domain", "no such domain"},
       {OTHER(DNS, GREETING, .mx = MX_NO_ADDRESS), SCOPE_SITE, FATE_FAILED, false, false, 550, {5, 4, 4}, "no-mx", "no mail exchanger has an address"},
-      {OTHER(DNS, GREETING, .mx = MX_SELF), SCOPE_SITE, FATE_FAILED, false, false, 554, {5, 4, 6}, "no-mx", "the mail exchanger is this host: a loop"},
+      {OTHER(DNS, GREETING, .mx = MX_SELF),
+       SCOPE_SITE,
+       FATE_FAILED,
+       false,
+       false,
+       554,
+       {5, 4, 6},
+       "no-mx",
+       "the mail exchanger is this host: a loop"},
       {OTHER(DNS, GREETING, .mx = MX_TEMPORARY, .text = "SERVFAIL"), SCOPE_SITE, FATE_DEFERRED, false, false, 451, {4, 4, 3}, "dns", "SERVFAIL"},
       {OTHER(INTERNAL, MAIL, .error = E_IO), SCOPE_CONNECTION, FATE_DEFERRED, false, false, 451, {4, 3, 0}, "unknown", "MAIL: input/output error"},
-      {OTHER(INTERNAL, FINAL, .error = E_NO_MEMORY), SCOPE_CONNECTION, FATE_DEFERRED, true, false, 451, {4, 3, 0}, "unknown", "end of DATA: out of memory"},
+      {OTHER(INTERNAL, FINAL, .error = E_NO_MEMORY),
+       SCOPE_CONNECTION,
+       FATE_DEFERRED,
+       true,
+       false,
+       451,
+       {4, 3, 0},
+       "unknown",
+       "end of DATA: out of memory"},
   };
   for (unsigned i = 0; i < sizeof table / sizeof table[0]; i++) expect(&table[i]);
   ck_assert(decide(&(struct failure)OTHER(DNS, GREETING, .mx = MX_NULL)).verdict.hard);
@@ -200,7 +292,8 @@ static void check(const struct failure *failure) {
   if (got.fate > FATE_DELIVERED) ck_assert(got.verdict.category != NULL && got.verdict.rule != NULL);
   /* Silence after the content is never a second copy at once, and never a bounce. */
   if (got.maybe_duplicate) ck_assert(got.fate == FATE_DEFERRED && failure->stage == SMTP_STAGE_FINAL);
-  if (failure->stage == SMTP_STAGE_FINAL && (failure->kind == FAILURE_NETWORK || failure->kind == FAILURE_PROTOCOL || failure->kind == FAILURE_INTERNAL) && !failure->connecting)
+  if (failure->stage == SMTP_STAGE_FINAL &&
+      (failure->kind == FAILURE_NETWORK || failure->kind == FAILURE_PROTOCOL || failure->kind == FAILURE_INTERNAL) && !failure->connecting)
     ck_assert(got.maybe_duplicate);
   if (got.without_pipelining) ck_assert(failure->pipelined && !failure->proven && got.fate == FATE_AGAIN && got.scope == SCOPE_CONNECTION);
 }
@@ -209,7 +302,10 @@ START_TEST(every_failure_has_a_decision) {
   static const uint16_t enhanced[][2] = {{0, 0}, {1, 1}, {2, 2}, {5, 3}, {7, 1}, {999, 999}};
   for (int stage = SMTP_STAGE_GREETING; stage <= SMTP_STAGE_IDLE; stage++) {
     for (unsigned flags = 0; flags < 16; flags++) {
-      struct failure failure = {.stage = (enum smtp_client_stage)stage, .connecting = (flags & 1) != 0, .pipelined = (flags & 2) != 0, .proven = (flags & 4) != 0,
+      struct failure failure = {.stage = (enum smtp_client_stage)stage,
+                                .connecting = (flags & 1) != 0,
+                                .pipelined = (flags & 2) != 0,
+                                .proven = (flags & 4) != 0,
                                 .alone = (flags & 8) != 0};
       for (int kind = FAILURE_NETWORK; kind <= FAILURE_INTERNAL; kind++) {
         failure.kind = (enum failure_kind)kind;
@@ -222,8 +318,8 @@ START_TEST(every_failure_has_a_decision) {
       }
       failure.kind = FAILURE_REPLY;
       for (unsigned code = 200; code < 600; code++) {
-        for (unsigned class = 0; class < 6; class++) {
-          struct smtp_reply reply = {.code = (uint16_t)code, .enhanced_class = (uint8_t)class, .bytes = SPAN("550 user unknown\r\n")};
+        for (unsigned class = 0; class < 6; class ++) {
+          struct smtp_reply reply = {.code = (uint16_t)code, .enhanced_class = (uint8_t) class, .bytes = SPAN("550 user unknown\r\n")};
           memcpy(reply.enhanced, enhanced[(code + class) % 6], sizeof reply.enhanced);
           failure.reply = &reply;
           check(&failure);

@@ -38,7 +38,8 @@ START_TEST(odd_policies) {
   ck_assert_uint_eq(retry_delay_ms(&(struct retry_policy){.initial_ms = 0, .factor = 1, .max_ms = 10}, 9, 7), 1);
   ck_assert_uint_eq(retry_delay_ms(&(struct retry_policy){.initial_ms = 5, .factor = 1, .max_ms = 10}, 4000000000u, 7), 5);
   ck_assert_uint_le(retry_delay_ms(&(struct retry_policy){.initial_ms = 50, .factor = 9, .max_ms = 10}, 1, 7), 11);
-  ck_assert_uint_le(retry_delay_ms(&(struct retry_policy){.initial_ms = 1000, .factor = 1e300, .max_ms = UINT64_MAX / 2}, 4000000000u, 7), UINT64_MAX / 2);
+  ck_assert_uint_le(retry_delay_ms(&(struct retry_policy){.initial_ms = 1000, .factor = 1e300, .max_ms = UINT64_MAX / 2}, 4000000000u, 7),
+                    UINT64_MAX / 2);
 }
 END_TEST
 

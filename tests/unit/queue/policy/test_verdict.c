@@ -14,8 +14,8 @@ struct expectation {
 static void expect_all(const struct expectation *e, unsigned count) {
   for (unsigned i = 0; i < count; i++, e++) {
     struct verdict got = verdict_of(e->stage, e->code, e->enhanced, span_of_text(e->text));
-    ck_assert_msg(strcmp(got.category, e->category) == 0 && got.hard == e->hard, "%u %u.%u.%u \"%s\": %s %s by %s", e->code, e->enhanced[0], e->enhanced[1],
-                  e->enhanced[2], e->text, got.hard ? "hard" : "soft", got.category, got.rule);
+    ck_assert_msg(strcmp(got.category, e->category) == 0 && got.hard == e->hard, "%u %u.%u.%u \"%s\": %s %s by %s", e->code, e->enhanced[0],
+                  e->enhanced[1], e->enhanced[2], e->text, got.hard ? "hard" : "soft", got.category, got.rule);
     ck_assert_int_gt((int)strlen(got.rule), 0);
   }
 }
@@ -23,8 +23,18 @@ static void expect_all(const struct expectation *e, unsigned count) {
 
 START_TEST(hard_by_enhanced_code) {
   const struct expectation table[] = {
-      {VERDICT_AT_RCPT, 550, {5, 1, 1}, "The email account that you tried to reach does not exist. Please try double-checking the recipient's email address", true, "invalid-recipient"},
-      {VERDICT_AT_RCPT, 550, {5, 1, 1}, "<jane@example.org>: Recipient address rejected: User unknown in virtual mailbox table", true, "invalid-recipient"},
+      {VERDICT_AT_RCPT,
+       550,
+       {5, 1, 1},
+       "The email account that you tried to reach does not exist. Please try double-checking the recipient's email address",
+       true,
+       "invalid-recipient"},
+      {VERDICT_AT_RCPT,
+       550,
+       {5, 1, 1},
+       "<jane@example.org>: Recipient address rejected: User unknown in virtual mailbox table",
+       true,
+       "invalid-recipient"},
       {VERDICT_AT_RCPT, 550, {5, 1, 1}, "", true, "invalid-recipient"},
       {VERDICT_AT_FINAL, 554, {5, 1, 1}, "unknown", true, "invalid-recipient"},
       {VERDICT_AT_RCPT, 550, {5, 1, 2}, "", true, "bad-domain"},
@@ -69,7 +79,12 @@ START_TEST(soft_where_anything_speaks_against_hard) {
       {VERDICT_AT_RCPT, 552, {0}, "no such user", false, "invalid-recipient"},
       {VERDICT_AT_RCPT, 550, {5, 7, 1}, "user unknown", false, "policy"},
       {VERDICT_AT_RCPT, 550, {5, 4, 1}, "Recipient address rejected: Access denied", false, "network"},
-      {VERDICT_AT_RCPT, 550, {5, 2, 1}, "The user you are trying to contact is receiving mail at a rate that prevents additional messages", false, "rate-limited"},
+      {VERDICT_AT_RCPT,
+       550,
+       {5, 2, 1},
+       "The user you are trying to contact is receiving mail at a rate that prevents additional messages",
+       false,
+       "rate-limited"},
       {VERDICT_AT_RCPT, 550, {5, 1, 1}, "mailbox full", false, "mailbox-full"},
       {VERDICT_AT_RCPT, 550, {0}, "Verification failed for <a@example.net> No Such User Here Sender verify failed", false, "policy"},
       {VERDICT_AT_RCPT, 550, {0}, "mailbox unavailable", false, "unknown"},
