@@ -138,25 +138,10 @@ static void report_reception(struct intake *intake, const struct submission *sub
         .id = message->id,
         .session_id = message->session,
         .sender = message_sender(message),
-<<<<<<< HEAD
         .recipient = message_address(message, first),
         .more_recipients = more,
         .more_recipients_count = count,
         .queue = span_lower(message_domain(message, first), domain, sizeof domain),
-        .size = message->size,
-        .timestamp_ms = intake->o.shard->wall_ms,
-        .created_ms = message->created_ms,
-        .peer = s->peer,
-        .peer_name = buffer_span(&s->hello),
-        .code = 250,
-        .enhanced = {2, 0, 0},
-        .content = SPAN("queued"),
-        .command = SPAN("DATA"),
-=======
-        .recipient = message_address(message, first),
-        .more_recipients = more,
-        .more_recipients_count = count,
-        .queue = message_domain(message, first),
         .size = message->size,
         .timestamp_ms = intake->o.shard->wall_ms,
         .created_ms = message->created_ms,
@@ -166,7 +151,6 @@ static void report_reception(struct intake *intake, const struct submission *sub
         .enhanced = {2, 0, 0},
         .content = SPAN("queued"),
         .command = SPAN("DATA"),
->>>>>>> queue-tests
     };
     event_write(intake->o.events, &event);
   }
