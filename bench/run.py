@@ -178,12 +178,18 @@ def print_summary(row):
 
 
 def append_rows(path, rows):
-    new = not os.path.exists(path) or os.path.getsize(path) == 0
+    """To the table at the file's end, if that is what the file ends with; else a new one is begun."""
+    head = "| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS) + "\n"
+    text = ""
+    if os.path.exists(path):
+        with open(path) as file:
+            text = file.read()
+    _, found, below = text.rpartition(head)
     with open(path, "a") as file:
-        if new:
-            file.write("# Results\n\nMedians over interleaved rounds; CPU is of the relay with all its processes, user and system, per delivered message. `times floor`: that over the\n"
-                       "CPU time of `floor` measured in the same rounds. Appended by `bench/run.py --out`.\n\n")
-            file.write("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS) + "\n")
+        if not found or any(not line.startswith("|") for line in below.splitlines()):
+            file.write(("\n" if text else "# Results\n\n") + "## Relays\n\nMedians over interleaved rounds; CPU is of the relay with all its processes, user and "
+                       "system, per delivered message.\n`times floor`: that over the CPU time of `floor` measured in the same rounds; `times ringpost`: over that of "
+                       "Ringpost in the same\nround, least and most in brackets. Appended by `bench/run.py --out`.\n\n" + head)
         for row in rows:
             file.write("| " + " | ".join(row[column].replace("|", "/") for column in COLUMNS) + " |\n")
 

@@ -285,9 +285,15 @@ void relay_run(struct relay *relay) { shard_run(&relay->shard); }
 
 int relay_failed(const struct relay *relay) { return spool_failed(relay->spool); }
 
+void relay_release(struct relay *relay) {
+  if (relay == NULL || relay->outlet == NULL) return;
+  outlet_close(relay->outlet);
+  relay->outlet = NULL;
+}
+
 void relay_close(struct relay *relay) {
   if (relay == NULL) return;
-  if (relay->outlet != NULL) outlet_close(relay->outlet);
+  relay_release(relay);
   if (relay->intake != NULL) intake_close(relay->intake);
   if (relay->resolver != NULL) resolver_close(relay->resolver);
   if (relay->events != NULL) event_writer_close(relay->events);

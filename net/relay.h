@@ -31,6 +31,8 @@ void relay_run(struct relay *relay);
 void relay_stop(struct relay *relay);
 /* After relay_run: 0, or the error of the spool that it ended with. */
 int relay_failed(const struct relay *relay);
+/* In two steps, all shards the first before any the second: jobs of one shard's memory may sit in another's queues. */
+void relay_release(struct relay *relay);
 void relay_close(struct relay *relay);
 
 #endif

@@ -28,7 +28,7 @@ struct conf {
   unsigned shards; /* >= 1: 0 in the file has become the number of cores */
   char *spool_path;
   enum conf_durability durability;
-  uint64_t segment_size_bytes; /* spool.segment_size, default 64MiB, 1MiB..1GiB */
+  uint64_t segment_size_bytes; /* spool.segment_size, default 64MiB, 8MiB..1GiB */
   uint64_t spool_max_bytes;    /* spool.max_size, default 0: as much as the disk has */
   struct conf_listener *listeners;
   unsigned listeners_count;   /* >= 1 */

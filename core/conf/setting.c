@@ -33,7 +33,7 @@ struct setting {
 
 static const struct setting settings[] = {
     SETTING(shards, shards, COUNT, 0, 256, 0), /* 0: conf.c puts the number of cores */
-    SETTING(spool.segment_size, segment_size_bytes, SIZE, MIB, GIB, 64 * MIB),
+    SETTING(spool.segment_size, segment_size_bytes, SIZE, 8 * MIB, GIB, 64 * MIB),
     SETTING(spool.max_size, spool_max_bytes, SIZE, 0, 1024 * TIB, 0),
     SETTING(dns.timeout, dns_timeout_ms, DURATION, 10, MINUTE, 2 * SECOND),
     SETTING(dns.ipv6, dns_ipv6, SWITCH, 0, 1, true),

@@ -32,7 +32,7 @@ struct server {
   struct shard_group *group;
   struct worker *workers;
   const struct counters **counters;
-  pthread_barrier_t barrier; /* of all workers and the main thread: everything opened; everything listening; all have ended */
+  pthread_barrier_t barrier; /* of all workers and the main thread: opened; listening; ended; released */
   _Atomic bool failed;
 };
 
@@ -55,7 +55,7 @@ static void note(struct worker *worker, int error) {
   if (error != E_OK) atomic_store(&worker->server->failed, true);
 }
 
-/* All threads pass the same three barriers, whatever happens to them in between. */
+/* All threads pass the same four barriers, whatever happens to them in between. */
 static void *work(void *argument) {
   struct worker *worker = argument;
   struct server *server = worker->server;
@@ -70,7 +70,9 @@ static void *work(void *argument) {
     worker->error = relay_failed(worker->relay);
   }
   pthread_barrier_wait(&server->barrier); /* letters may name another's memory: nobody leaves before all have ended */
-  if (worker->relay != NULL && worker->error == E_OK) relay_close(worker->relay);
+  if (worker->error == E_OK) relay_release(worker->relay);
+  pthread_barrier_wait(&server->barrier);
+  if (worker->error == E_OK) relay_close(worker->relay);
   return NULL;
 }
 
@@ -156,6 +158,7 @@ static int run(struct server *server, const sigset_t *signals) {
     }
     stop_all(server);
   }
+  pthread_barrier_wait(&server->barrier);
   pthread_barrier_wait(&server->barrier);
   for (unsigned i = 0; i < server->conf->shards; i++) pthread_join(server->workers[i].thread, NULL);
   endpoint_close(endpoint);

@@ -347,8 +347,8 @@ static void feed(struct session *s) {
   if (s->closing) return;
   buffer_consume(&s->stash, s->stash.len - rest.len);
   if (s->stash.len == 0) buffer_free(s->intake->o.slab, &s->stash);
-  if (s->gone && !s->waiting) begin_close(s);
-  if (!s->closing) resume_receiving(s);
+  if (s->gone && !s->waiting && !clogged(s)) leave(s);
+  resume_receiving(s);
 }
 
 static void keep_rest(struct session *s, struct span rest) {
@@ -447,9 +447,10 @@ static void sent(struct session *s, int64_t result) {
   if (!s->waiting) feed(s);
 }
 
+/* The peer may have closed its half only: it gets its replies, also those to what waits in the stash. */
 static void stream_ended(struct session *s) {
   s->gone = true;
-  if (!s->waiting && !s->send_under_way) begin_close(s); /* else after the reply: the peer may have closed its half only */
+  if (!s->waiting && !clogged(s)) leave(s);
 }
 
 void intake_complete(void *context, const struct io_completion *completion) {

@@ -8,6 +8,10 @@
 #define ID_SHARD_SHIFT 14
 #define ID_TIME_SHIFT 22
 
+/* Of encoded recipients: half a part, so that there is always room for content, and no part is written for a few bytes of it. 100 recipients with the longest
+ * addresses and ORCPT (RFC 5321 4.5.3.1.8 wants that many taken) need an eighth of it. */
+#define ENVELOPE_MAX (512u << 10)
+
 uint64_t submit_new_id(struct submit_context *context) {
   uint64_t id = (context->shard->wall_ms << ID_TIME_SHIFT) | ((uint64_t)(context->shard->index & 0xff) << ID_SHARD_SHIFT);
   uint64_t number_mask = ((uint64_t)1 << ID_SHARD_SHIFT) - 1;
@@ -50,7 +54,8 @@ bool submit_recipient(struct submission *submission, const struct smtp_rcpt *rcp
     fmt_put(&address, context->hostname);
   }
   struct record_recipient recipient = {.address = fmt_span(&address), .orcpt = rcpt->orcpt, .notify = rcpt->notify, .index = (uint16_t)submission->recipients};
-  if (address.overflow || !buffer_reserve(context->slab, &submission->envelope, record_recipient_size(&recipient))) return false;
+  size_t size = record_recipient_size(&recipient);
+  if (address.overflow || submission->envelope.len + size > ENVELOPE_MAX || !buffer_reserve(context->slab, &submission->envelope, size)) return false;
   struct fmt out = buffer_fmt(&submission->envelope);
   record_recipient_encode(&recipient, &out);
   must(!out.overflow);
@@ -148,8 +153,10 @@ struct part_write {
 };
 
 static void forget_parts(struct submission *submission) {
+  const struct message *message = submission->message;
   for (uint32_t i = 0; i < submission->parts_count; i++) spool_forget(submission->context->spool, submission->parts[i]);
   submission->parts_count = 0;
+  for (uint32_t i = 0; message != NULL && i < message->parts_count; i++) spool_forget(submission->context->spool, message->parts[i]);
 }
 
 static void store(struct submission *submission);

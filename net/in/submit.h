@@ -52,7 +52,6 @@ struct submission {
   struct spool_place *parts;
   uint32_t parts_count;
   struct message *message;  /* from submit_end on */
-  struct span first_recipient; /* for the Received header; within envelope */
   struct submit_context *context;
   submit_done done;
   submit_progress progress;
@@ -65,6 +64,7 @@ uint64_t submit_new_id(struct submit_context *context);
 
 /* NULL without memory. */
 struct submission *submit_begin(struct submit_context *context, const struct smtp_mail *mail, const struct netaddr *peer, uint64_t session);
+/* False: no memory, or no room for more in one envelope. The others are not affected. */
 bool submit_recipient(struct submission *submission, const struct smtp_rcpt *rcpt);
 /* Ready for content: writes the head and the Received header (RFC 5321 4.4). False: no memory. */
 bool submit_data(struct submission *submission, struct span hello, bool esmtp, uint64_t size_hint);

@@ -277,6 +277,7 @@ static void add_slices(struct spool *spool, const struct io_slice *slices, unsig
 
 static void seal(const struct segment *segment, const struct io_slice *slices, unsigned count) {
   struct span body[SPOOL_SLICES_MAX];
+  must(count > 0 && count <= SPOOL_SLICES_MAX);
   for (unsigned i = 0; i < count; i++) body[i] = span_of(slices[i].at, slices[i].len);
   body[0] = span_skip(body[0], RECORD_HEADER_SIZE);
   record_header_seal(slices[0].at, segment->sequence, record_hash(segment->salt, body, count));

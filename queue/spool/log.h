@@ -10,8 +10,8 @@
  *   spool_turn(spool);                           // once per loop turn: starts a commit if there is something to and none is under way
  *   ... entry.durable(&entry, 0)                 // later, from spool_complete: now the 250 may go out
  *
- * Errors: E_NO_SPACE for an entry means that nothing of it counts: refuse the message, later ones may succeed. E_TOO_LONG: the record is longer than a
- * segment. Any other error is of a write or sync and final (spool_failed): every later append fails with it.
+ * Errors: E_NO_SPACE for an entry means that nothing of it counts: refuse the message, later ones may succeed. E_TOO_LONG: the record is longer than
+ * a segment. Any other error is of a write or sync and final (spool_failed): every later append fails with it.
  *
  * Order: what was appended earlier is never durable later; but within one commit the outcomes stand behind the records, so on replay an outcome may
  * follow a record that knows of it already.
@@ -27,13 +27,13 @@ struct spool;
 enum spool_durability { SPOOL_SYNC, SPOOL_LAZY, SPOOL_MEMORY };
 
 struct spool_options {
-  const char *path;               /* the shard's own directory; made if missing, locked while open */
+  const char *path; /* the shard's own directory; made if missing, locked while open */
   enum spool_durability durability;
-  uint64_t segment_size_bytes;    /* default 64 MiB, at least 64 KiB, rounded down to 4 KiB. To hold any record: SPOOL_RECORD_MAX + 4 KiB */
-  uint64_t disk_max_bytes;        /* of all segments together, at least three; 0: what the disk has. Beyond: E_NO_SPACE */
-  uint32_t lazy_sync_ms;          /* SPOOL_LAZY: default 100 */
-  uint32_t outcome_delay_ms;      /* a group of outcomes alone may wait this long for company: default 5 */
-  bool buffered;                  /* through the page cache even where direct I/O works: for comparison */
+  uint64_t segment_size_bytes; /* default 64 MiB, at least 64 KiB, rounded down to 4 KiB. To hold any record: SPOOL_RECORD_MAX + 4 KiB */
+  uint64_t disk_max_bytes;     /* of all segments together, at least three; 0: what the disk has. Beyond: E_NO_SPACE */
+  uint32_t lazy_sync_ms;       /* SPOOL_LAZY: default 100 */
+  uint32_t outcome_delay_ms;   /* a group of outcomes alone may wait this long for company: default 5 */
+  bool buffered;               /* through the page cache even where direct I/O works: for comparison */
 };
 
 /* Where a message lies on disk. */
@@ -44,11 +44,12 @@ struct spool_place {
 };
 
 /*
- * A record on its way to disk: a whole message, or a part of a long one (record.h). The caller fills the first four members; `slices` together are one whole
- * record but for the header's segment and checksum, which the log writes (into the first slice) when it knows the place. Base addresses are aligned to
- * SPOOL_ALIGNMENT; each length is a multiple of spool_padding, zero-padded. The memory stays untouched until `durable` is called, and may be read during that time.
+ * A record on its way to disk: a whole message, or a part of a long one (record.h). The caller fills the first five members; `slices` together are
+ * one whole record but for the header's segment and checksum, which the log writes (into the first slice) when it knows the place. Base addresses are
+ * aligned to SPOOL_ALIGNMENT; each length is a multiple of spool_padding, zero-padded. The memory stays untouched until `durable` is called, and may be
+ * read during that time.
  */
-#define SPOOL_ALIGNMENT 4096  /* of memory */
+#define SPOOL_ALIGNMENT 4096        /* of memory */
 #define SPOOL_RECORD_MAX (4u << 20) /* bytes of one record */
 struct spool_entry {
   struct io_slice *slices;
@@ -76,7 +77,8 @@ struct spool_stats { /* monotonic unless said; read by the owner */
  * Opens the directory, and finds the segments; nothing is replayed yet. E_BUSY: another process has it. `why` gets a phrase naming the file.
  * Nothing else may be under way on this io yet: opening waits (5 s at most) for writes of a killed process to end, and drops completions.
  */
-must_check int spool_open(struct spool **spool, struct io *io, struct wheel *wheel, const struct spool_options *options, uint8_t token_kind, struct fmt *why);
+must_check int spool_open(struct spool **spool, struct io *io, struct wheel *wheel, const struct spool_options *options, uint8_t token_kind,
+                          struct fmt *why);
 /*
  * Whatever is not committed is given up: commit first with spool_idle as the sign. Waits for what the kernel still has of ours, dropping the
  * completions of others that come meanwhile: call it when all else has ended. No callback is called any more.
@@ -103,8 +105,8 @@ void spool_append(struct spool *spool, struct spool_entry *entry);
 #define SPOOL_OUTCOME_MAX 64
 void spool_append_outcome(struct spool *spool, struct span outcome);
 /*
- * The record at this place is of no more use: its message has ended and the outcomes that say so are appended, or a newer copy is durable. Segments are freed
- * oldest first, once nothing in them is live and those outcomes are durable. Harmless for segment 0.
+ * The record at this place is of no more use: its message has ended and the outcomes that say so are appended, or a newer copy is durable. Segments
+ * are freed oldest first, once nothing in them is live and those outcomes are durable. Harmless for segment 0.
  */
 void spool_forget(struct spool *spool, struct spool_place place);
 
@@ -116,8 +118,8 @@ typedef void (*spool_move)(void *context, uint32_t segment);
 void spool_on_move(struct spool *spool, spool_move ask, void *context);
 
 /*
- * Reads a stored record, or a piece of one, back into a slice (aligned as above). Completes with spool_read.done, from a later spool_complete or spool_turn: the
- * slice's length, or an error. A whole record is also checked: E_CORRUPT. The place must not be forgotten meanwhile.
+ * Reads a stored record, or a piece of one, back into a slice (aligned as above). Completes with spool_read.done, from a later spool_complete or
+ * spool_turn: the slice's length, or an error. A whole record is also checked: E_CORRUPT. The place must not be forgotten meanwhile.
  */
 struct spool_read {
   struct spool_place place;
@@ -131,7 +133,7 @@ void spool_read_start(struct spool *spool, struct spool_read *read);
 /* Is this, the whole record as it was read from there, what was written? E_CORRUPT, E_NOT_FOUND. For records that were read in pieces. */
 must_check int spool_check(const struct spool *spool, struct spool_place place, const struct io_slice *slices, unsigned slices_count);
 
-/* To be called once per turn of the loop. What is appended afterwards waits for the next, which comes without sleep if it has to (by a timer on the wheel). */
+/* To be called once per turn of the loop. What is appended afterwards waits for the next, which comes without sleep (by a timer on the wheel). */
 void spool_turn(struct spool *spool, uint64_t now_ms);
 /* For completions whose token has spool_open's token_kind in its top 8 bits. */
 void spool_complete(struct spool *spool, const struct io_completion *completion);

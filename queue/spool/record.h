@@ -12,7 +12,7 @@
 #include "core/base/span.h"
 
 #define RECORD_HEADER_SIZE 64
-#define RECORD_UNIT 512             /* a record's length is a multiple of this */
+#define RECORD_UNIT 512              /* a record's length is a multiple of this */
 #define RECORD_LENGTH_MAX (4u << 20) /* bytes, with header and padding */
 
 enum record_type {
@@ -67,15 +67,15 @@ struct record_recipient {
   struct span address;
   struct span orcpt;
   uint8_t notify;
-  uint16_t index;         /* its number in the message: outcomes name it */
+  uint16_t index; /* its number in the message: outcomes name it */
   uint16_t attempts;
-  uint64_t due_ms;        /* wall clock; 0: at once */
+  uint64_t due_ms; /* wall clock; 0: at once */
 };
 struct record_envelope {
   struct span sender;
   struct span envid;
-  struct span peer;       /* text: where it came from, for events ("192.0.2.7") */
-  uint64_t created_ms;    /* wall clock */
+  struct span peer;    /* text: where it came from, for events ("192.0.2.7") */
+  uint64_t created_ms; /* wall clock */
   uint64_t session;
   uint8_t ret;
   bool smtputf8, eight_bit, leading_dot;
@@ -94,10 +94,10 @@ must_check int record_recipient_decode(struct record_recipient *recipient, struc
 enum record_outcome_kind { RECORD_OUTCOME_INVALID = 0, RECORD_DELIVERED = 1, RECORD_FAILED = 2, RECORD_DEFERRED = 3, RECORD_EXPIRED = 4 };
 struct record_outcome {
   enum record_outcome_kind kind;
-  uint64_t id;            /* message */
-  uint16_t recipient;     /* index */
-  uint16_t attempts;      /* made so far */
-  uint64_t due_ms;        /* next try, of DEFERRED */
+  uint64_t id;        /* message */
+  uint16_t recipient; /* index */
+  uint16_t attempts;  /* made so far */
+  uint64_t due_ms;    /* next try, of DEFERRED */
 };
 #define RECORD_OUTCOME_SIZE 24
 void record_outcome_encode(const struct record_outcome *outcome, uint8_t *room);

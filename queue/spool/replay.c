@@ -7,7 +7,8 @@
 #define CHUNK (1u << 20)
 #define WINDOW (RECORD_LENGTH_MAX + 2 * CHUNK)
 
-bool outcomes_next(struct span *content, struct span *outcome, int *error) {
+/* The content of outcomes: each behind a byte with its length. False at the end; *error is E_CORRUPT if that is not where the content ends. */
+static bool outcomes_next(struct span *content, struct span *outcome, int *error) {
   *error = E_OK;
   if (content->len == 0) return false;
   size_t len = content->at[0];
@@ -110,6 +111,7 @@ static int replay_segment(struct segments *s, struct segment *segment, uint64_t 
 
 int segments_replay(struct segments *s, const struct spool_replay *replay, uint64_t *damaged, struct fmt *why) {
   *damaged = s->gaps;
+  if (s->sequence == 0) return E_OK; /* nothing was ever stored */
   uint8_t *room = aligned_alloc(SPOOL_ALIGNMENT, WINDOW);
   if (room == NULL) {
     fmt_text(why, "no memory for reading the spool");

@@ -9,7 +9,4 @@
 /* As spool_replay. Counts what is live, and finds the end of each segment. */
 must_check int segments_replay(struct segments *segments, const struct spool_replay *replay, uint64_t *damaged, struct fmt *why);
 
-/* A group of outcomes, as the content of a RECORD_OUTCOMES: each behind a byte with its length. False at the end; E_CORRUPT in *error if there is more that is none. */
-bool outcomes_next(struct span *content, struct span *outcome, int *error);
-
 #endif

@@ -219,7 +219,7 @@ static int place_found(struct segments *s, struct scan *scan, const struct found
     segments_enter_live(s, segment);
     return E_OK;
   }
-  /* Free, or from before the tail and about to be. Either way what its block says need not have reached the disk: it is marked free before it is used. */
+  /* Free, or from before the tail and about to be. What its block says need not have reached the disk: it is marked free before it is used. */
   segment->state = SEGMENT_RETIRED;
   segment_list_append(&s->retired, segment);
   return E_OK;

@@ -158,8 +158,8 @@ uint64_t segments_head_room(const struct segments *s) { return s->head == NULL |
 /* ---- the old ones ---- */
 
 /*
- * The newest is never retired, so sequence numbers go on after a restart. When there is no room for outcomes, waiting for them to become durable would be
- * waiting for ever: then the segment goes without.
+ * The newest is never retired, so sequence numbers go on after a restart. When there is no room for outcomes, waiting for them to become durable
+ * would be waiting for ever: then the segment goes without.
  */
 static bool tail_is_dead(const struct segments *s) {
   if (s->tail >= s->sequence) return false;

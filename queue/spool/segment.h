@@ -1,8 +1,8 @@
 /*
  * segment: the files of a spool and their life: unfilled, free, live, retired, free again (FORMAT.md). Internal to queue/spool.
  *
- * Owner: the spool. Live segments have consecutive sequence numbers and are freed from the oldest on. scan.c finds them at start, fill.c makes new ones,
- * here is what happens in between. Freeing and filling go on in the background of commits.
+ * Owner: the spool. Live segments have consecutive sequence numbers and are freed from the oldest on. scan.c finds them at start, fill.c makes new
+ * ones, here is what happens in between. Freeing and filling go on in the background of commits.
  */
 #ifndef QUEUE_SPOOL_SEGMENT_H
 #define QUEUE_SPOOL_SEGMENT_H
@@ -29,9 +29,9 @@ struct segment {
   uint32_t sequence; /* of a live or retired one */
   uint64_t salt;
   uint64_t size_bytes;
-  uint64_t filled_bytes;  /* so far: no commit goes beyond */
-  uint64_t end;           /* of what is committed */
-  uint64_t previous_end;  /* as its header block says */
+  uint64_t filled_bytes; /* so far: no commit goes beyond */
+  uint64_t end;          /* of what is committed */
+  uint64_t previous_end; /* as its header block says */
   uint64_t live_bytes;
   uint32_t live_records;
   uint64_t dead_outcomes; /* may be retired when outcomes up to here, */
@@ -72,21 +72,21 @@ struct segments {
   uint64_t disk_max_bytes;
   io_file lock;
 
-  uint32_t tail;           /* the oldest live sequence; sequence + 1 if there is none */
-  uint32_t sequence;       /* the newest that was begun; 0: none yet */
-  uint64_t sequence_end;   /* where its records end */
-  struct segment **live;   /* ring: index sequence & (capacity - 1); NULL: missing */
+  uint32_t tail;         /* the oldest live sequence; sequence + 1 if there is none */
+  uint32_t sequence;     /* the newest that was begun; 0: none yet */
+  uint64_t sequence_end; /* where its records end */
+  struct segment **live; /* ring: index sequence & (capacity - 1); NULL: missing */
   uint32_t live_capacity;
-  struct segment *head;    /* the one being appended to; NULL before the first commit */
+  struct segment *head; /* the one being appended to; NULL before the first commit */
   struct segment *beginning;
-  bool spoiled;            /* writing a header block failed: the last of the retired may have one of the next sequence on disk */
+  bool spoiled; /* writing a header block failed: the last of the retired may have one of the next sequence on disk */
   struct segment_list unfilled, free, retired;
   struct segment *filling; /* the one the filler works on: out of the list, unfilled or already further on */
   struct segment *marking; /* first of the retired: its header block is being written */
   enum fill_stage fill_stage;
   bool fill_under_way;
   uint32_t slot_next;
-  unsigned gaps;           /* sequences that should be there, found missing at start */
+  unsigned gaps; /* sequences that should be there, found missing at start */
 
   struct segment_mark appended, durable; /* kept by the log; appended.commits counts those whose write is done */
   bool no_space;                         /* a new segment could not be had: cleared by the log now and then, to try again */
@@ -98,11 +98,11 @@ struct segments {
 
   spool_move move_ask;
   void *move_context;
-  uint32_t move_asked;    /* the tail it was asked for */
+  uint32_t move_asked; /* the tail it was asked for */
   uint64_t move_asked_ms;
 
-  uint8_t *block_free;  /* the header block of a free segment */
-  uint8_t *block;       /* for the header block of the next */
+  uint8_t *block_free; /* the header block of a free segment */
+  uint8_t *block;      /* for the header block of the next */
   uint8_t *zeros;
   struct io_slice block_free_slice;
   struct io_slice zero_slices[SEGMENT_PIECE_SLICES];
@@ -125,7 +125,9 @@ must_check int segments_offer(const struct segments *segments, bool reserve, str
 void segments_begin(struct segments *segments, struct segment *offer);
 /* That block is durable: the segment is the head. */
 void segments_begun(struct segments *segments);
-/* There was no space to write it. It goes to the retired; none other is begun before it is marked free: a sequence number must not be on disk twice. */
+/*
+ * There was no space to write it. It goes to the retired; none other is begun before it is marked free: a sequence number must not be on disk twice.
+ */
 void segments_begin_failed(struct segments *segments);
 /* What is left for a commit in the head. */
 uint64_t segments_head_room(const struct segments *segments);

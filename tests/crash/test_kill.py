@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a load, again and again: every message answered with 250 arrives, and what arrives twice had been taken by the peer before.
+"""kill -9 under load, again and again: every message answered with 250 arrives, and what arrives twice had been taken by the peer before.
 
 The MX is a fake one, so that each recipient's arrivals are known with their times; the injector notes which message got its 250 and when.
 """
@@ -54,7 +54,9 @@ def arrivals(mx):
     return taken
 
 
-def killed_again_and_again(t, rounds, enough, config=None, script=None, recipients=lambda count: 1, content=lambda count: SMALL, capabilities=CAPABILITIES):
+def killed_again_and_again(
+    t, rounds, enough, config=None, script=None, recipients=lambda count: 1, content=lambda count: SMALL, capabilities=CAPABILITIES
+):
     address = free_address()
     mx = FakeMx(t, address, free_port(address), script=script, capabilities=capabilities)
     relay = Ringpost(t, {"routes": [route("*", (mx.address, mx.port))], **(config or {})}, check=False)
@@ -69,8 +71,12 @@ def killed_again_and_again(t, rounds, enough, config=None, script=None, recipien
         kills.append((mx.connections, killed_at))
         accepted.update(injector.accepted)
         relay.start()
-    until(lambda: not set(accepted) - set(arrivals(mx)), lambda: "%d accepted recipients to arrive; missing %s; %s" % (
-        len(accepted), sorted(set(accepted) - set(arrivals(mx)))[:3], relay.log()[-2000:]), timeout_s=60)
+    until(
+        lambda: not set(accepted) - set(arrivals(mx)),
+        lambda: "%d accepted recipients to arrive; missing %s; %s"
+        % (len(accepted), sorted(set(accepted) - set(arrivals(mx)))[:3], relay.log()[-2000:]),
+        timeout_s=60,
+    )
     until(lambda: relay.metrics()["ringpost_queued_messages"] == 0, "the queue to be empty", timeout_s=60)
     relay.stop()
     _explain(mx, accepted, kills)
@@ -87,7 +93,7 @@ def killed_again_and_again(t, rounds, enough, config=None, script=None, recipien
 
 
 def _explain(mx, accepted, kills):
-    """Each accepted content is unaltered; a recipient arrives at most once in each life of the relay, and again only if it was taken shortly before the kill."""
+    """Each accepted content is unaltered; a recipient arrives at most once in each life of the relay, again only if taken just before a kill."""
     for message in mx.contents:
         for recipient in message.recipients:
             if recipient in accepted and message.answer == "250" and without_envelope_headers(message.content) != accepted[recipient]:
@@ -102,7 +108,10 @@ def _explain(mx, accepted, kills):
             latest = max(latest, killed_at - first)
             if killed_at - first > LATE_S:
                 raise AssertionError("%s was delivered again though it had been taken %.1f s before the kill" % (recipient, killed_at - first))
-    print("# %d recipients accepted, %d kills, %d delivered again, all taken by the MX at most %.3f s before the kill" % (len(accepted), len(kills), duplicates, latest))
+    print(
+        "# %d recipients accepted, %d kills, %d delivered again, all taken by the MX at most %.3f s before the kill"
+        % (len(accepted), len(kills), duplicates, latest)
+    )
 
 
 @test
@@ -123,20 +132,26 @@ def kill_with_deferrals_and_many_recipients(t):
     def rcpt(*_):
         count["n"] += 1
         return "450 4.2.1 later" if count["n"] % 5 == 0 else None
-    killed_again_and_again(t, 3, 300, {"queue": {"retry_initial": "500ms", "retry_max": "1s"}}, script={"RCPT": rcpt}, recipients=lambda count: 1 + count % 12)
+
+    killed_again_and_again(
+        t, 3, 300, {"queue": {"retry_initial": "500ms", "retry_max": "1s"}}, script={"RCPT": rcpt}, recipients=lambda count: 1 + count % 12
+    )
 
 
 @test
 def kill_with_big_messages(t):
     """Messages in several parts on disk, some of them half written at the kill."""
-    killed_again_and_again(t, 3, 12, {"limits": {"memory": "16MiB"}}, content=lambda count: BIG if count % 2 else SMALL, capabilities=CAPABILITIES + ("CHUNKING",))
+    killed_again_and_again(
+        t, 3, 12, {"limits": {"memory": "16MiB"}}, content=lambda count: BIG if count % 2 else SMALL, capabilities=CAPABILITIES + ("CHUNKING",)
+    )
 
 
 @test
 def kill_with_recycled_segments(t):
     """Small segments: some were used and used again before the kill."""
-    killed_again_and_again(t, 3, 60, {"spool": {"segment_size": "1MiB"}},
-                           content=lambda count: SMALL if count % 4 else SMALL + (b"m" * 98 + b"\r\n") * 3000)
+    killed_again_and_again(
+        t, 3, 60, {"shards": 1, "spool": {"segment_size": "8MiB"}}, content=lambda count: SMALL if count % 4 else SMALL + (b"m" * 98 + b"\r\n") * 9000
+    )
 
 
 @test

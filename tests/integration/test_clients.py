@@ -12,14 +12,21 @@ from relay import Ringpost, relay_and_mx, route
 
 
 def dotty(number):
-    return (b"From: <a@b.example>\r\nTo: <c@d.example>\r\nSubject: dots %d\r\nMessage-ID: <%d@b.example>\r\nDate: Tue, 24 Nov 2026 00:00:00 +0000\r\n\r\n"
-            b".\r\n..\r\n...three\r\n.begins\r\nends.\r\n\r\n \r\n\t\r\n..\r\nx .\r\n.") % (number, number) + b"\r\n"
+    return (
+        b"From: <a@b.example>\r\nTo: <c@d.example>\r\nSubject: dots %d\r\nMessage-ID: <%d@b.example>\r\nDate: Tue, 24 Nov 2026 00:00:00 +0000\r\n\r\n"
+        b".\r\n..\r\n...three\r\n.begins\r\nends.\r\n\r\n \r\n\t\r\n..\r\nx .\r\n."
+    ) % (number, number) + b"\r\n"
 
 
 HEAD = b"From: <a@b.example>\r\nTo: <c@d.example>\r\nSubject: %s\r\nMessage-ID: <%s@b.example>\r\nDate: Tue, 24 Nov 2026 00:00:00 +0000\r\n"
-LONG = HEAD % (b"long lines", b"long") + b"X-Long: " + b"h" * 900 + b"\r\n\r\n" + b"w" * 998 + b"\r\n" + b"v" * 990 + b"\r\n."  + b"u" * 500 + b"\r\n"
-EIGHT = (HEAD % (b"8 bit", b"eight") + b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
-         + "grüße aus köln, \u4f60\u597d, \U0001f4ee\r\n".encode() + bytes(range(128, 256)) + b"\r\n")
+LONG = HEAD % (b"long lines", b"long") + b"X-Long: " + b"h" * 900 + b"\r\n\r\n" + b"w" * 998 + b"\r\n" + b"v" * 990 + b"\r\n." + b"u" * 500 + b"\r\n"
+EIGHT = (
+    HEAD % (b"8 bit", b"eight")
+    + b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+    + "grüße aus köln, \u4f60\u597d, \U0001f4ee\r\n".encode()
+    + bytes(range(128, 256))
+    + b"\r\n"
+)
 EMPTY = HEAD % (b"no body", b"empty") + b"\r\n"
 CONTENTS = (dotty(1), LONG, EIGHT, EMPTY)
 
@@ -99,8 +106,17 @@ def swaks_pipelined_to_exim(t):
 def attachment_arrives(t, receiver):
     relay = through(t, receiver)
     blob = os.urandom(200_000)
-    messages = [{"from": "N\u00f6de <a@b.example>", "to": "c@d.example", "subject": "gr\u00fc\u00dfe \U0001f4ee %d" % i, "text": ".dot first\n..two\nk\u00f6ln\n", "html": "<p>k\u00f6ln</p>",
-                 "attachments": [{"filename": "blob %d.bin" % i, "content": base64.b64encode(blob).decode()}]} for i in range(3)]
+    messages = [
+        {
+            "from": "N\u00f6de <a@b.example>",
+            "to": "c@d.example",
+            "subject": "gr\u00fc\u00dfe \U0001f4ee %d" % i,
+            "text": ".dot first\n..two\nk\u00f6ln\n",
+            "html": "<p>k\u00f6ln</p>",
+            "attachments": [{"filename": "blob %d.bin" % i, "content": base64.b64encode(blob).decode()}],
+        }
+        for i in range(3)
+    ]
     for result in nodemailer(relay, messages, pool=True):
         equal((result["accepted"], result["rejected"]), (["c@d.example"], []))
     relay.wait_outcomes(3)
@@ -145,13 +161,16 @@ def utf8_addresses_from_smtplib_to_postfix(t):
 def sender_and_recipients_arrive_as_they_are(t):
     postfix = Postfix(t)
     relay = through(t, postfix)
-    recipients = ["plain@d.example", "plus+tag@d.example", "\"quoted local\"@d.example", "UPPER@D.example"]
+    recipients = ["plain@d.example", "plus+tag@d.example", '"quoted local"@d.example', "UPPER@D.example"]
     with_smtplib(relay, [dotty(3)], recipients=recipients)
     relay.wait_outcomes(4)
     equal(relay.tally().get("Delivery"), 4)
     until(lambda: postfix.count() == 4, "a copy for each recipient")
     seen = {line.split(b": ", 1)[1].decode() for stored in postfix.stored() for line in stored.split(b"\n") if line.startswith(b"X-Original-To: ")}
-    equal(seen, {recipient.replace("\"quoted local\"", "quoted local") for recipient in recipients} if "quoted local@d.example" in seen else set(recipients))
+    equal(
+        seen,
+        {recipient.replace('"quoted local"', "quoted local") for recipient in recipients} if "quoted local@d.example" in seen else set(recipients),
+    )
 
 
 @test
@@ -167,6 +186,7 @@ def unknown_users_of_postfix_bounce(t):
 
 
 # ---- pipelining over messages: hundreds over one connection, which each server must survive ----
+
 
 def hundreds_over_one_connection(t, receiver, count):
     relay = through(t, receiver, {"shards": 1, "delivery": {"connections_per_site": 1, "messages_per_connection": 10000, "idle": "20s"}})

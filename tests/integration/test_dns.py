@@ -29,7 +29,10 @@ class World:
     def deliver(self, recipient):
         """Sends one message and returns the event that ends it."""
         number = self.relay.send("a@b.example", recipient, CONTENT)
-        return until(lambda: self.relay.finals(number=number), lambda: "an end of %s; there are %s\n%s" % (recipient, self.relay.tally(), self.relay.log()[-1500:]))[0]
+        return until(
+            lambda: self.relay.finals(number=number),
+            lambda: "an end of %s; there are %s\n%s" % (recipient, self.relay.tally(), self.relay.log()[-1500:]),
+        )[0]
 
 
 def enhanced(event):
@@ -68,7 +71,10 @@ def several_addresses_of_one_mx_and_one_of_them_dead(t):
 def equal_preferences_share_the_load(t):
     """More connections than one, so both hosts are to be used."""
     world = World(t, live=2)
-    world.start(["d MX 10 a", "d MX 10 b", "a A " + world.live[0], "b A " + world.live[1]], {"shards": 1, "delivery": {"connections_per_site": 4, "messages_per_connection": 2}})
+    world.start(
+        ["d MX 10 a", "d MX 10 b", "a A " + world.live[0], "b A " + world.live[1]],
+        {"shards": 1, "delivery": {"connections_per_site": 4, "messages_per_connection": 2}},
+    )
     for i in range(60):
         world.relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
     world.relay.wait_outcomes(60)
@@ -169,7 +175,9 @@ def servfail_defers(t):
 @test
 def no_name_server_at_all_defers(t):
     world = World(t)
-    relay = world.relay = Ringpost(t, {"dns": {"servers": ["%s:%d" % (free_address(), world.port)], "timeout": "200ms"}, "queue": {"max_age": "2500ms"}})
+    relay = world.relay = Ringpost(
+        t, {"dns": {"servers": ["%s:%d" % (free_address(), world.port)], "timeout": "200ms"}, "queue": {"max_age": "2500ms"}}
+    )
     end = world.deliver("r@d.example")
     equal((end["type"], relay.events("TransientFailure")[0]["verdict"]), ("Expiration", "soft"))
 
@@ -178,7 +186,9 @@ def no_name_server_at_all_defers(t):
 def a_dead_name_server_does_not_matter_while_another_lives(t):
     world = World(t)
     nsd = Nsd(t, {"example": ["d MX 10 a", "a A " + world.live[0]]})
-    world.relay = Ringpost(t, {"dns": {"servers": ["%s:%d" % (free_address(), nsd.port), nsd.where], "timeout": "500ms"}, "delivery": {"port": world.port}})
+    world.relay = Ringpost(
+        t, {"dns": {"servers": ["%s:%d" % (free_address(), nsd.port), nsd.where], "timeout": "500ms"}, "delivery": {"port": world.port}}
+    )
     equal(world.deliver("r@d.example")["type"], "Delivery")
 
 
@@ -261,8 +271,15 @@ def address_literals_need_no_dns(t):
 def routes_win_over_dns(t):
     world = World(t, live=3)
     hosts = ["%s:%d" % (address, world.port) for address in world.live]
-    world.start(["d MX 10 a", "e MX 10 a", "a A " + world.live[0]],
-                {"routes": [{"domain": "d.example", "hosts": [hosts[1]]}, {"domain": "two.example", "hosts": ["%s:%d" % (free_address(), world.port), hosts[2]]}]})
+    world.start(
+        ["d MX 10 a", "e MX 10 a", "a A " + world.live[0]],
+        {
+            "routes": [
+                {"domain": "d.example", "hosts": [hosts[1]]},
+                {"domain": "two.example", "hosts": ["%s:%d" % (free_address(), world.port), hosts[2]]},
+            ]
+        },
+    )
     for domain, address in (("d.example", world.live[1]), ("e.example", world.live[0]), ("two.example", world.live[2]), ("D.Example", world.live[1])):
         equal(world.deliver("r@" + domain)["peer_address"]["addr"], address, domain)
 

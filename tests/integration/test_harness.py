@@ -47,6 +47,7 @@ def fake_mx_sees_what_clients_do_wrong(t):
             client.closed()
         if not any(part in found for found in mx.violations):
             raise AssertionError("no violation %r seen but %s" % (part, mx.violations))
+
     begin = b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"
     violation("without CR", b"NOOP\nQUIT\r\n")
     violation("pipelines", begin + b"QUIT\r\n", capabilities=())
@@ -61,7 +62,13 @@ def fake_mx_sees_what_clients_do_wrong(t):
 
 @test
 def fake_mx_follows_its_script(t):
-    mx = fake(t, script={"RCPT": ["451 4.2.1 later", None, lambda *_: None], "NOOP": [Drip("250 slow"), Raw(b"250 one\r\n250 two\r\n"), Cut("25", reset=False)]})
+    mx = fake(
+        t,
+        script={
+            "RCPT": ["451 4.2.1 later", None, lambda *_: None],
+            "NOOP": [Drip("250 slow"), Raw(b"250 one\r\n250 two\r\n"), Cut("25", reset=False)],
+        },
+    )
     with greeted(mx) as client:
         client.ask("MAIL FROM:<>", 250)
         client.ask("RCPT TO:<x@y.example>", 451)
@@ -110,15 +117,42 @@ def truncated_answers_of_nsd_say_so(t):
 def event_contract_is_checked(t):
     del t
     now = time.time()
-    reception = {"type": "Reception", "id": "0" * 16, "sender": "a@b.example", "recipient": ["c@d.example", "e@d.example"], "size": 5, "timestamp": now,
-                 "session_id": "1" * 16, "peer_address": {"addr": "127.0.0.1"}}
-    delivery = {"type": "Delivery", "id": "0" * 16, "sender": "a@b.example", "recipient": "c@d.example", "queue": "d.example", "site": "mx", "size": 5,
-                "created": now, "timestamp": now, "num_attempts": 1, "peer_address": {"name": "mx", "addr": "127.0.0.1"}, "source_address": "127.0.0.1",
-                "response": {"code": 250, "content": "ok", "command": "end of DATA", "enhanced_code": {"class": 2, "subject": 0, "detail": 0}}}
+    reception = {
+        "type": "Reception",
+        "id": "0" * 16,
+        "sender": "a@b.example",
+        "recipient": ["c@d.example", "e@d.example"],
+        "size": 5,
+        "timestamp": now,
+        "session_id": "1" * 16,
+        "peer_address": {"addr": "127.0.0.1"},
+    }
+    delivery = {
+        "type": "Delivery",
+        "id": "0" * 16,
+        "sender": "a@b.example",
+        "recipient": "c@d.example",
+        "queue": "d.example",
+        "site": "mx",
+        "size": 5,
+        "created": now,
+        "timestamp": now,
+        "num_attempts": 1,
+        "peer_address": {"name": "mx", "addr": "127.0.0.1"},
+        "source_address": "127.0.0.1",
+        "response": {"code": 250, "content": "ok", "command": "end of DATA", "enhanced_code": {"class": 2, "subject": 0, "detail": 0}},
+    }
     bounce = {**delivery, "type": "Bounce", "recipient": "e@d.example", "verdict": "hard", "category": "x", "rule": "y", "response": {"code": 550}}
     check_events([reception, delivery, bounce], finished=True)
-    for wrong in ([reception, reception], [delivery], [reception, delivery, delivery], [reception, {**bounce, "verdict": "maybe"}],
-                  [reception, {**bounce, "response": {"code": 450}}], [{**reception, "id": "12"}], [{**reception, "type": "Birth"}]):
+    for wrong in (
+        [reception, reception],
+        [delivery],
+        [reception, delivery, delivery],
+        [reception, {**bounce, "verdict": "maybe"}],
+        [reception, {**bounce, "response": {"code": 450}}],
+        [{**reception, "id": "12"}],
+        [{**reception, "type": "Birth"}],
+    ):
         try:
             check_events(wrong)
         except AssertionError:
@@ -136,7 +170,9 @@ def event_contract_is_checked(t):
 @test
 def yaml_is_written_as_it_should(t):
     del t
-    equal(yaml({"a": 1, "b": {"c": "x y", "d": ["e"]}, "f": [{"g": "*"}], "h": True}), 'a: 1\nb:\n  c: "x y"\n  d: ["e"]\nf:\n  - {"g": "*"}\nh: true')
+    equal(
+        yaml({"a": 1, "b": {"c": "x y", "d": ["e"]}, "f": [{"g": "*"}], "h": True}), 'a: 1\nb:\n  c: "x y"\n  d: ["e"]\nf:\n  - {"g": "*"}\nh: true'
+    )
 
 
 run_all()

@@ -22,7 +22,9 @@ def send_many(relay, count, domain="d.example", per_session=25):
 @test
 def connections_per_site_are_never_exceeded(t):
     for shards in (1, 2):
-        relay, mx = relay_and_mx(t, {"shards": shards, "delivery": {"connections_per_site": 3, "messages_per_connection": 7}}, script={"MAIL": lambda *_: Slow(0.005)})
+        relay, mx = relay_and_mx(
+            t, {"shards": shards, "delivery": {"connections_per_site": 3, "messages_per_connection": 7}}, script={"MAIL": lambda *_: Slow(0.005)}
+        )
         send_many(relay, 200)
         relay.wait_outcomes(200)
         equal(len(set(mx.recipients)), 200)
@@ -36,7 +38,10 @@ def the_limit_holds_over_all_hosts_of_a_site(t):
     port = free_port(*addresses)
     gauge = Gauge()
     servers = [FakeMx(t, address, port, gauge=gauge, script={"MAIL": lambda *_: Slow(0.005)}) for address in addresses]
-    relay = Ringpost(t, {"routes": [route("*", *((address, port) for address in addresses))], "delivery": {"connections_per_site": 2, "messages_per_connection": 10}})
+    relay = Ringpost(
+        t,
+        {"routes": [route("*", *((address, port) for address in addresses))], "delivery": {"connections_per_site": 2, "messages_per_connection": 10}},
+    )
     send_many(relay, 120)
     relay.wait_outcomes(120)
     equal(sum(len(mx.messages) for mx in servers), 120)
@@ -46,8 +51,14 @@ def the_limit_holds_over_all_hosts_of_a_site(t):
 @test
 def the_limit_holds_while_connections_fail(t):
     count = itertools.count()
-    relay, mx = relay_and_mx(t, {"delivery": {"connections_per_site": 2, "messages_per_connection": 5}},
-                             script={"MAIL": lambda *_: "421 4.3.2 go away" if next(count) % 9 == 8 else None, "GREETING": lambda session, _: "421 4.3.2 busy" if session.number % 5 == 4 else None})
+    relay, mx = relay_and_mx(
+        t,
+        {"delivery": {"connections_per_site": 2, "messages_per_connection": 5}},
+        script={
+            "MAIL": lambda *_: "421 4.3.2 go away" if next(count) % 9 == 8 else None,
+            "GREETING": lambda session, _: "421 4.3.2 busy" if session.number % 5 == 4 else None,
+        },
+    )
     send_many(relay, 100)
     relay.wait_outcomes(100, timeout_s=60)
     equal(len(set(mx.recipients)), 100)
@@ -60,6 +71,7 @@ def messages_per_connection_are_respected(t):
 
     def mail(session, _):
         begun[session.number] = begun.get(session.number, 0) + 1
+
     relay, _ = relay_and_mx(t, {"shards": 1, "delivery": {"connections_per_site": 1, "messages_per_connection": 10}}, script={"MAIL": mail})
     send_many(relay, 95)
     relay.wait_outcomes(95)
@@ -99,8 +111,11 @@ def an_idle_connection_closed_by_the_mx_costs_no_attempt(t):
 @test
 def retries_come_at_growing_distances(t):
     times = []
-    relay, _ = relay_and_mx(t, {"queue": {"retry_initial": "400ms", "retry_factor": 2, "retry_max": "10s"}},
-                            script={"RCPT": lambda *_: (times.append(time.monotonic()), "450 4.2.1 later" if len(times) < 4 else None)[1]})
+    relay, _ = relay_and_mx(
+        t,
+        {"queue": {"retry_initial": "400ms", "retry_factor": 2, "retry_max": "10s"}},
+        script={"RCPT": lambda *_: (times.append(time.monotonic()), "450 4.2.1 later" if len(times) < 4 else None)[1]},
+    )
     relay.send("a@b.example", "c@d.example", CONTENT)
     relay.wait_outcomes(1)
     distances = [second - first for first, second in zip(times, times[1:])]
@@ -113,7 +128,9 @@ def retries_come_at_growing_distances(t):
 
 @test
 def what_is_too_old_expires(t):
-    relay, mx = relay_and_mx(t, {"queue": {"retry_initial": "200ms", "retry_max": "300ms", "max_age": "1500ms"}}, script={"RCPT": lambda *_: "450 4.2.1 never"})
+    relay, mx = relay_and_mx(
+        t, {"queue": {"retry_initial": "200ms", "retry_max": "300ms", "max_age": "1500ms"}}, script={"RCPT": lambda *_: "450 4.2.1 never"}
+    )
     relay.send("a@b.example", ["c@d.example", "e@d.example"], CONTENT)
     ends = relay.wait_outcomes(2)
     equal({end["type"] for end in ends}, {"Expiration"})
@@ -128,7 +145,9 @@ def what_is_too_old_expires(t):
 @test
 def age_counts_while_waiting_for_a_connection_too(t):
     """The MX takes one message at a time and very slowly: what waits in the ready queue gets old there."""
-    relay, _ = relay_and_mx(t, {"queue": {"max_age": "1500ms"}, "delivery": {"connections_per_site": 1}, "shards": 1}, script={"MAIL": lambda *_: Slow(2)}, lawful=False)
+    relay, _ = relay_and_mx(
+        t, {"queue": {"max_age": "1500ms"}, "delivery": {"connections_per_site": 1}, "shards": 1}, script={"MAIL": lambda *_: Slow(2)}, lawful=False
+    )
     send_many(relay, 12)
     ends = relay.wait_outcomes(12)
     equal(sum(end["type"] == "Expiration" for end in ends) >= 8, True, relay.tally())
@@ -160,8 +179,15 @@ def a_hundred_recipients_in_a_hundred_domains(t):
     equal({without_envelope_headers(m.content) == content for m in mx.messages}, {True})
     equal(len(relay.events("Reception", number=None)), 1)
     metrics = relay.metrics()
-    equal((metrics["ringpost_messages_received_total"], metrics["ringpost_recipients_received_total"], metrics["ringpost_delivered_total"]), (1, 100, 100))
-    equal(metrics["ringpost_spool_bytes_total"] < 3 * len(content), True, "%d bytes to the spool for a message of %d" % (metrics["ringpost_spool_bytes_total"], len(content)))
+    equal(
+        (metrics["ringpost_messages_received_total"], metrics["ringpost_recipients_received_total"], metrics["ringpost_delivered_total"]),
+        (1, 100, 100),
+    )
+    equal(
+        metrics["ringpost_spool_bytes_total"] < 3 * len(content),
+        True,
+        "%d bytes to the spool for a message of %d" % (metrics["ringpost_spool_bytes_total"], len(content)),
+    )
     check_events(relay.events(), finished=True)
 
 
@@ -173,7 +199,11 @@ def nothing_stays_when_all_is_delivered(t):
 
     def idle():
         metrics = relay.metrics()
-        return not any(metrics["ringpost_" + name] for name in ("sessions_open", "connections_open", "queued_messages", "ready_recipients", "deferred_recipients"))
+        return not any(
+            metrics["ringpost_" + name]
+            for name in ("sessions_open", "connections_open", "queued_messages", "ready_recipients", "deferred_recipients")
+        )
+
     until(idle, lambda: "gauges to go back to 0: %s" % {k: v for k, v in relay.metrics().items() if not k.endswith("_total")})
 
 

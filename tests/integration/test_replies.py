@@ -7,7 +7,15 @@ from mtas import without_envelope_headers
 from relay import Ringpost, check_events, relay_and_mx, route
 
 CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
-COMMANDS = {"FINAL of BDAT": r"end of DATA|BDAT|DATA", "GREETING": "greeting|connect", "EHLO": "EHLO", "MAIL": "MAIL", "RCPT": "RCPT", "DATA": "DATA", "FINAL": r"end of DATA|\."}
+COMMANDS = {
+    "FINAL of BDAT": r"end of DATA|BDAT|DATA",
+    "GREETING": "greeting|connect",
+    "EHLO": "EHLO",
+    "MAIL": "MAIL",
+    "RCPT": "RCPT",
+    "DATA": "DATA",
+    "FINAL": r"end of DATA|\.",
+}
 
 
 def outcome(relay, sender="a@b.example", recipient="c@d.example", content=CONTENT, parameters=""):
@@ -133,7 +141,9 @@ def a_good_reply_of_another_kind_is_still_good(t):
 
 @test
 def replies_that_drip_are_read(t):
-    relay, _ = relay_and_mx(t, script={"GREETING": Drip("220-one\r\n220-two\r\n220 three"), "RCPT": Drip("250-2.1.5 a\r\n250 2.1.5 b"), "FINAL": Drip("250 2.0.0 ok")})
+    relay, _ = relay_and_mx(
+        t, script={"GREETING": Drip("220-one\r\n220-two\r\n220 three"), "RCPT": Drip("250-2.1.5 a\r\n250 2.1.5 b"), "FINAL": Drip("250 2.0.0 ok")}
+    )
     equal(outcome(relay)["type"], "Delivery")
 
 
@@ -145,6 +155,7 @@ def shutdown_in_mid_session_is_retried(t):
     def third(*_):
         count["mail"] += 1
         return "421 4.3.2 shutting down" if count["mail"] == 3 else None
+
     relay, mx = relay_and_mx(t, {"delivery": {"connections_per_site": 1}, "shards": 1}, script={"MAIL": third})
     for i in range(8):
         relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
@@ -247,6 +258,7 @@ def recipients_of_one_transaction_have_their_own_fates(t):
         seen = session.mx.script.setdefault("seen", {})
         seen[who] = seen.get(who, 0) + 1
         return {"never": "550 5.1.1 no such user", "full": "552 5.2.2 mailbox full", "later": "450 4.2.1 later" if seen[who] == 1 else None}.get(who)
+
     relay, mx = relay_and_mx(t, script={"RCPT": rcpt})
     number = relay.send("a@b.example", [who + "@d.example" for who in ("one", "never", "two", "full", "later")], CONTENT)
     relay.wait_outcomes(5)
@@ -282,7 +294,10 @@ def mailmax_of_the_mx_is_respected(t):
 
     def mail(session, _):
         begun[session.number] = begun.get(session.number, 0) + 1
-    relay, mx = relay_and_mx(t, {"delivery": {"connections_per_site": 1}, "shards": 1}, script={"MAIL": mail}, capabilities=CAPABILITIES + ("LIMITS MAILMAX=3",))
+
+    relay, mx = relay_and_mx(
+        t, {"delivery": {"connections_per_site": 1}, "shards": 1}, script={"MAIL": mail}, capabilities=CAPABILITIES + ("LIMITS MAILMAX=3",)
+    )
     for i in range(10):
         relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
     relay.wait_outcomes(10)
@@ -351,7 +366,12 @@ def utf8_addresses_need_smtputf8(t):
 def wrong_reply_counts_are_survived(t):
     """One reply too many, one too few: never a message marked with another's answer."""
     for script in ({"RCPT": [Raw(b"250 2.1.5 ok\r\n250 2.1.5 ok again\r\n")]}, {"FINAL": [Raw(b"250 a\r\n250 b\r\n")]}, {"MAIL": [Raw(b"")]}):
-        relay, mx = relay_and_mx(t, {"delivery": {"connections_per_site": 1, "timeouts": {"command": "1s", "data": "1s", "final": "1s"}}, "shards": 1}, script=script, lawful=False)
+        relay, mx = relay_and_mx(
+            t,
+            {"delivery": {"connections_per_site": 1, "timeouts": {"command": "1s", "data": "1s", "final": "1s"}}, "shards": 1},
+            script=script,
+            lawful=False,
+        )
         for i in range(4):
             relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
         relay.wait_outcomes(4)
@@ -361,9 +381,19 @@ def wrong_reply_counts_are_survived(t):
 
 @test
 def what_is_no_smtp_is_deferred(t):
-    relay, _ = relay_and_mx(t, {"queue": {"max_age": "4s"}, "delivery": {"timeouts": {"greeting": "1s"}}},
-                            script={"GREETING": [Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Raw(b"\x15\x03\x01\0\2\2\x46"), Raw(b"220" + b"x" * 100000 + b"\r\n"), Raw(b"220-a\r\n" * 20000)]},
-                            lawful=False)
+    relay, _ = relay_and_mx(
+        t,
+        {"queue": {"max_age": "4s"}, "delivery": {"timeouts": {"greeting": "1s"}}},
+        script={
+            "GREETING": [
+                Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+                Raw(b"\x15\x03\x01\0\2\2\x46"),
+                Raw(b"220" + b"x" * 100000 + b"\r\n"),
+                Raw(b"220-a\r\n" * 20000),
+            ]
+        },
+        lawful=False,
+    )
     equal(outcome(relay)["type"] in ("Delivery", "Expiration"), True)
     equal(relay.tally().get("Bounce"), None)
 
@@ -435,7 +465,9 @@ def two_sites_do_not_hold_each_other_up(t):
     port = free_port(slow_address, quick_address)
     FakeMx(t, slow_address, port, script={"MAIL": lambda *_: Slow(3)}, lawful=False)
     quick = FakeMx(t, quick_address, port)
-    relay = Ringpost(t, {"routes": [route("slow.example", (slow_address, port)), route("*", (quick_address, port))], "delivery": {"connections_per_site": 1}})
+    relay = Ringpost(
+        t, {"routes": [route("slow.example", (slow_address, port)), route("*", (quick_address, port))], "delivery": {"connections_per_site": 1}}
+    )
     for i in range(20):
         relay.send("a@b.example", ["r%d@slow.example" % i, "r%d@quick%d.example" % (i, i)], CONTENT)
     quick.wait_recipients(20, timeout_s=20)

@@ -70,12 +70,12 @@ class Raw:
 class Received:
     sender: str
     recipients: list  # those accepted
-    content: bytes    # as the client meant it: not dot-stuffed
-    parameters: str   # of MAIL
+    content: bytes  # as the client meant it: not dot-stuffed
+    parameters: str  # of MAIL
     connection: int
-    at: float         # time.time() when the answer to the content was decided
+    at: float  # time.time() when the answer to the content was decided
     chunked: bool
-    answer: str       # the reply to the content, or the name of the action
+    answer: str  # the reply to the content, or the name of the action
 
 
 class Gauge:
@@ -180,7 +180,7 @@ class Session:
             if not self._in:
                 await self._more()
             part = self._in[:count]
-            self._in = self._in[len(part):]
+            self._in = self._in[len(part) :]
             count -= len(part)
             parts.append(part)
         return b"".join(parts)
@@ -193,10 +193,10 @@ class Session:
             at = seen.find(b"\r\n.\r\n")
             if at >= 0:
                 used = at + 5 - len(tail)
-                parts.append(self._in[:max(0, used - 3)] if used >= 3 else b"")
+                parts.append(self._in[: max(0, used - 3)] if used >= 3 else b"")
                 content = b"".join(parts)
                 if used < 3:  # the end was cut within ".CRLF"
-                    content = content[:len(content) - (3 - used)]
+                    content = content[: len(content) - (3 - used)]
                 self._in = self._in[used:]
                 return content
             parts.append(self._in)
@@ -329,7 +329,9 @@ class Session:
         if self.sender is None:
             self._out += b"503 5.5.1 no MAIL\r\n"
             return
-        limit = next((int(text.split("RCPTMAX=")[1].split()[0]) for text in self.mx.capabilities if text.startswith("LIMITS") and "RCPTMAX=" in text), None)
+        limit = next(
+            (int(text.split("RCPTMAX=")[1].split()[0]) for text in self.mx.capabilities if text.startswith("LIMITS") and "RCPTMAX=" in text), None
+        )
         if limit and len(self.recipients) >= limit:
             self.violation("more than RCPTMAX=%d recipients" % limit)
         if await self._act("RCPT", found.group(1), "250 2.1.5 ok") in (0, 250, 251):
@@ -404,8 +406,8 @@ class FakeMx:
         self.name = name or "mx.fake.example"
         self.script = dict(script or {})
         self.gauge = gauge or Gauge()
-        self.commands = []    # (connection number, line)
-        self.contents = []    # Received: all whole contents that came, whatever was answered
+        self.commands = []  # (connection number, line)
+        self.contents = []  # Received: all whole contents that came, whatever was answered
         self.violations = []
         self.connections = 0
         self.unexpected = []  # exceptions of ours
@@ -453,8 +455,6 @@ class FakeMx:
             await session.run()
         except (_Gone, ConnectionError):
             pass
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # pylint: disable=broad-except # shown by _judge
             self.unexpected.append(repr(error))
         finally:
@@ -483,7 +483,9 @@ class FakeMx:
         return [recipient for message in self.messages for recipient in message.recipients]
 
     def wait_recipients(self, count, timeout_s=None):
-        until(lambda: len(self.recipients) >= count, lambda: "%d recipients at %s, there are %d" % (count, self.name, len(self.recipients)), timeout_s)
+        until(
+            lambda: len(self.recipients) >= count, lambda: "%d recipients at %s, there are %d" % (count, self.name, len(self.recipients)), timeout_s
+        )
         return self.messages
 
     @property
@@ -511,5 +513,6 @@ class FakeMx:
                 task.cancel()
             await asyncio.gather(self._accepting, *self._tasks, return_exceptions=True)
             self._listener.close()
+
         if self._listener.fileno() >= 0:
             _loop.call(stop())

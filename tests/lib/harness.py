@@ -78,7 +78,7 @@ def free_address():
 
 
 def free_port(*addresses):
-    """A port that is free, for TCP and UDP, on all of these addresses. Below the ephemeral range, so that no outgoing connection takes it meanwhile."""
+    """A port that is free, for TCP and UDP, on all of these addresses. Below the ephemeral range, where outgoing connections find theirs."""
     while True:
         port = _chance.randint(10100, 31900)
         with _addresses_lock:
@@ -151,8 +151,15 @@ class Process:
         self.log_path = case.path(name + ".log")
         self._group = group
         with open(self.log_path, "ab") as log:
-            self.popen = subprocess.Popen(command, stdin=stdin or subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=cwd or case.dir,
-                                          env={**os.environ, **(env or {})}, start_new_session=group)
+            self.popen = subprocess.Popen(
+                command,
+                stdin=stdin or subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=cwd or case.dir,
+                env={**os.environ, **(env or {})},
+                start_new_session=group,
+            )
         case.at_end(self.end)
 
     @property
@@ -174,8 +181,11 @@ class Process:
             if not found and not self.running():
                 found = expression.search(self.log())
                 if not found:
-                    raise AssertionError("%s ended with %s before it wrote /%s/:\n%s" % (self.name, self.popen.returncode, pattern, self.log()[-3000:]))
+                    raise AssertionError(
+                        "%s ended with %s before it wrote /%s/:\n%s" % (self.name, self.popen.returncode, pattern, self.log()[-3000:])
+                    )
             return found
+
         return until(look, lambda: "/%s/ from %s, which wrote:\n%s" % (pattern, self.name, self.log()[-3000:]), timeout_s)
 
     def wait_port(self, address, port, timeout_s=None):
@@ -183,6 +193,7 @@ class Process:
             if not self.running():
                 raise AssertionError("%s ended with %s before it listened:\n%s" % (self.name, self.popen.returncode, self.log()[-3000:]))
             return listens(address, port)
+
         until(look, lambda: "%s on %s:%d, which wrote:\n%s" % (self.name, address, port, self.log()[-3000:]), timeout_s)
 
     def wait(self, timeout_s=None):
@@ -217,13 +228,34 @@ def listens(address, port):
 
 def run_program(command, timeout_s=None, stdin=None, env=None, cwd=None):
     """Runs it to its end; returns (exit code, output with errors)."""
-    done = subprocess.run(command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout_s or PATIENCE_S,
-                          env={**os.environ, **(env or {})}, cwd=cwd, check=False)
+    done = subprocess.run(
+        command,
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=timeout_s or PATIENCE_S,
+        env={**os.environ, **(env or {})},
+        cwd=cwd,
+        check=False,
+    )
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
+def side_by_side(functions):
+    """Calls all of them at once, each in its own thread; raises the first error, if any."""
+    with concurrent.futures.ThreadPoolExecutor(max(1, len(functions))) as workers:
+        for result in [workers.submit(function) for function in functions]:
+            result.result()
+
+
 def need_program(path, hint="tests/lib/get-peers.sh fetches it"):
-    found = path if os.path.isabs(path) and os.access(path, os.X_OK) else None if os.path.isabs(path) else shutil.which(path, path="/usr/sbin:/sbin:" + os.environ["PATH"])
+    found = (
+        path
+        if os.path.isabs(path) and os.access(path, os.X_OK)
+        else None
+        if os.path.isabs(path)
+        else shutil.which(path, path="/usr/sbin:/sbin:" + os.environ["PATH"])
+    )
     if not found:
         raise Skip("no %s here; %s" % (path, hint))
     return found

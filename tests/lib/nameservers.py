@@ -40,9 +40,22 @@ class Nsd:
         self.port = port or free_port(self.address)
         self.where = "%s:%d" % (self.address, self.port)
         directory = case.directory("nsd-%d" % self.port)
-        config = ["server:", "  ip-address: %s@%d" % (self.address, self.port), '  username: ""', '  database: ""', "  zonesdir: " + directory,
-                  "  pidfile: %s/nsd.pid" % directory, "  xfrdfile: %s/xfrd.state" % directory, "  zonelistfile: %s/zone.list" % directory,
-                  "  xfrdir: " + directory, "  server-count: 1", "  rrl-ratelimit: 0", "  hide-version: yes", "remote-control:", "  control-enable: no"]
+        config = [
+            "server:",
+            "  ip-address: %s@%d" % (self.address, self.port),
+            '  username: ""',
+            '  database: ""',
+            "  zonesdir: " + directory,
+            "  pidfile: %s/nsd.pid" % directory,
+            "  xfrdfile: %s/xfrd.state" % directory,
+            "  zonelistfile: %s/zone.list" % directory,
+            "  xfrdir: " + directory,
+            "  server-count: 1",
+            "  rrl-ratelimit: 0",
+            "  hide-version: yes",
+            "remote-control:",
+            "  control-enable: no",
+        ]
         for zone, records in zones.items():
             file = "%s.zone" % zone
             config += ["zone:", "  name: " + zone, "  zonefile: " + file]
@@ -73,11 +86,31 @@ class Unbound:
         self.port = free_port(self.address)
         self.where = "%s:%d" % (self.address, self.port)
         directory = case.directory("unbound-%d" % self.port)
-        config = ["server:", "  interface: " + self.address, "  port: %d" % self.port, "  access-control: 127.0.0.0/8 allow", "  do-daemonize: no",
-                  '  chroot: ""', '  username: ""', "  directory: " + directory, '  pidfile: ""', "  use-syslog: no", '  logfile: ""', "  verbosity: 1",
-                  "  num-threads: 1", "  do-not-query-localhost: no", '  module-config: "iterator"', '  local-zone: "test." nodefault',
-                  '  local-zone: "invalid." nodefault', "  infra-host-ttl: 1", "remote-control:", "  control-enable: no",
-                  "forward-zone:", '  name: "."', "  forward-addr: %s@%d" % (upstream.address, upstream.port)]
+        config = [
+            "server:",
+            "  interface: " + self.address,
+            "  port: %d" % self.port,
+            "  access-control: 127.0.0.0/8 allow",
+            "  do-daemonize: no",
+            '  chroot: ""',
+            '  username: ""',
+            "  directory: " + directory,
+            '  pidfile: ""',
+            "  use-syslog: no",
+            '  logfile: ""',
+            "  verbosity: 1",
+            "  num-threads: 1",
+            "  do-not-query-localhost: no",
+            '  module-config: "iterator"',
+            '  local-zone: "test." nodefault',
+            '  local-zone: "invalid." nodefault',
+            "  infra-host-ttl: 1",
+            "remote-control:",
+            "  control-enable: no",
+            "forward-zone:",
+            '  name: "."',
+            "  forward-addr: %s@%d" % (upstream.address, upstream.port),
+        ]
         path = case.write(os.path.join(directory, "unbound.conf"), "\n".join(config) + "\n")
         self.process = Process(case, "unbound-%d" % self.port, [program, "-d", "-p", "-c", path])
 
@@ -86,6 +119,7 @@ class Unbound:
                 raise AssertionError("unbound ended: %s" % self.process.log())
             reply = ask(self.address, self.port, probe_zone, TYPE_SOA)
             return reply is not None and reply[0] == RCODE_NOERROR and reply[1] == 1
+
         until(answers, lambda: "unbound to answer:\n%s" % self.process.log())
 
 

@@ -43,7 +43,9 @@ def yaml(value, indent=0):
             lines.append("%s%s:" % (" " * indent, key))
             lines += ["%s  - %s" % (" " * indent, json.dumps(one)) for one in item]
         else:
-            lines.append("%s%s: %s" % (" " * indent, key, item if isinstance(item, str) and re.fullmatch(r"[A-Za-z0-9./_-]+", item) else json.dumps(item)))
+            lines.append(
+                "%s%s: %s" % (" " * indent, key, item if isinstance(item, str) and re.fullmatch(r"[A-Za-z0-9./_-]+", item) else json.dumps(item))
+            )
     return "\n".join(lines)
 
 
@@ -74,25 +76,27 @@ class Ringpost:
         self.port = free_port(self.address)
         self.http_port = free_port(self.address)
         self.events_path = case.path(name + "-events")
-        self.config = merge({
-            "hostname": "relay.ringpost.example",
-            "shards": int(os.environ.get("RINGPOST_TEST_SHARDS", "2")),
-            "spool": {"path": case.path(name + "-spool"), "durability": "sync", "segment_size": "8MiB"},
-            "listeners": [{"address": self.address, "port": self.port}],
-            "dns": {"servers": ["%s:9" % self.address]},  # nobody there: what needs DNS says so
-            "queue": {"retry_initial": "300ms", "retry_factor": 1.5, "retry_max": "2s"},
-            "delivery": {"timeouts": {"connect": "5s", "greeting": "20s", "command": "20s", "data": "30s", "final": "30s"}},
-            "events": {"path": self.events_path},
-            "http": {"address": self.address, "port": self.http_port},
-        }, config or {})
+        self.config = merge(
+            {
+                "hostname": "relay.ringpost.example",
+                "shards": int(os.environ.get("RINGPOST_TEST_SHARDS", "2")),
+                "spool": {"path": case.path(name + "-spool"), "durability": "sync", "segment_size": "8MiB"},
+                "listeners": [{"address": self.address, "port": self.port}],
+                "dns": {"servers": ["%s:9" % self.address]},  # nobody there: what needs DNS says so
+                "queue": {"retry_initial": "300ms", "retry_factor": 1.5, "retry_max": "2s"},
+                "delivery": {"timeouts": {"connect": "5s", "greeting": "20s", "command": "20s", "data": "30s", "final": "30s"}},
+                "events": {"path": self.events_path},
+                "http": {"address": self.address, "port": self.http_port},
+            },
+            config or {},
+        )
         self.config_path = case.write(name + ".yaml", yaml(self.config) + "\n")
         self.process = None
         self.starts = 0
         self.killed = False
         self._check = check
-        self._files = {}   # path -> [offset, rest of an unfinished line]
+        self._files = {}  # path -> [offset, rest of an unfinished line]
         self._events = []
-        self.accepted = {}  # id -> recipients, of what was sent with send()
         if start:
             self.start()
 
@@ -100,7 +104,10 @@ class Ringpost:
 
     def start(self, wait=True):
         self.starts += 1
-        environment = {"ASAN_OPTIONS": "detect_leaks=1:handle_abort=1:" + os.environ.get("ASAN_OPTIONS", ""), "UBSAN_OPTIONS": "print_stacktrace=1:" + os.environ.get("UBSAN_OPTIONS", "")}
+        environment = {
+            "ASAN_OPTIONS": "detect_leaks=1:handle_abort=1:" + os.environ.get("ASAN_OPTIONS", ""),
+            "UBSAN_OPTIONS": "print_stacktrace=1:" + os.environ.get("UBSAN_OPTIONS", ""),
+        }
         self.process = Process(self.case, "%s-%d" % (self.name, self.starts), [self.binary, "--config", self.config_path], env=environment)
         self.case.at_end(self._finish)  # behind the process, so it comes before that is simply ended
         if wait:
@@ -119,7 +126,7 @@ class Ringpost:
         found = SANITIZER.search(log)
         if found or code != 0:
             at = max(0, (found.start() if found else len(log)) - 1500)
-            raise AssertionError("%s ended with %s%s:\n%s" % (self.name, code, ", sanitizer report" if found else "", log[at:at + 6000]))
+            raise AssertionError("%s ended with %s%s:\n%s" % (self.name, code, ", sanitizer report" if found else "", log[at : at + 6000]))
 
     def kill9(self):
         process, self.process = self.process, None
@@ -153,11 +160,16 @@ class Ringpost:
     def client(self, source=None, **options):
         return smtp.Client(self.address, self.port, source=source, **options)
 
-    def send(self, sender, recipients, content, mail_parameters=""):
+    def send(self, sender, recipients, content, mail_parameters="", patience_s=0):
+        """One message over an own session; returns its id. With patience, 452 means another try, as it does to a real client."""
         recipients = [recipients] if isinstance(recipients, str) else recipients
-        number = smtp.send_message(self.address, self.port, sender, recipients, content, mail_parameters)
-        self.accepted[number] = list(recipients)
-        return number
+        limit = time.monotonic() + patience_s
+        while True:
+            try:
+                return smtp.send_message(self.address, self.port, sender, recipients, content, mail_parameters)
+            except smtp.Refused as refused:
+                if refused.reply.code != 452 or time.monotonic() > limit:
+                    raise
 
     # ---- events ----
 
@@ -167,8 +179,13 @@ class Ringpost:
             for file in sorted(os.listdir(self.events_path)):
                 if file.endswith(".jsonl"):
                     self._read(os.path.join(self.events_path, file))
-        return [event for event in self._events if (kind is None or event.get("type") == kind) and (number is None or event.get("id") == number)
-                and (recipient is None or event.get("recipient") == recipient)]
+        return [
+            event
+            for event in self._events
+            if (kind is None or event.get("type") == kind)
+            and (number is None or event.get("id") == number)
+            and (recipient is None or event.get("recipient") == recipient)
+        ]
 
     def _read(self, path):
         state = self._files.setdefault(path, [0, b""])
@@ -192,12 +209,19 @@ class Ringpost:
 
     def wait_outcomes(self, count, timeout_s=None):
         """Waits until so many recipients have come to their end; returns those events."""
-        until(lambda: len(self.finals()) >= count or self._must_live(), lambda: "%d outcomes; there are %s; log:\n%s" % (count, self.tally(), self.log()[-1500:]), timeout_s)
+        until(
+            lambda: len(self.finals()) >= count or self._must_live(),
+            lambda: "%d outcomes; there are %s; log:\n%s" % (count, self.tally(), self.log()[-1500:]),
+            timeout_s,
+        )
         return self.finals()
 
     def wait_event(self, kind, recipient=None, timeout_s=None):
-        return until(lambda: self.events(kind, recipient) or self._must_live(), lambda: "%s%s; there are %s; log:\n%s" % (
-            kind, " for " + recipient if recipient else "", self.tally(), self.log()[-1500:]), timeout_s)[0]
+        return until(
+            lambda: self.events(kind, recipient) or self._must_live(),
+            lambda: "%s%s; there are %s; log:\n%s" % (kind, " for " + recipient if recipient else "", self.tally(), self.log()[-1500:]),
+            timeout_s,
+        )[0]
 
     def _must_live(self):
         """No use in waiting for what a dead process will do."""
@@ -237,7 +261,7 @@ class Ringpost:
             elif line.startswith("# TYPE "):
                 typed.add(line.split()[2])
             elif line:
-                found = re.fullmatch(r'([a-z_][a-z0-9_]*)(\{[^}]*\})? (\S+)', line)
+                found = re.fullmatch(r"([a-z_][a-z0-9_]*)(\{[^}]*\})? (\S+)", line)
                 if not found or (found.group(1) + (found.group(2) or "")) in values:
                     raise AssertionError("/metrics has the line %r%s" % (line, " twice" if found else ""))
                 if found.group(1) not in described or found.group(1) not in typed:
@@ -247,6 +271,7 @@ class Ringpost:
 
 
 # ---- the contract of events ----
+
 
 def _is_text(value):
     return isinstance(value, str) and value != ""
@@ -273,8 +298,11 @@ def _check_response(event):
     if not _is_count(response.get("code")) or not 200 <= response["code"] <= 599:
         return "response.code"
     enhanced = response.get("enhanced_code")
-    if enhanced is not None and (set(enhanced) != {"class", "subject", "detail"} or not all(_is_count(part) for part in enhanced.values())
-                                 or enhanced["class"] not in (2, 4, 5)):
+    if enhanced is not None and (
+        set(enhanced) != {"class", "subject", "detail"}
+        or not all(_is_count(part) for part in enhanced.values())
+        or enhanced["class"] not in (2, 4, 5)
+    ):
         return "response.enhanced_code"
     if not isinstance(response.get("content", ""), str) or not isinstance(response.get("command", ""), str):
         return "response.content or command"
@@ -337,8 +365,8 @@ def received(events):
 
 
 def check_events(events, finished=False, killed=False):
-    """Every event well-formed; no recipient with two ends, or an end without a beginning; with `finished`, none without an end. After a kill, an event
-    may be there twice or not at all; then only the form is held against the contract."""
+    """Every event well-formed; no recipient with two ends, or an end without a beginning; with `finished`, none without an end. After a kill,
+    an event may be there twice or not at all; then only the form is held against the contract."""
     for event in events:
         wrong = check_event(event)
         if wrong:

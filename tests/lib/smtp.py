@@ -32,6 +32,12 @@ class Closed(AssertionError):
     """The other side closed where a reply was due."""
 
 
+class Refused(AssertionError):
+    def __init__(self, reply):
+        super().__init__("message refused: %r" % reply)
+        self.reply = reply
+
+
 class Client:
     def __init__(self, address, port, source=None, timeout_s=None, nodelay=True):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -97,7 +103,7 @@ class Client:
         try:
             return self.expect(code, enhanced)
         except AssertionError as error:
-            raise AssertionError("after %r: %s" % (line[:200], error)) from None
+            raise type(error)("after %r: %s" % (line[:200], error)) from None
 
     def closed(self):
         """Reads until the other side closes; returns what came before that."""
@@ -156,6 +162,6 @@ def send_message(address, port, sender, recipients, content, mail_parameters="",
         client.hello()
         reply = client.message(sender, recipients, content, mail_parameters)
         if reply.code != 250:
-            raise AssertionError("message refused: %r" % reply)
+            raise Refused(reply)
         client.quit()
         return queue_id(reply)

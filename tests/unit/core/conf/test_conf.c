@@ -106,7 +106,7 @@ START_TEST(every_key_is_taken_over) {
   struct conf conf =
       conf_of("hostname: Relay.example.NET\n"
               "shards: 3\n"
-              "spool: {path: spool, durability: lazy, segment_size: 1MiB, max_size: 1GiB}\n"
+              "spool: {path: spool, durability: lazy, segment_size: 8MiB, max_size: 1GiB}\n"
               "listeners:\n"
               "  - {address: \"0.0.0.0\", port: 0, tls: none, auth: off}\n"
               "  - {address: \"0.0.0.0\", port: 0}\n"
@@ -135,7 +135,7 @@ START_TEST(every_key_is_taken_over) {
   ck_assert_uint_eq(conf.shards, 3);
   ck_assert_str_eq(conf.spool_path, "spool");
   ck_assert_int_eq(conf.durability, CONF_LAZY);
-  ck_assert_uint_eq(conf.segment_size_bytes, 1 << 20);
+  ck_assert_uint_eq(conf.segment_size_bytes, 8 << 20);
   ck_assert_uint_eq(conf.spool_max_bytes, 1 << 30);
   ck_assert_uint_eq(conf.listeners_count, 4);
   check_address(&conf.listeners[0].address, "0.0.0.0:0");
@@ -319,7 +319,7 @@ static const struct refusal {
     {LISTENERS "limits: {message_size: 2GiB}\n", E_RANGE, "c.yaml:2: limits.message_size: '2GiB' is out of range; it may be 1KiB to 1GiB"},
     {LISTENERS "limits: {memory: 99999999TiB}\n", E_RANGE, "c.yaml:2: limits.memory: '99999999TiB' is out of range; it may be 1MiB to 16TiB"},
     {LISTENERS "limits: {recipients: 65536}\n", E_RANGE, "c.yaml:2: limits.recipients: '65536' is out of range; it may be 1 to 65535"},
-    {LISTENERS "spool: {segment_size: 1023KiB}\n", E_RANGE, "c.yaml:2: spool.segment_size: '1023KiB' is out of range; it may be 1MiB to 1GiB"},
+    {LISTENERS "spool: {segment_size: 1023KiB}\n", E_RANGE, "c.yaml:2: spool.segment_size: '1023KiB' is out of range; it may be 8MiB to 1GiB"},
     {LISTENERS "dns: {ipv6: maybe}\n", E_SYNTAX, "c.yaml:2: dns.ipv6: 'maybe' is neither true nor false"},
     {LISTENERS "spool: {durability: always}\n", E_SYNTAX, "c.yaml:2: spool.durability: 'always' must be sync, lazy or memory"},
     {LISTENERS "spool: {path: \"\"}\n", E_SYNTAX, "c.yaml:2: spool.path: is empty; it must name a directory"},

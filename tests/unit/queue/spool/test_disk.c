@@ -26,7 +26,7 @@ struct shop {
   uint64_t now_ms;
   uint64_t next_id;
   uint32_t length; /* of a record; not a multiple of 4 KiB where that is possible */
-  int told; /* pipe: ids that are durable */
+  int told;        /* pipe: ids that are durable */
   bool seen[IDS];
   unsigned seen_count;
 };
