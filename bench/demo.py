@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """`make demo`: 100,000 messages through Ringpost, and what became of them.
 
-Starts a sink that plays the mail exchangers of 100 domains and answers their DNS, the relay in front of it, and a load generator; nothing outside this
-machine is touched. Ends with a table, and with status 1 if a single message was lost, duplicated or damaged.
+Starts a sink that plays the mail exchangers of 100 domains and answers their DNS, the relay in front of it, and a load generator; nothing outside
+this machine is touched. Ends with a table, and with status 1 if a single message was lost, duplicated or damaged.
 """
 import argparse
 import os
@@ -48,8 +48,13 @@ class Display:
         arrived = self.progress.get("sink", "arrived")
         filled = int(30 * arrived / self.messages)
         text = "%5.1f s  [%-30s]  accepted %7d  delivered %7d  (%d/s in, %d/s out)" % (
-            now - self.started, "#" * filled, self.progress.get("source", "accepted"), arrived, self.progress.get("source", "rate"),
-            self.progress.get("sink", "rate"))
+            now - self.started,
+            "#" * filled,
+            self.progress.get("source", "accepted"),
+            arrived,
+            self.progress.get("source", "rate"),
+            self.progress.get("sink", "rate"),
+        )
         print("\r" + text if terminal else text, end="" if terminal else "\n", flush=True)
 
     def end(self):
@@ -67,7 +72,9 @@ def latency(label, figures):
 
 def print_table(options, relay, figures, directory):
     sink, source = figures["sink"], figures["source"]
-    print("\nringpost %s, durability %s (spool on %s), %s" % (harness.git_commit(), relay.durability, harness.file_system(directory), harness.machine()))
+    print(
+        "\nringpost %s, durability %s (spool on %s), %s" % (harness.git_commit(), relay.durability, harness.file_system(directory), harness.machine())
+    )
     print("%d sessions in, %d domains, %s a message, pipelining %s\n" % (options.sessions, options.domains, options.size, options.pipelining))
     row("messages accepted", "{:,}".format(source["accepted"]))
     row("messages delivered", "{:,}".format(sink["arrived"]))
@@ -94,8 +101,24 @@ def demo(options, programs, directory):
         relay.start()
         print("sink, DNS and ringpost (pid %d) are up; sending %d messages" % (relay.program.process.pid, options.messages), flush=True)
         display = Display(progress, options.messages)
-        figures = harness.run_once(world, relay, ["--messages", options.messages, "--sessions", options.sessions, "--domains", options.domains, "--size",
-                                                  options.size, "--pipelining", options.pipelining], options.limit, display.tick)
+        figures = harness.run_once(
+            world,
+            relay,
+            [
+                "--messages",
+                options.messages,
+                "--sessions",
+                options.sessions,
+                "--domains",
+                options.domains,
+                "--size",
+                options.size,
+                "--pipelining",
+                options.pipelining,
+            ],
+            options.limit,
+            display.tick,
+        )
         display.end()
         print_table(options, relay, figures, directory)
     finally:

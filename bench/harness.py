@@ -1,4 +1,5 @@
-"""What demo.py and run.py share: programs started and ended by pid, processor time of a relay and all its processes, source, sink, relays under test."""
+"""What demo.py and run.py share: programs started and ended by pid, processor time of a relay and all its processes, source, sink, relays under
+test."""
 import json
 import os
 import re
@@ -36,8 +37,8 @@ class Progress:
 
 
 class Program:
-    """A child process. Its standard error, and with `merge` its output too, is read line by line; what does not look like progress is kept. With `log` both
-    go to that file instead, and nothing is read: for those that write much."""
+    """A child process. Its standard error, and with `merge` its output too, is read line by line; what does not look like progress is kept. With
+    `log` both go to that file instead, and nothing is read: for those that write much."""
 
     def __init__(self, command, progress=None, merge=False, cpus=None, cgroup=None, log=None):
         self.command = [str(word) for word in command]
@@ -57,8 +58,15 @@ class Program:
 
         output = subprocess.PIPE if log is None else open(log, "ab")
         try:
-            self.process = subprocess.Popen(self.command, stdout=output, stderr=subprocess.PIPE if log is None and not merge else subprocess.STDOUT,
-                                            stdin=subprocess.DEVNULL, preexec_fn=before_exec, text=True, errors="replace")
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=output,
+                stderr=subprocess.PIPE if log is None and not merge else subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=before_exec,
+                text=True,
+                errors="replace",
+            )
         except OSError as error:
             raise Failure("cannot start %s: %s" % (self.command[0], error))
         finally:
@@ -274,9 +282,10 @@ class Relay:
     """A relay under test. A subclass says how it is set up and started; the rest is common.
 
     It is told: a directory of its own, the DNS server to ask, the port that MX hosts listen on. It has to take mail for any domain from 127.0.0.1 on
-    `self.port`. `durability` says what its 250 promises, `note` what else sets it apart from the others. `share` is how much of a workload's messages it
-    gets, so that a slower one does not take all the time: what is compared is a cost per message.
+    `self.port`. `durability` says what its 250 promises, `note` what else sets it apart from the others. `share` is how much of a workload's
+    messages it gets, so that a slower one does not take all the time: what is compared is a cost per message.
     """
+
     name = ""
     durability = ""
     note = ""
@@ -356,8 +365,17 @@ delivery:
   port: %d
   connections_per_site: %d
   messages_per_connection: %d
-%s""" % (self.shards, self.directory, self.durability, self.port, self.dns, self.mx_port, self.connections_per_site,
-         self.messages_per_connection, "events: {path: \"%s/events\"}\n" % self.directory if self.events else "")
+%s""" % (
+            self.shards,
+            self.directory,
+            self.durability,
+            self.port,
+            self.dns,
+            self.mx_port,
+            self.connections_per_site,
+            self.messages_per_connection,
+            'events: {path: "%s/events"}\n' % self.directory if self.events else "",
+        )
 
     def start(self):
         os.makedirs(os.path.join(self.directory, "spool"), exist_ok=True)
@@ -371,6 +389,7 @@ delivery:
 
 class Direct(Relay):
     """No relay: the source sends to the sink. Shows what source and sink could do by themselves."""
+
     name = "direct"
     durability = "none"
 
@@ -403,25 +422,43 @@ class World:
         self.cpus = cpus
         self.mx_port = free_port()
         self.dns = "127.0.0.1:%d" % dns_port()
-        self.sink = programs.start([os.path.join(build, "bench", "sink"), "--listen", "%s/24:%d" % (SINK_HOSTS % 0, self.mx_port), "--dns", self.dns, "--json",
-                                    "--progress", *sink_options], progress=progress, cpus=cpus)
+        self.sink = programs.start(
+            [
+                os.path.join(build, "bench", "sink"),
+                "--listen",
+                "%s/24:%d" % (SINK_HOSTS % 0, self.mx_port),
+                "--dns",
+                self.dns,
+                "--json",
+                "--progress",
+                *sink_options,
+            ],
+            progress=progress,
+            cpus=cpus,
+        )
         self.sink.wait_ready()
 
     def source(self, address, options):
-        return self.programs.start([os.path.join(self.build, "bench", "source"), "--to", address, "--json", "--progress", *options],
-                                   progress=self.progress, cpus=self.cpus)
+        return self.programs.start(
+            [os.path.join(self.build, "bench", "source"), "--to", address, "--json", "--progress", *options], progress=self.progress, cpus=self.cpus
+        )
 
 
 def check_alive(world, relay, deadline):
     if not relay.alive():
-        raise Failure("%s ended in the middle of the run (status %s):\n  %s" % (relay.name, relay.program.process.returncode, "\n  ".join(relay.log())))
+        raise Failure(
+            "%s ended in the middle of the run (status %s):\n  %s" % (relay.name, relay.program.process.returncode, "\n  ".join(relay.log()))
+        )
     if time.monotonic() > deadline:
-        raise Failure("%s is not done in time; the sink has %d recipients:\n  %s" % (relay.name, world.progress.get("sink", "arrived"), "\n  ".join(relay.log())))
+        raise Failure(
+            "%s is not done in time; the sink has %d recipients:\n  %s"
+            % (relay.name, world.progress.get("sink", "arrived"), "\n  ".join(relay.log()))
+        )
 
 
 def warm_up(world, relay, source_options, count, limit_s):
-    """So many messages first: its processes are started then, its files made, its connections open. With --warm-up they are in the sink's books, but not in
-    its rate."""
+    """So many messages first: its processes are started then, its files made, its connections open. With --warm-up they are in the sink's books,
+    but not in its rate."""
     source = world.source(relay.address, source_options)
     deadline = time.monotonic() + limit_s
     while source.running() or world.progress.get("sink", "arrived") < count:

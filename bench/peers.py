@@ -1,8 +1,8 @@
 """Postfix and OpenSMTPD as relays under test, next to Ringpost: same source, same sink, a queue on the same disk, tuned for throughput as their own
 documents advise, never at the cost of what they promise with a 250.
 
-Both get a route for each domain straight to its exchanger, so that they ask no DNS; Ringpost resolves MX and A. Both log each message, as they always do;
-Ringpost, when it is compared with them, writes its events.
+Both get a route for each domain straight to its exchanger, so that they ask no DNS; Ringpost resolves MX and A. Both log each message, as they
+always do; Ringpost, when it is compared with them, writes its events.
 """
 import os
 import re
@@ -98,18 +98,35 @@ class Postfix(Peer):
             "myhostname": "relay.bench.test",
             "transport_maps": "texthash:" + self.write("transport", routes),
             # In: nothing looked up, nothing rewritten, no limits kept by anvil(8).
-            "smtpd_recipient_restrictions": "", "smtpd_client_connection_count_limit": "0", "smtpd_client_connection_rate_limit": "0",
-            "smtpd_client_message_rate_limit": "0", "smtpd_client_recipient_rate_limit": "0", "smtpd_client_auth_rate_limit": "0",
-            "smtpd_client_new_tls_session_rate_limit": "0", "smtpd_client_event_limit_exceptions": "static:all", "smtpd_tls_security_level": "none",
+            "smtpd_recipient_restrictions": "",
+            "smtpd_client_connection_count_limit": "0",
+            "smtpd_client_connection_rate_limit": "0",
+            "smtpd_client_message_rate_limit": "0",
+            "smtpd_client_recipient_rate_limit": "0",
+            "smtpd_client_auth_rate_limit": "0",
+            "smtpd_client_new_tls_session_rate_limit": "0",
+            "smtpd_client_event_limit_exceptions": "static:all",
+            "smtpd_tls_security_level": "none",
             "receive_override_options": "no_header_body_checks, no_unknown_recipient_checks, no_address_mappings, no_milters",
-            "in_flow_delay": "0", "always_add_missing_headers": "no", "strict_rfc821_envelopes": "no",
+            "in_flow_delay": "0",
+            "always_add_missing_headers": "no",
+            "strict_rfc821_envelopes": "no",
             # Processes: as many as there are sessions, used again and again.
-            "default_process_limit": str(2 * self.sessions + 100), "max_use": "100000", "max_idle": "300s",
+            "default_process_limit": str(2 * self.sessions + 100),
+            "max_use": "100000",
+            "max_idle": "300s",
             # Out: a large active queue, connections cached and used again.
-            "qmgr_message_active_limit": "40000", "qmgr_message_recipient_limit": "40000", "qmgr_clog_warn_time": "0",
-            "default_destination_concurrency_limit": str(self.connections_per_site), "initial_destination_concurrency": str(self.connections_per_site),
-            "smtp_connection_cache_on_demand": "yes", "smtp_connection_cache_time_limit": "2s", "smtp_connection_reuse_time_limit": "300s",
-            "smtp_tls_security_level": "none", "smtp_address_preference": "ipv4", "notify_classes": "",
+            "qmgr_message_active_limit": "40000",
+            "qmgr_message_recipient_limit": "40000",
+            "qmgr_clog_warn_time": "0",
+            "default_destination_concurrency_limit": str(self.connections_per_site),
+            "initial_destination_concurrency": str(self.connections_per_site),
+            "smtp_connection_cache_on_demand": "yes",
+            "smtp_connection_cache_time_limit": "2s",
+            "smtp_connection_reuse_time_limit": "300s",
+            "smtp_tls_security_level": "none",
+            "smtp_address_preference": "ipv4",
+            "notify_classes": "",
         }
 
     def start(self):
@@ -128,8 +145,9 @@ class Postfix(Peer):
 
 
 class OpenSmtpd(Peer):
-    """Its queue and its control socket have fixed places, so it gets a mount name space in which those are the run's own: the queue is on the same disk as
-    the others', and no other instance is met."""
+    """Its queue and its control socket have fixed places, so it gets a mount name space in which those are the run's own: the queue is on the same
+    disk as the others', and no other instance is met."""
+
     name = "opensmtpd"
     durability = "written, not synced"  # as strace shows: version 6.8.0 renames its files into place and calls no fsync
     note = "relay host per domain, no DNS"
@@ -147,8 +165,14 @@ class OpenSmtpd(Peer):
         return found.group(1) if found else "OpenSMTPD"
 
     def configuration(self):
-        # Its limits for what goes out stay as they are: 5 connections a route. Other values of `mta limit` made no difference that could be measured here.
-        lines = ["smtp limit max-mails 1000000", "smtp max-message-size 64M", "queue ttl 1h", "listen on 127.0.0.1 port %d hostname relay.bench.test" % self.port]
+        # Its limits for what goes out stay as they are: 5 connections a route. Other values of `mta limit` made no difference that could be
+        # measured here.
+        lines = [
+            "smtp limit max-mails 1000000",
+            "smtp max-message-size 64M",
+            "queue ttl 1h",
+            "listen on 127.0.0.1 port %d hostname relay.bench.test" % self.port,
+        ]
         for domain, (address, port) in self.routes():
             lines.append('action "%s" relay host "smtp://%s:%d"' % (domain, address, port))
         lines += ['match from any for domain "%s" action "%s"' % (domain, domain) for domain, _ in self.routes()]
@@ -159,9 +183,23 @@ class OpenSmtpd(Peer):
         mtasetup.opensmtpd_directories(os.path.join(spool, os.path.basename(mtasetup.OPENSMTPD_QUEUE)))
         os.makedirs(sockets)
         script = 'mount --bind "$1" "$2" && mount --bind "$3" /var/run && exec "$4" -d -f "$5"'
-        self.run(["/usr/bin/unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", script, "opensmtpd", spool,
-                  os.path.dirname(mtasetup.OPENSMTPD_QUEUE), sockets, mtasetup.need_opensmtpd(os.path.join(self.build, "peers")),
-                  self.write("smtpd.conf", self.configuration())])
+        self.run(
+            [
+                "/usr/bin/unshare",
+                "--mount",
+                "--propagation",
+                "private",
+                "/bin/sh",
+                "-c",
+                script,
+                "opensmtpd",
+                spool,
+                os.path.dirname(mtasetup.OPENSMTPD_QUEUE),
+                sockets,
+                mtasetup.need_opensmtpd(os.path.join(self.build, "peers")),
+                self.write("smtpd.conf", self.configuration()),
+            ]
+        )
 
 
 ALL = (Postfix, OpenSmtpd)

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """`make bench`: what a message costs, held against the floor of the same minute.
 
-Each workload is run by each relay in turn, round after round (A B A B ...), with `floor` (the kernel alone, see build/bench/floor --help) between them; the
-figures are medians over the rounds. The machine's own noise is larger than many differences: compare only what one run of this script printed.
+Each workload is run by each relay in turn, round after round (A B A B ...), with `floor` (the kernel alone, see build/bench/floor --help) between
+them; the figures are medians over the rounds. The machine's own noise is larger than many differences: compare only what one run of this script
+printed.
 
-relays: ringpost; direct, the load generator straight into the sink, which shows what the tools themselves could do; postfix and opensmtpd, each a fresh
-instance of its own, tuned (bench/peers.py), which need root and what tests/lib/get-peers.sh fetches. One that is not on this machine is skipped, and named.
+relays: ringpost; direct, the load generator straight into the sink, which shows what the tools themselves could do; postfix and opensmtpd, each a
+fresh instance of its own, tuned (bench/peers.py), which need root and what tests/lib/get-peers.sh fetches. One that is not on this machine is
+skipped, and named.
 
-The workload `peers` holds Ringpost against the other two: each is warmed up first (its processes started, its files made), Ringpost writes its events as the
-others write their logs, and slower ones get fewer messages, since what is compared is the processor time of a message: user and system, of all processes of
-the relay, ended ones too. The kernel's own threads (journal, write-back) are in nobody's account.
+The workload `peers` holds Ringpost against the other two: each is warmed up first (its processes started, its files made), Ringpost writes its
+events as the others write their logs, and slower ones get fewer messages, since what is compared is the processor time of a message: user and
+system, of all processes of the relay, ended ones too. The kernel's own threads (journal, write-back) are in nobody's account.
+
 Exit status 1 if a message was lost, duplicated or damaged in any round.
 """
 import argparse
@@ -27,8 +30,8 @@ from harness import Direct, Failure, Ringpost, World
 
 RELAYS = {relay.name: relay for relay in (Ringpost, Direct) + peers.ALL}
 
-# what it is, messages for source, options of source, domains, shards of the relay (0: as by --shards), round trips of the floor to compare with, relays
-# where --relays does not say, and how much of the messages goes through each before it is measured
+# what it is, messages for source, options of source, domains, shards of the relay (0: as by --shards), round trips of the floor to compare with,
+# relays where --relays does not say, and how much of the messages goes through each before it is measured
 Workload = collections.namedtuple("Workload", "what messages source domains shards trips relays warm_up", defaults=(0, 1, ("ringpost",), 0))
 
 
@@ -44,16 +47,57 @@ WORKLOADS = {
     "c-message": Workload("4 KiB, one domain, pipelining message", 100000, content("4KiB", "message"), 1),
     "d-shards1": Workload("4 KiB, 100 domains, one shard", 100000, content("4KiB", "message"), 100, shards=1),
     "d-shards2": Workload("4 KiB, 100 domains, two shards", 100000, content("4KiB", "message"), 100, shards=2),
-    "peers": Workload("4 KiB, 100 domains, pipelining command, each a log", 60000, content("4KiB", "command"), 100, trips=2,
-                      relays=("ringpost", "postfix", "opensmtpd"), warm_up=0.3),
+    "peers": Workload(
+        "4 KiB, 100 domains, pipelining command, each a log",
+        60000,
+        content("4KiB", "command"),
+        100,
+        trips=2,
+        relays=("ringpost", "postfix", "opensmtpd"),
+        warm_up=0.3,
+    ),
 }
-COLUMNS = ["date", "commit", "machine", "workload", "relay", "version", "durability", "spool on", "messages/s", "CPU us/message", "user", "system", "times ringpost",
-           "floor us (trips)", "times floor", "lost, twice, damaged", "injection p50/p99 ms", "end to end p50/p99 ms", "memory MiB", "rounds", "notes", "command"]
+COLUMNS = [
+    "date",
+    "commit",
+    "machine",
+    "workload",
+    "relay",
+    "version",
+    "durability",
+    "spool on",
+    "messages/s",
+    "CPU us/message",
+    "user",
+    "system",
+    "times ringpost",
+    "floor us (trips)",
+    "times floor",
+    "lost, twice, damaged",
+    "injection p50/p99 ms",
+    "end to end p50/p99 ms",
+    "memory MiB",
+    "rounds",
+    "notes",
+    "command",
+]
+
+
+TABLE_INTRODUCTION = """## Relays
+
+Medians over interleaved rounds; CPU is of the relay with all its processes, user and system, per delivered message.
+`times floor`: that over the CPU time of `floor` measured in the same rounds; `times ringpost`: over that of Ringpost in the same
+round, least and most in brackets. Appended by `bench/run.py --out`.
+
+"""
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog="workloads:\n" + "\n".join("  %-10s %s" % (name, work.what) for name, work in WORKLOADS.items()))
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="workloads:\n" + "\n".join("  %-10s %s" % (name, work.what) for name, work in WORKLOADS.items()),
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="names, or beginnings of names, with commas between")
     parser.add_argument("--relays", help="of %s (default: ringpost, and its peers for the workload of that name)" % ", ".join(RELAYS))
@@ -80,9 +124,26 @@ def chosen(text, names):
 
 def run_floor(options, directory, workload):
     work = WORKLOADS[workload]
-    command = [os.path.join(options.build, "bench", "floor"), "--json", "--size", work.source[work.source.index("--size") + 1], "--trips", str(work.trips),
-               "--sessions", str(options.sessions), "--connections", str(options.sessions), "--duration", "2s", "--spool", directory, "--durability",
-               "sync" if options.durability == "sync" else "none", "--peer-cpu", str(min(1, os.cpu_count() - 1))]
+    command = [
+        os.path.join(options.build, "bench", "floor"),
+        "--json",
+        "--size",
+        work.source[work.source.index("--size") + 1],
+        "--trips",
+        str(work.trips),
+        "--sessions",
+        str(options.sessions),
+        "--connections",
+        str(options.sessions),
+        "--duration",
+        "2s",
+        "--spool",
+        directory,
+        "--durability",
+        "sync" if options.durability == "sync" else "none",
+        "--peer-cpu",
+        str(min(1, os.cpu_count() - 1)),
+    ]
     return harness.json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
 
 
@@ -90,8 +151,12 @@ def relay_settings(options, work, relay_class):
     """What a relay takes besides a place to live."""
     connections = options.sessions if work.domains == 1 else 10
     if relay_class is Ringpost:
-        return {"shards": work.shards or options.shards, "durability": options.durability, "connections_per_site": connections,
-                "events": len(work.relays) > 1}
+        return {
+            "shards": work.shards or options.shards,
+            "durability": options.durability,
+            "connections_per_site": connections,
+            "events": len(work.relays) > 1,
+        }
     if issubclass(relay_class, peers.Peer):
         return {"domains": work.domains, "sessions": options.sessions, "connections_per_site": connections, "build": options.build}
     return {}
@@ -171,19 +236,36 @@ def summary(options, directory, workload, name, all_rounds, floors):
 
 
 def print_summary(row):
-    print("  %-9s %9s messages/s  CPU %6s us/message (user %s, system %s)  floor %s  x%s  injection %s ms  end to end %s ms  %s MiB%s" %
-          (row["relay"], row["messages/s"], row["CPU us/message"], row["user"], row["system"], row["floor us (trips)"], row["times floor"],
-           row["injection p50/p99 ms"], row["end to end p50/p99 ms"], row["memory MiB"],
-           "  = ringpost x%s" % row["times ringpost"] if row["times ringpost"] != "-" else ""), flush=True)
+    print(
+        "  %-9s %9s messages/s  CPU %6s us/message (user %s, system %s)  floor %s  x%s  injection %s ms  end to end %s ms  %s MiB%s"
+        % (
+            row["relay"],
+            row["messages/s"],
+            row["CPU us/message"],
+            row["user"],
+            row["system"],
+            row["floor us (trips)"],
+            row["times floor"],
+            row["injection p50/p99 ms"],
+            row["end to end p50/p99 ms"],
+            row["memory MiB"],
+            "  = ringpost x%s" % row["times ringpost"] if row["times ringpost"] != "-" else "",
+        ),
+        flush=True,
+    )
 
 
 def append_rows(path, rows):
-    new = not os.path.exists(path) or os.path.getsize(path) == 0
+    """To the table at the file's end, if that is what the file ends with; else a new one is begun."""
+    head = "| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS) + "\n"
+    text = ""
+    if os.path.exists(path):
+        with open(path) as file:
+            text = file.read()
+    _, found, below = text.rpartition(head)
     with open(path, "a") as file:
-        if new:
-            file.write("# Results\n\nMedians over interleaved rounds; CPU is of the relay with all its processes, user and system, per delivered message. `times floor`: that over the\n"
-                       "CPU time of `floor` measured in the same rounds. Appended by `bench/run.py --out`.\n\n")
-            file.write("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS) + "\n")
+        if not found or any(not line.startswith("|") for line in below.splitlines()):
+            file.write(("\n" if text else "# Results\n\n") + TABLE_INTRODUCTION + head)
         for row in rows:
             file.write("| " + " | ".join(row[column].replace("|", "/") for column in COLUMNS) + " |\n")
 
@@ -206,7 +288,10 @@ def describe(options, relays):
     for name in relays:
         relay = RELAYS[name]
         if relay.version(options):
-            print("    %-9s %s; 250 means: %s%s" % (name, relay.version(options), relay.durability or options.durability, "; " + relay.note if relay.note else ""))
+            print(
+                "    %-9s %s; 250 means: %s%s"
+                % (name, relay.version(options), relay.durability or options.durability, "; " + relay.note if relay.note else "")
+            )
 
 
 def bench_workload(options, programs, directory, workload):
@@ -220,9 +305,18 @@ def bench_workload(options, programs, directory, workload):
         for name in relays:
             figures = run_relay(options, programs, directory, workload, RELAYS[name])
             rounds[name].append(figures)
-            print("    round %d %-9s %7.0f messages/s, CPU %6.1f us/message; floor %5.1f us%s" %
-                  (number + 1, name, figures["rate"], figures["cpu_us"], floors[-1]["cpu_us_per_message"],
-                   "" if figures["well"] else "  NOT WELL: %s" % (harness.bad_figures(figures["sink"]) or figures["source"]["end"])), flush=True)
+            print(
+                "    round %d %-9s %7.0f messages/s, CPU %6.1f us/message; floor %5.1f us%s"
+                % (
+                    number + 1,
+                    name,
+                    figures["rate"],
+                    figures["cpu_us"],
+                    floors[-1]["cpu_us_per_message"],
+                    "" if figures["well"] else "  NOT WELL: %s" % (harness.bad_figures(figures["sink"]) or figures["source"]["end"]),
+                ),
+                flush=True,
+            )
             well = well and figures["well"]
     rows = [summary(options, directory, workload, name, rounds, floors) for name in relays]
     for row in rows:
@@ -232,8 +326,11 @@ def bench_workload(options, programs, directory, workload):
 
 def bench(options, programs, directory):
     Ringpost.binary = os.path.join(options.build, "ringpost")
-    print("%s, commit %s, spool on %s, durability %s, %d rounds" %
-          (harness.machine(), harness.git_commit(), harness.file_system(directory), options.durability, options.rounds), flush=True)
+    print(
+        "%s, commit %s, spool on %s, durability %s, %d rounds"
+        % (harness.machine(), harness.git_commit(), harness.file_system(directory), options.durability, options.rounds),
+        flush=True,
+    )
     all_well = True
     for workload in chosen(options.workloads, WORKLOADS):
         rows, well = bench_workload(options, programs, directory, workload)

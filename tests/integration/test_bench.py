@@ -26,8 +26,12 @@ def free_port():
 class Sink:
     def __init__(self, *options):
         self.port = free_port()
-        self.process = subprocess.Popen([program("sink"), "--listen", "127.0.1.0/24:%d" % self.port, "--json", *options], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [program("sink"), "--listen", "127.0.1.0/24:%d" % self.port, "--json", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         line = self.process.stderr.readline()
         if not line.startswith("ready"):
             raise AssertionError("sink is not ready: %s" % line)
@@ -57,7 +61,9 @@ def all_ways_of_sending():
     for way in ("none", "command", "message"):
         for chunking in ([], ["--chunking"]):
             sink = Sink("--expect", "600")
-            status, sent, _ = source(sink.port, "--messages", "300", "--recipients", "2", "--spread", "--sessions", "10", "--pipelining", way, *chunking)
+            status, sent, _ = source(
+                sink.port, "--messages", "300", "--recipients", "2", "--spread", "--sessions", "10", "--pipelining", way, *chunking
+            )
             sink_status, got = sink.wait()
             check(status == 0 and sent["accepted"] == 300 and sent["replies"] == {"250": 300}, "source: %s" % sent)
             check(sink_status == 0 and got["arrived"] == 600 and got["lost"] == 0, "sink: %s" % got)
@@ -104,6 +110,7 @@ def losses_are_reported():
 
 def damage_and_duplicates_are_reported():
     import smtplib
+
     sink = Sink()
     stamp = "X-Bench: run=%016x seq=3 sent=1 of=10 rcpts=1 body=0000000002\r\n"
     with smtplib.SMTP("127.0.1.1", sink.port) as client:
@@ -165,8 +172,15 @@ def report_on_request():
 
 def exit_statuses():
     check(source(free_port(), "--messages", "1")[0] == 1, "nobody listens")
-    for name, options in (("source", ["--nonsense"]), ("source", ["--size", "10"]), ("source", ["--domain-pattern", "%s"]), ("source", ["--to", "nowhere"]),
-                          ("sink", ["--rule", "cut"]), ("sink", ["--listen", "10.0.0.0/8:25"]), ("floor", ["--trips", "3"])):
+    for name, options in (
+        ("source", ["--nonsense"]),
+        ("source", ["--size", "10"]),
+        ("source", ["--domain-pattern", "%s"]),
+        ("source", ["--to", "nowhere"]),
+        ("sink", ["--rule", "cut"]),
+        ("sink", ["--listen", "10.0.0.0/8:25"]),
+        ("floor", ["--trips", "3"]),
+    ):
         result = subprocess.run([program(name), *options], capture_output=True, text=True, timeout=20)
         check(result.returncode == 2 and result.stderr.startswith(name + ": "), "%s %s: %d %s" % (name, options, result.returncode, result.stderr))
     for name in ("source", "sink", "floor"):
@@ -185,8 +199,12 @@ def warm_up_is_not_timed():
 
 def interrupted_source_reports():
     sink = Sink("--rule", "stage=final delay=50ms")
-    process = subprocess.Popen([program("source"), "--to", "127.0.1.1:%d" % sink.port, "--json", "--messages", "1M", "--progress"], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [program("source"), "--to", "127.0.1.1:%d" % sink.port, "--json", "--messages", "1M", "--progress"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     process.stderr.readline()  # the first second's progress: it is running
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=20)
@@ -199,9 +217,31 @@ def floor_measures():
     with tempfile.TemporaryDirectory(dir=BUILD) as directory:
         for trips in ("1", "2"):
             for durability in ("sync", "none"):
-                result = subprocess.run([program("floor"), "--json", "--trips", trips, "--durability", durability, "--duration", "200ms", "--warmup", "50ms",
-                                         "--spool", directory, "--sessions", "16", "--connections", "8", "--peer-cpu", str(os.cpu_count() - 1)],
-                                        capture_output=True, text=True, timeout=60)
+                result = subprocess.run(
+                    [
+                        program("floor"),
+                        "--json",
+                        "--trips",
+                        trips,
+                        "--durability",
+                        durability,
+                        "--duration",
+                        "200ms",
+                        "--warmup",
+                        "50ms",
+                        "--spool",
+                        directory,
+                        "--sessions",
+                        "16",
+                        "--connections",
+                        "8",
+                        "--peer-cpu",
+                        str(os.cpu_count() - 1),
+                    ],
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                )
                 if "no O_DIRECT" in result.stderr:
                     return "no O_DIRECT on the file system of %s" % BUILD
                 check(result.returncode == 0, result.stderr)
@@ -217,9 +257,23 @@ def main():
         if not os.access(program(name), os.X_OK):
             print("skipped bench: %s is not built" % program(name))
             return 0
-    for test in (all_ways_of_sending, large_messages, reconnecting_and_idle, deferred_until_accepted, losses_are_reported, damage_and_duplicates_are_reported,
-                 open_loop_keeps_its_rate, latency_counts_from_the_schedule, threads, dns_over_udp_and_tcp, report_on_request, warm_up_is_not_timed, exit_statuses,
-                 interrupted_source_reports, floor_measures):
+    for test in (
+        all_ways_of_sending,
+        large_messages,
+        reconnecting_and_idle,
+        deferred_until_accepted,
+        losses_are_reported,
+        damage_and_duplicates_are_reported,
+        open_loop_keeps_its_rate,
+        latency_counts_from_the_schedule,
+        threads,
+        dns_over_udp_and_tcp,
+        report_on_request,
+        warm_up_is_not_timed,
+        exit_statuses,
+        interrupted_source_reports,
+        floor_measures,
+    ):
         try:
             skipped = test()
             print("skipped %s: %s" % (test.__name__, skipped) if skipped else "ok %s" % test.__name__, flush=True)

@@ -1,10 +1,11 @@
-"""Real mail servers as receiving MX (Postfix, Exim, OpenSMTPD, smtp-sink) and real clients (smtp-source, swaks, nodemailer), each in the test's directory.
+"""Real mail servers as receiving MX (Postfix, Exim, OpenSMTPD, smtp-sink) and real clients (smtp-source, swaks, nodemailer).
 
 Receivers share a face: start listening on address:port, take every recipient, `wait_messages(n)` returns the contents as they were stored, with
 the headers that the receiver added cut off, and `connections()` says how many connections came in.
 """
 import contextlib
 import email
+import json
 import os
 import re
 import shutil
@@ -44,7 +45,7 @@ def without_envelope_headers(stored):
     own = re.search(rb"(?m)^Received:[^\n]*(?:\n[ \t][^\n]*)*by " + RELAY_NAME + rb"[^\n]*\n(?:[ \t][^\n]*\n)*", headers + b"\n")
     if not own:
         raise AssertionError("no Received header of %s in %r" % (RELAY_NAME.decode(), stored[:1500]))
-    return message[own.end():].replace(b"\n", b"\r\n")
+    return message[own.end() :].replace(b"\n", b"\r\n")
 
 
 class _Receiver:
@@ -68,8 +69,12 @@ class _Receiver:
         return [without_envelope_headers(stored) for stored in self.stored()]
 
     def wait_messages(self, count, timeout_s=None):
-        until(lambda: self.count() >= count, lambda: "%d messages at %s, there are %d; log:\n%s" % (
-            count, type(self).__name__, self.count(), self.log()[-3000:]), timeout_s, every_s=0.05)
+        until(
+            lambda: self.count() >= count,
+            lambda: "%d messages at %s, there are %d; log:\n%s" % (count, type(self).__name__, self.count(), self.log()[-3000:]),
+            timeout_s,
+            every_s=0.05,
+        )
         return self.messages()
 
     def log(self):
@@ -91,9 +96,16 @@ class Postfix(_Receiver):
         os.chown(mail, owner.pw_uid, owner.pw_gid)
         self.maildir = os.path.join(mail, "all")
         parameters = {
-            "virtual_mailbox_domains": "static:all", "virtual_mailbox_maps": "static:all/", "virtual_mailbox_base": mail, "virtual_mailbox_limit": "0",
-            "virtual_minimum_uid": "1", "virtual_uid_maps": "static:%d" % owner.pw_uid, "virtual_gid_maps": "static:%d" % owner.pw_gid,
-            "virtual_transport": "virtual", "smtputf8_enable": "yes", "default_process_limit": "20",
+            "virtual_mailbox_domains": "static:all",
+            "virtual_mailbox_maps": "static:all/",
+            "virtual_mailbox_base": mail,
+            "virtual_mailbox_limit": "0",
+            "virtual_minimum_uid": "1",
+            "virtual_uid_maps": "static:%d" % owner.pw_uid,
+            "virtual_gid_maps": "static:%d" % owner.pw_gid,
+            "virtual_transport": "virtual",
+            "smtputf8_enable": "yes",
+            "default_process_limit": "20",
         }
         parameters.update(settings or {})
         self._home = mtasetup.PostfixHome(case.directory("postfix"), self.address, self.port, parameters)
@@ -182,8 +194,13 @@ begin authenticators
         for part in ("spool", "mail"):
             os.chown(case.directory("exim", part), owner.pw_uid, owner.pw_gid)
         self.maildir = os.path.join(self.home, "mail")
-        self.config = case.write("exim/exim.conf", self.CONFIG.replace("{home}", self.home).replace("{address}", self.address)
-                                 .replace("{port}", str(self.port)).replace("{chunking}", "*" if chunking else ""))
+        self.config = case.write(
+            "exim/exim.conf",
+            self.CONFIG.replace("{home}", self.home)
+            .replace("{address}", self.address)
+            .replace("{port}", str(self.port))
+            .replace("{chunking}", "*" if chunking else ""),
+        )
         os.chmod(self.config, 0o644)
         self.process = Process(case, "exim", [self.binary, "-C", self.config, "-bdf"], cwd="/")
         self.process.wait_port(self.address, self.port)
@@ -228,7 +245,9 @@ match from any for any action "on"
         binary = _needed(mtasetup.need_opensmtpd, PEERS)
         self._one_at_a_time.acquire()  # pylint: disable=consider-using-with # released by the case
         case.at_end(self._one_at_a_time.release)
-        if os.path.exists("/usr/sbin/smtpctl") or (os.path.isdir(self.SPOOL + "/queue") and any(files for _, _, files in os.walk(self.SPOOL + "/queue"))):
+        if os.path.exists("/usr/sbin/smtpctl") or (
+            os.path.isdir(self.SPOOL + "/queue") and any(files for _, _, files in os.walk(self.SPOOL + "/queue"))
+        ):
             raise Skip("an OpenSMTPD is at home on this machine: its queue is %s" % self.SPOOL)
         case.at_end(shutil.rmtree, self.SPOOL, True)
         mtasetup.opensmtpd_directories()
@@ -236,8 +255,14 @@ match from any for any action "on"
         self.port = port or free_port(self.address)
         behind = free_address()
         self.behind = FakeMx(case, behind, free_port(behind), name="behind-opensmtpd.example", lawful=False)
-        config = case.write("opensmtpd.conf", self.CONFIG.replace("{address}", self.address).replace("{port}", str(self.port))
-                            .replace("{behind}", self.behind.address).replace("{behind_port}", str(self.behind.port)).lstrip())
+        config = case.write(
+            "opensmtpd.conf",
+            self.CONFIG.replace("{address}", self.address)
+            .replace("{port}", str(self.port))
+            .replace("{behind}", self.behind.address)
+            .replace("{behind_port}", str(self.behind.port))
+            .lstrip(),
+        )
         self.process = Process(case, "opensmtpd", [binary, "-d", "-v", "-f", config], cwd="/")
         self.process.wait_port(self.address, self.port)
 
@@ -248,7 +273,11 @@ match from any for any action "on"
         return len(self.behind.messages)
 
     def wait_messages(self, count, timeout_s=None):
-        until(lambda: self.count() >= count, lambda: "%d messages behind OpenSMTPD, there are %d; log:\n%s" % (count, self.count(), self.log()[-3000:]), timeout_s)
+        until(
+            lambda: self.count() >= count,
+            lambda: "%d messages behind OpenSMTPD, there are %d; log:\n%s" % (count, self.count(), self.log()[-3000:]),
+            timeout_s,
+        )
         return [without_envelope_headers(message.content) for message in self.behind.messages]
 
     def log(self):
@@ -290,7 +319,9 @@ class SmtpSink:
         return self.count()
 
 
-def smtp_source(relay, count, sessions=4, sender="source@load.example", recipient="sink@d.example", length=1024, per_connection=True, options=(), timeout_s=120):
+def smtp_source(
+    relay, count, sessions=4, sender="source@load.example", recipient="sink@d.example", length=1024, per_connection=True, options=(), timeout_s=120
+):
     """Runs Postfix' smtp-source to its end; the messages must all be taken."""
     command = [need_program("/usr/sbin/smtp-source"), "-s", str(sessions), "-m", str(count), "-l", str(length), "-f", sender, "-t", recipient]
     command += ["-d"] if per_connection else []
@@ -302,8 +333,23 @@ def smtp_source(relay, count, sessions=4, sender="source@load.example", recipien
 def swaks(relay, sender, recipient, content, options=()):
     """Sends these bytes (headers and body, CRLF line ends). Returns the transcript; the message must be taken."""
     program = need_program("swaks")
-    command = [program, "--server", relay.address, "--port", str(relay.port), "--helo", "swaks.example", "--from", sender, "--to", recipient,
-               "--data", "-", "--timeout", str(int(PATIENCE_S))]
+    command = [
+        program,
+        "--server",
+        relay.address,
+        "--port",
+        str(relay.port),
+        "--helo",
+        "swaks.example",
+        "--from",
+        sender,
+        "--to",
+        recipient,
+        "--data",
+        "-",
+        "--timeout",
+        str(int(PATIENCE_S)),
+    ]
     code, output = run_program(command + list(options), stdin=content.replace(b"\r\n", b"\n"))
     if code != 0:
         raise AssertionError("swaks: %d\n%s" % (code, output[-3000:]))
@@ -319,20 +365,24 @@ Promise.all(job.messages.map(message => {
   const mail = message.raw ? {envelope: message.envelope, raw: Buffer.from(message.raw, 'base64')} : message;
   for (const attachment of mail.attachments || []) attachment.content = Buffer.from(attachment.content, 'base64');
   return transport.sendMail(mail);
-})).then(results => { console.log(JSON.stringify(results.map(r => ({response: r.response, accepted: r.accepted, rejected: r.rejected})))); transport.close(); })
+})).then(results => {
+  console.log(JSON.stringify(results.map(r => ({response: r.response, accepted: r.accepted, rejected: r.rejected}))));
+  transport.close();
+})
   .catch(error => { console.error(error); process.exit(1); });
 """
 
 
 def nodemailer(relay, messages, pool=False):
     """Sends with nodemailer; returns what it reports for each message."""
-    import json
     node = need_program("node", "a Node.js is needed")
     home = os.path.join(PEERS, "node")
     if not os.path.isdir(os.path.join(home, "node_modules/nodemailer")):
         raise Skip("no nodemailer in %s; tests/lib/get-peers.sh fetches it" % home)
     job = json.dumps({"host": relay.address, "port": relay.port, "pool": pool, "messages": messages})
-    done = subprocess.run([node, "-e", NODEMAILER], input=job.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=home, timeout=60, check=False)
+    done = subprocess.run(
+        [node, "-e", NODEMAILER], input=job.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=home, timeout=60, check=False
+    )
     if done.returncode != 0:
         raise AssertionError("nodemailer: %s" % done.stderr.decode()[-2000:])
     return json.loads(done.stdout)

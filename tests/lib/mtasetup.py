@@ -58,8 +58,8 @@ def need_postfix():
 
 
 class PostfixHome:
-    """A directory with configuration, queue and data of one instance; `settings` of main.cf add to the ones here, or replace them. `processes`: how many
-    of a service, where it is not default_process_limit."""
+    """A directory with configuration, queue and data of one instance; `settings` of main.cf add to the ones here, or replace them. `processes`: how
+    many of a service, where it is not default_process_limit."""
 
     def __init__(self, home, address, port, settings, processes=None):
         need_postfix()
@@ -67,12 +67,30 @@ class PostfixHome:
         self.queue = _directory(os.path.join(home, "queue"))
         self.log_path = os.path.join(home, "maillog")
         parameters = {
-            "compatibility_level": "3.6", "queue_directory": self.queue, "data_directory": _directory(os.path.join(home, "data"), 0o755, need_user("postfix")),
-            "daemon_directory": POSTFIX_DAEMONS, "command_directory": "/usr/sbin", "meta_directory": "/etc/postfix", "mail_owner": "postfix",
-            "setgid_group": "postdrop", "myhostname": "postfix.example", "mydestination": "", "inet_interfaces": "loopback-only", "inet_protocols": "ipv4",
-            "maillog_file": self.log_path, "maillog_file_prefixes": home, "mynetworks": "127.0.0.0/8", "smtpd_relay_restrictions": "permit_mynetworks, reject",
-            "alias_maps": "", "local_recipient_maps": "", "message_size_limit": "104857600", "mailbox_size_limit": "0", "default_privs": "nobody",
-            "disable_dns_lookups": "yes", "smtpd_peername_lookup": "no", "local_header_rewrite_clients": "",
+            "compatibility_level": "3.6",
+            "queue_directory": self.queue,
+            "data_directory": _directory(os.path.join(home, "data"), 0o755, need_user("postfix")),
+            "daemon_directory": POSTFIX_DAEMONS,
+            "command_directory": "/usr/sbin",
+            "meta_directory": "/etc/postfix",
+            "mail_owner": "postfix",
+            "setgid_group": "postdrop",
+            "myhostname": "postfix.example",
+            "mydestination": "",
+            "inet_interfaces": "loopback-only",
+            "inet_protocols": "ipv4",
+            "maillog_file": self.log_path,
+            "maillog_file_prefixes": home,
+            "mynetworks": "127.0.0.0/8",
+            "smtpd_relay_restrictions": "permit_mynetworks, reject",
+            "alias_maps": "",
+            "local_recipient_maps": "",
+            "message_size_limit": "104857600",
+            "mailbox_size_limit": "0",
+            "default_privs": "nobody",
+            "disable_dns_lookups": "yes",
+            "smtpd_peername_lookup": "no",
+            "local_header_rewrite_clients": "",
         }
         parameters.update(settings)
         _write(os.path.join(self.config, "main.cf"), "".join("%s = %s\n" % item for item in parameters.items()))
@@ -81,12 +99,29 @@ class PostfixHome:
 
     @staticmethod
     def _services(address, port, processes):
-        rows = ["%s:%d inet n - n - - smtpd" % (address, port), "pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup",
-                "qmgr unix n - n 300 1 qmgr", "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce", "defer unix - - n - 0 bounce",
-                "trace unix - - n - 0 bounce", "verify unix - - n - 1 verify", "flush unix n - n 1000? 0 flush", "proxymap unix - - n - - proxymap",
-                "smtp unix - - n - - smtp", "relay unix - - n - - smtp", "error unix - - n - - error", "retry unix - - n - - error",
-                "discard unix - - n - - discard", "local unix - n n - - local", "virtual unix - n n - 4 virtual", "anvil unix - - n - 1 anvil",
-                "scache unix - - n - 1 scache", "postlog unix-dgram n - n - 1 postlogd"]
+        rows = [
+            "%s:%d inet n - n - - smtpd" % (address, port),
+            "pickup unix n - n 60 1 pickup",
+            "cleanup unix n - n - 0 cleanup",
+            "qmgr unix n - n 300 1 qmgr",
+            "rewrite unix - - n - - trivial-rewrite",
+            "bounce unix - - n - 0 bounce",
+            "defer unix - - n - 0 bounce",
+            "trace unix - - n - 0 bounce",
+            "verify unix - - n - 1 verify",
+            "flush unix n - n 1000? 0 flush",
+            "proxymap unix - - n - - proxymap",
+            "smtp unix - - n - - smtp",
+            "relay unix - - n - - smtp",
+            "error unix - - n - - error",
+            "retry unix - - n - - error",
+            "discard unix - - n - - discard",
+            "local unix - n n - - local",
+            "virtual unix - n n - 4 virtual",
+            "anvil unix - - n - 1 anvil",
+            "scache unix - - n - 1 scache",
+            "postlog unix-dgram n - n - 1 postlogd",
+        ]
         result = []
         for row in rows:
             words = row.split()
