@@ -103,8 +103,15 @@ bool transfer_busy(const struct connection *c) {
   return c->loading != NULL || c->streaming != NULL;
 }
 
-/* A reply may come before the content is sent to its end. The job, and with it the content, has to outlive the send. */
+/*
+ * A reply may come before the content is sent to its end. The job, and with it the content, has to outlive the send. It may even come before all parts of a long
+ * message are read from disk: then the job ends when the one that is on its way arrives.
+ */
 static void end_job(struct connection *c, struct job *job) {
+  if (job->loading) {
+    job->connection = 0;
+    return;
+  }
   if (job->flush <= c->flushes_done) {
     outlet_job_end(c->outlet, job);
     return;
@@ -439,11 +446,7 @@ void transfer_abort(struct connection *c, const struct failure *failure) {
     if (transaction->content_sent && own.kind != FAILURE_REPLY) own.stage = SMTP_STAGE_FINAL; /* of two contents under way both may have been taken */
     outlet_decide_rest(c->outlet, job, &own, c->site, &c->peer);
     transaction->job = NULL;
-    if (job->loading) {
-      job->connection = 0; /* ends when its part arrives */
-    } else {
-      end_job(c, job);
-    }
+    end_job(c, job);
   }
   c->streaming = NULL;
   if (c->loading != NULL) {
