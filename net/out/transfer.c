@@ -175,6 +175,8 @@ static void send_content(struct connection *c, uint32_t tag) {
 
 /* ---- taking jobs ---- */
 
+static void go_on(struct connection *c);
+
 static bool too_old(const struct connection *c, const struct job *job) {
   return c->outlet->o.shard->wall_ms >= job->message->created_ms + c->outlet->o.conf->max_age_ms;
 }
@@ -234,8 +236,12 @@ static void take(struct connection *c, struct job *job) {
   }
 }
 
+/* What is taken may fail at once and ask for the next: that is this loop's affair, or a long queue that cannot be read would use up the stack. */
 void transfer_pull(struct connection *c) {
+  if (c->pulling) return;
+  c->pulling = true;
   while (may_take(c)) take(c, site_pop(c->site));
+  c->pulling = false;
 }
 
 static void load_failed(struct connection *c, struct job *job, int error) {
@@ -247,7 +253,7 @@ static void load_failed(struct connection *c, struct job *job, int error) {
   c->loading = NULL;
   outlet_decide_rest(c->outlet, job, &failure, c->site, &c->peer);
   outlet_job_end(c->outlet, job);
-  transfer_pull(c);
+  if (!c->pulling) go_on(c);
 }
 
 static void stream_loaded(struct connection *c, struct job *job) {
@@ -411,6 +417,14 @@ static void settle(struct connection *c) {
   }
 }
 
+/* Takes what there is to take, or settles. */
+static void go_on(struct connection *c) {
+  transfer_pull(c);
+  if (c->state == CONNECTION_CLOSING) return;
+  settle(c);
+  connection_arm(c);
+}
+
 void transfer_received(struct connection *c, struct span bytes) {
   bool stashed = c->in.len > 0;
   if (!stashed && bytes.len == 0) return;
@@ -427,10 +441,7 @@ void transfer_received(struct connection *c, struct span bytes) {
     no_memory(c);
     return;
   }
-  transfer_pull(c);
-  if (c->state == CONNECTION_CLOSING) return;
-  settle(c);
-  connection_arm(c);
+  go_on(c);
 }
 
 /* ---- life ---- */
