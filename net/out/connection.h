@@ -43,6 +43,7 @@ struct connection {
   uint32_t tag;
   enum connection_state state;
   bool idle, dirty, send_under_way;
+  bool pulling;  /* inside transfer_pull */
   bool retiring; /* no new transactions; quits when it has none */
   bool starved;  /* waits for memory to load content; tried again by the timer */
   uint16_t starved_rounds;

@@ -105,8 +105,15 @@ bool transfer_busy(const struct connection *c) {
   return c->loading != NULL || c->streaming != NULL;
 }
 
-/* A reply may come before the content is sent to its end. The job, and with it the content, has to outlive the send. */
+/*
+ * A reply may come before the content is sent to its end. The job, and with it the content, has to outlive the send. It may even come before all parts of a long
+ * message are read from disk: then the job ends when the one that is on its way arrives.
+ */
 static void end_job(struct connection *c, struct job *job) {
+  if (job->loading) {
+    job->connection = 0;
+    return;
+  }
   if (job->flush <= c->flushes_done) {
     outlet_job_end(c->outlet, job);
     return;
@@ -170,6 +177,8 @@ static void send_content(struct connection *c, uint32_t tag) {
 
 /* ---- taking jobs ---- */
 
+static void go_on(struct connection *c);
+
 static bool too_old(const struct connection *c, const struct job *job) {
   return c->outlet->o.shard->wall_ms >= job->message->created_ms + c->outlet->o.conf->max_age_ms;
 }
@@ -231,8 +240,12 @@ static void take(struct connection *c) {
   }
 }
 
+/* What is taken may fail at once and ask for the next: that is this loop's affair, or a long queue that cannot be read would use up the stack. */
 void transfer_pull(struct connection *c) {
+  if (c->pulling) return;
+  c->pulling = true;
   while (may_take(c)) take(c);
+  c->pulling = false;
 }
 
 /* Memory comes back as other messages end: the load is tried again shortly, for a while. */
@@ -261,7 +274,7 @@ static void load_failed(struct connection *c, struct job *job, int error) {
   c->loading = NULL;
   outlet_decide_rest(c->outlet, job, &failure, c->site, &c->peer);
   outlet_job_end(c->outlet, job);
-  transfer_pull(c);
+  if (!c->pulling) go_on(c);
 }
 
 static void stream_loaded(struct connection *c, struct job *job) {
@@ -431,6 +444,14 @@ static void settle(struct connection *c) {
   }
 }
 
+/* Takes what there is to take, or settles. */
+static void go_on(struct connection *c) {
+  transfer_pull(c);
+  if (c->state == CONNECTION_CLOSING) return;
+  settle(c);
+  connection_arm(c);
+}
+
 void transfer_received(struct connection *c, struct span bytes) {
   bool stashed = c->in.len > 0;
   if (!stashed && bytes.len == 0) return;
@@ -447,10 +468,7 @@ void transfer_received(struct connection *c, struct span bytes) {
     no_memory(c);
     return;
   }
-  transfer_pull(c);
-  if (c->state == CONNECTION_CLOSING) return;
-  settle(c);
-  connection_arm(c);
+  go_on(c);
 }
 
 /* ---- life ---- */
@@ -466,11 +484,7 @@ void transfer_abort(struct connection *c, const struct failure *failure) {
     if (transaction->content_sent && own.kind != FAILURE_REPLY) own.stage = SMTP_STAGE_FINAL; /* of two contents under way both may have been taken */
     outlet_decide_rest(c->outlet, job, &own, c->site, &c->peer);
     transaction->job = NULL;
-    if (job->loading) {
-      job->connection = 0; /* ends when its part arrives */
-    } else {
-      end_job(c, job);
-    }
+    end_job(c, job);
   }
   c->streaming = NULL;
   if (c->loading != NULL) {
