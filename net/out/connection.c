@@ -348,13 +348,18 @@ void connection_complete(struct outlet *outlet, const struct io_completion *comp
   }
 }
 
+/* While it takes it is not idle: what fails in between has jobs to give back. */
 void connection_pull(struct connection *c) {
+  bool was_idle = c->idle;
+  connection_set_idle(c, false);
   transfer_pull(c);
+  if (c->state == CONNECTION_CLOSING) return;
   if (transfer_busy(c)) {
-    connection_set_idle(c, false);
     connection_arm(c);
-  } else if (c->idle && c->site->jobs > 0 && c->state == CONNECTION_OPEN) { /* it could not: it is of no more use */
+  } else if (was_idle && c->site->jobs > 0 && c->state == CONNECTION_OPEN) { /* it could not: it is of no more use */
     connection_retire(c);
+  } else if (was_idle && c->state == CONNECTION_OPEN) {
+    connection_set_idle(c, true);
   }
 }
 

@@ -337,7 +337,7 @@ void transfer_sent(struct connection *c) {
   }
   if (c->state == CONNECTION_CLOSING) return;
   if (c->pieces_count > 0) connection_mark_dirty(c);
-  if (c->state == CONNECTION_OPEN) transfer_pull(c);
+  if (c->state == CONNECTION_OPEN) connection_pull(c);
   if (c->state != CONNECTION_CLOSING && !c->idle) connection_arm(c);
 }
 
