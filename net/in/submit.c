@@ -84,8 +84,9 @@ static struct record_envelope envelope_of(const struct submission *submission, c
       .session = submission->session,
       .ret = (uint8_t)submission->ret,
       .smtputf8 = submission->smtputf8,
-      .eight_bit = submission->eight_bit || submission->smtputf8 || (scan != NULL && scan->eight_bit),
-      /* our Received names UTF-8 addresses */ .leading_dot = scan != NULL && scan->leading_dot,
+      /* What was declared counts only until the content is known; our own Received may name UTF-8 addresses. */
+      .eight_bit = submission->smtputf8 || (scan != NULL ? scan->eight_bit : submission->eight_bit),
+      .leading_dot = scan != NULL && scan->leading_dot,
       .recipients = submission->recipients,
   };
 }
