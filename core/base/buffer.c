@@ -2,13 +2,20 @@
 
 #include <stdlib.h>
 
-static uint8_t *get(struct slab *slab, size_t size) { return size <= SLAB_MAX ? slab_get(slab, size) : malloc(size); }
+static uint8_t *get(struct slab *slab, size_t size) {
+  if (size <= SLAB_MAX) return slab_get(slab, size);
+  if (!slab_count(slab, size)) return NULL;
+  uint8_t *memory = malloc(size);
+  if (memory == NULL) slab_uncount(slab, size);
+  return memory;
+}
 
 static void put(struct slab *slab, uint8_t *at, size_t size) {
   if (size <= SLAB_MAX) {
     slab_put(slab, at, size);
   } else {
     free(at);
+    slab_uncount(slab, size);
   }
 }
 

@@ -1,10 +1,7 @@
 #include "core/base/slab.h"
 
-#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#include "core/base/must.h"
 
 #define REGION_SIZE ((size_t)4 << 20)
 

@@ -8,8 +8,11 @@
 #ifndef CORE_BASE_SLAB_H
 #define CORE_BASE_SLAB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "core/base/must.h"
 
 #define SLAB_MAX 65536
 #define SLAB_CLASSES 20
@@ -29,6 +32,16 @@ void slab_fini(struct slab *slab);
 /* Not zeroed. NULL at the limit, when the system has no memory, or if size is 0 or above SLAB_MAX. */
 void *slab_get(struct slab *slab, size_t size);
 void slab_put(struct slab *slab, void *block, size_t size);
+/* Memory from elsewhere (larger than SLAB_MAX) that is to count as handed out. False at the limit: then it does not. */
+must_check static inline bool slab_count(struct slab *slab, size_t size) {
+  if (size > slab->limit_bytes || slab->used_bytes > slab->limit_bytes - size) return false;
+  slab->used_bytes += size;
+  return true;
+}
+static inline void slab_uncount(struct slab *slab, size_t size) {
+  must(slab->used_bytes >= size);
+  slab->used_bytes -= size;
+}
 /* What a block of this size really takes. */
 size_t slab_size(size_t size);
 

@@ -12,6 +12,7 @@
 #define OUT_HIGH 16384          /* replies the peer does not read: then nothing more is read from it */
 #define STASH_HIGH (128 * 1024) /* bytes waiting behind a message that is being stored: then receiving pauses */
 #define EAT_MAX 65536           /* bytes given to the machine at a time: after so many it is asked whether the spool keeps up */
+#define ENOUGH_CONTENT 65536    /* so much of it within session_timeout, or more: a sender that gives a byte a minute is like one that is silent */
 #define LISTEN_BACKLOG 4096
 
 struct session {
@@ -29,6 +30,8 @@ struct session {
   struct buffer hello;
   struct submission *submission;
   struct smtp_server server;
+  uint32_t content_bytes; /* since the timer was set */
+  bool progress;          /* a command was whole, or enough content came: the timer starts anew */
   bool may_relay;
   bool esmtp;
   bool dirty;
@@ -80,6 +83,7 @@ static bool open_out(struct session *s, struct fmt *out) {
 static void close_out(struct session *s, struct fmt *out) {
   must(!out->overflow);
   buffer_wrote(&s->out, out);
+  s->progress |= out->len > 0;
   if (s->out.len > 0) mark_dirty(s);
 }
 
@@ -93,6 +97,8 @@ static void begin_close(struct session *s) {
 }
 
 static void arm_timer(struct session *s, uint64_t delay_ms) {
+  s->progress = false;
+  s->content_bytes = 0;
   timer_set(&s->intake->o.shard->wheel, &s->timer, s->intake->o.shard->now_ms + delay_ms);
 }
 
@@ -311,6 +317,12 @@ static void on_end(struct session *s, struct fmt *out) {
   submit_end(s->submission, &s->server.scan, token_of(s, OP_SEND), message_stored, s->intake);
 }
 
+static void on_content(struct session *s) {
+  s->content_bytes += (uint32_t)s->server.content.len; /* at most EAT_MAX above ENOUGH_CONTENT */
+  s->progress |= s->content_bytes >= ENOUGH_CONTENT;
+  if (submit_content(s->submission, s->server.content) == E_BUSY) s->waiting = true;
+}
+
 /* Lets the machine eat. False when it has to stop: input used up, waiting for the spool, or the session ends. */
 static bool step(struct session *s, struct span *in) {
   struct fmt out;
@@ -330,9 +342,7 @@ static bool step(struct session *s, struct span *in) {
   case SMTP_SERVER_MAIL: on_mail(s, &out); break;
   case SMTP_SERVER_RCPT: on_rcpt(s, &out); break;
   case SMTP_SERVER_DATA: on_data(s, &out); break;
-  case SMTP_SERVER_CONTENT:
-    if (submit_content(s->submission, s->server.content) == E_BUSY) s->waiting = true;
-    break;
+  case SMTP_SERVER_CONTENT: on_content(s); break;
   case SMTP_SERVER_END: on_end(s, &out); return !s->waiting && !s->closing;
   case SMTP_SERVER_RESET: forget_submission(s); break;
   case SMTP_SERVER_CLOSE: leave(s); break;
@@ -397,7 +407,7 @@ static void received(struct session *s, struct span bytes) {
     struct span rest = eat(s, bytes);
     if (!s->closing && !s->leaving && rest.len > 0) keep_rest(s, rest);
   }
-  if (!s->closing && !s->waiting) arm_timer(s, s->intake->o.conf->session_timeout_ms);
+  if (!s->closing && !s->waiting && s->progress) arm_timer(s, s->intake->o.conf->session_timeout_ms);
 }
 
 /* ---- life ---- */

@@ -3,8 +3,9 @@
 
 #include "core/base/error.h"
 
-#define NO_ROOM_MS 50 /* until a connection slot may be free again */
-#define QUIT_MS 5000  /* the answer to QUIT is a courtesy */
+#define NO_ROOM_MS 50      /* until a connection slot may be free again */
+#define QUIT_MS 5000       /* the answer to QUIT is a courtesy */
+#define PLAIN_MS 259200000 /* three days: a site that broke on pipelining may have been mended since */
 
 static struct conf const *conf_of(const struct connection *c) { return c->outlet->o.conf; }
 
@@ -170,10 +171,15 @@ bool connection_end_oldest_idle(struct outlet *outlet) {
 
 /* ---- open ---- */
 
-static bool start_target(struct connection *c, const struct target *target) {
+static const struct netaddr *source_for(const struct outlet *outlet, const struct target *target) {
+  return target->address.family == 4 ? &outlet->o.conf->source_v4 : &outlet->o.conf->source_v6;
+}
+
+static int start_target(struct connection *c, const struct target *target) {
   struct outlet *outlet = c->outlet;
-  const struct netaddr *source = target->address.family == 4 ? &conf_of(c)->source_v4 : &conf_of(c)->source_v6;
-  if (io_stream(outlet->o.shard->io, &target->address, source, &c->socket) != E_OK) return false;
+  const struct netaddr *source = source_for(outlet, target);
+  int error = io_stream(outlet->o.shard->io, &target->address, source, &c->socket);
+  if (error != E_OK) return error;
   c->peer.address = target->address;
   c->peer.source = *source;
   size_t len = strlen(target->host);
@@ -183,7 +189,7 @@ static bool start_target(struct connection *c, const struct target *target) {
   c->peer.host = c->host;
   io_connect(outlet->o.shard->io, c->socket, &target->address, connection_token(c, CONNECTION_OP_CONNECT));
   connection_arm(c);
-  return true;
+  return E_OK;
 }
 
 /* The target to begin with: the next of the best ones that is not blocked, else the first that is not. Without any, -1, and the site comes again when the first block ends. */
@@ -204,32 +210,91 @@ static int pick_target(struct site *site) {
   return -1;
 }
 
-static struct connection *connection_new(struct site *site, unsigned target, unsigned targets_left) {
+/* The address to try as number `tried` after beginning with `first`: the others of the best preference in turn, then the rest in order. */
+static unsigned target_at(const struct site *site, unsigned first, unsigned tried) {
+  if (first >= site->best_count) return (first + tried) % site->targets_count; /* the best were blocked: they come last */
+  return tried < site->best_count ? (first + tried) % site->best_count : tried;
+}
+
+static int connection_new(struct site *site, unsigned first, unsigned tried) {
   struct outlet *outlet = site->outlet;
   struct connection *c = pool_get(&outlet->connections);
-  if (c == NULL) return NULL;
+  if (c == NULL) return E_FULL;
   c->outlet = outlet;
   c->site = site;
   c->tag = pool_generation(&outlet->connections, pool_index(&outlet->connections, c));
   c->state = CONNECTION_CONNECTING;
   c->timer.fire = timed_out;
-  c->target = target;
-  c->targets_left = targets_left;
-  if (!start_target(c, &site->targets[target])) {
+  c->target_first = first;
+  c->target_tried = tried;
+  int error = start_target(c, &site->targets[target_at(site, first, tried)]);
+  if (error != E_OK) {
     pool_put(&outlet->connections, c);
-    return NULL;
+    return error;
   }
   site->open++;
   site->opening++;
   link_to_site(c);
-  return c;
+  return E_OK;
+}
+
+static void block_target(struct site *site, const struct netaddr *address) {
+  for (unsigned i = 0; i < site->targets_count; i++)
+    if (netaddr_equal(&site->targets[i].address, address))
+      backoff_failed(&site->targets[i].backoff, &site->outlet->backoff, site->outlet->o.shard->now_ms);
+}
+
+/* What went wrong last while addresses were tried. */
+struct opening {
+  struct failure failure;
+  struct outlet_peer peer;
+};
+
+static bool is_lack_of_room(int error) { return error == E_FULL || error == E_NO_MEMORY || error == E_TOO_MANY_FILES; }
+
+/*
+ * Opens a connection to the first address, from number `tried` on, that is not blocked (connections opened side by side do not each try every dead one). One that
+ * cannot even be begun with, for its family or our own source address, has failed like one that does not answer. E_NOT_FOUND: none is left, and
+ * *opening says why if one was tried here. Other errors mean that there is no room now.
+ */
+static int open_next(struct site *site, unsigned first, unsigned tried, struct opening *opening) {
+  struct outlet *outlet = site->outlet;
+  for (; tried < site->targets_count; tried++) {
+    const struct target *target = &site->targets[target_at(site, first, tried)];
+    if (backoff_blocks(&target->backoff, outlet->o.shard->now_ms)) continue;
+    int error = connection_new(site, first, tried);
+    if (error == E_OK || is_lack_of_room(error)) return error;
+    count_add(outlet->o.counters, COUNT_CONNECTIONS_FAILED, 1);
+    opening->failure = (struct failure){.kind = FAILURE_NETWORK, .error = error, .connecting = true, .stage = SMTP_STAGE_GREETING};
+    opening->peer = (struct outlet_peer){.address = target->address, .source = *source_for(outlet, target), .host = target->host};
+    block_target(site, &opening->peer.address);
+  }
+  return E_NOT_FOUND;
+}
+
+static bool others_live(const struct site *site, const struct connection *but) {
+  for (const struct connection *other = site->connections; other != NULL; other = other->next)
+    if (other != but && other->state != CONNECTION_CLOSING && other->state != CONNECTION_QUITTING) return true;
+  return false;
+}
+
+static bool any_target_open(const struct site *site) {
+  for (unsigned i = 0; i < site->targets_count; i++)
+    if (!backoff_blocks(&site->targets[i].backoff, site->outlet->o.shard->now_ms)) return true;
+  return false;
 }
 
 bool connection_open(struct site *site) {
   struct outlet *outlet = site->outlet;
-  int target = site->targets_count == 0 ? -1 : pick_target(site);
-  if (target < 0) return false;
-  if (connection_new(site, (unsigned)target, site->targets_count - 1) != NULL) return true;
+  struct opening opening = {0};
+  int first = site->targets_count == 0 ? -1 : pick_target(site);
+  if (first < 0) return false;
+  int error = open_next(site, (unsigned)first, 0, &opening);
+  if (error == E_OK) return true;
+  if (error == E_NOT_FOUND) { /* the first was not blocked: at least that one was tried */
+    if (!others_live(site, NULL)) site_failed(site, &opening.failure, &opening.peer);
+    return false;
+  }
   connection_end_oldest_idle(outlet); /* no slot or no descriptor: somebody else's idle one makes room, as soon as its close has completed */
   timer_set(&outlet->o.shard->wheel, &site->timer, outlet->o.shard->now_ms + NO_ROOM_MS);
   return false;
@@ -237,38 +302,14 @@ bool connection_open(struct site *site) {
 
 /* ---- failure ---- */
 
-static void block_target(struct connection *c) {
-  struct site *site = c->site;
-  for (unsigned i = 0; i < site->targets_count; i++)
-    if (netaddr_equal(&site->targets[i].address, &c->peer.address))
-      backoff_failed(&site->targets[i].backoff, &c->outlet->backoff, c->outlet->o.shard->now_ms);
-}
-
-/* The next one that is not blocked. Connections opened side by side do not each try every dead address. */
-static bool next_target(struct connection *c) {
-  struct site *site = c->site;
-  uint64_t now_ms = c->outlet->o.shard->now_ms;
-  for (; c->targets_left > 0;) {
-    c->targets_left--;
-    c->target = (c->target + 1) % site->targets_count;
-    if (!backoff_blocks(&site->targets[c->target].backoff, now_ms)) return true;
-  }
-  return false;
-}
-
-static bool others_live(const struct connection *c) {
-  for (const struct connection *other = c->site->connections; other != NULL; other = other->next)
-    if (other != c && other->state != CONNECTION_CLOSING && other->state != CONNECTION_QUITTING) return true;
-  return false;
-}
-
 /* A connection that never opened: on with the next address, in a slot of its own, or the site has failed. */
 static void fail_opening(struct connection *c, const struct failure *failure) {
   struct site *site = c->site;
-  block_target(c);
-  bool more = next_target(c) && site->jobs > 0 && !c->outlet->stopping;
-  if (!more && !others_live(c)) site_failed(site, failure, &c->peer);
-  if (more) connection_new(site, c->target, c->targets_left);
+  struct opening opening = {.failure = *failure, .peer = c->peer};
+  block_target(site, &c->peer.address);
+  bool wanted = site->jobs > 0 && !c->outlet->stopping;
+  int error = wanted ? open_next(site, c->target_first, c->target_tried + 1, &opening) : E_NOT_FOUND;
+  if (error == E_NOT_FOUND && !others_live(site, c)) site_failed(site, &opening.failure, &opening.peer);
   begin_close(c);
 }
 
@@ -292,12 +333,12 @@ void connection_fail(struct connection *c, const struct failure *failure) {
     return;
   }
   outcome_decide(&full, &decision, &text);
-  if (decision.without_pipelining) c->site->plain = true;
+  if (decision.without_pipelining) c->site->plain_until_ms = c->outlet->o.shard->now_ms + PLAIN_MS;
   if (decision.scope == SCOPE_HOST || decision.scope == SCOPE_SITE || (c->completed == 0 && !decision.without_pipelining)) {
-    block_target(c); /* also a server that greets and then breaks off every time */
-    if (!others_live(c)) backoff_failed(&c->site->backoff, &c->outlet->backoff, c->outlet->o.shard->now_ms);
+    block_target(c->site, &c->peer.address); /* also a server that greets and then breaks off every time */
+    if (!others_live(c->site, c)) backoff_failed(&c->site->backoff, &c->outlet->backoff, c->outlet->o.shard->now_ms);
   }
-  transfer_abort(c, &full);
+  transfer_abort(c, &full, others_live(c->site, c) || any_target_open(c->site));
   begin_close(c);
 }
 
@@ -312,7 +353,7 @@ static void connected(struct connection *c, int64_t result) {
   c->state = CONNECTION_GREETING;
   count_add(c->outlet->o.counters, COUNT_CONNECTIONS, 1);
   if (c->peer.source.family == 0) io_local(c->outlet->o.shard->io, c->socket, &c->peer.source);
-  transfer_opened(c, c->site->plain ? &c->outlet->smtp_plain : &c->outlet->smtp);
+  transfer_opened(c);
   io_receive(c->outlet->o.shard->io, c->socket, connection_token(c, CONNECTION_OP_RECEIVE));
   connection_arm(c);
 }

@@ -29,6 +29,7 @@ struct piece {
 struct transaction {
   struct job *job; /* NULL: none */
   uint32_t tag;
+  uint32_t accepted; /* recipients */
   bool content_sent; /* handed to the socket as a whole: from here on silence is not failure */
 };
 
@@ -47,9 +48,10 @@ struct connection {
   bool retiring; /* no new transactions; quits when it has none */
   bool starved;  /* waits for memory to load content; tried again by the timer */
   uint16_t starved_rounds;
-  bool pipelined;        /* the machine pipelines here */
-  unsigned target;       /* index tried now */
-  unsigned targets_left; /* to try after it */
+  bool plain;            /* the machine may not pipeline */
+  bool pipelined;        /* it does */
+  unsigned target_first; /* the address it began with ... */
+  unsigned target_tried; /* ... and how many were tried after it, up to this one */
   struct outlet_peer peer;
   char host[DNS_NAME_MAX + 1];
   struct timer timer;
@@ -85,7 +87,7 @@ void connection_arm(struct connection *connection);
 void connection_set_idle(struct connection *connection, bool idle);
 
 /* ---- transfer.c ---- */
-void transfer_opened(struct connection *connection, const struct smtp_client_options *options);
+void transfer_opened(struct connection *connection);
 /* Bytes from the server; eats replies and acts on them. */
 void transfer_received(struct connection *connection, struct span bytes);
 /* Takes jobs from the site while it may. */
@@ -97,8 +99,8 @@ void transfer_loaded(struct connection *connection, struct job *job, int error);
 /* After a pause for lack of memory. */
 void transfer_retry_load(struct connection *connection);
 bool transfer_busy(const struct connection *connection);
-/* Decides for all jobs under way and gives them back. */
-void transfer_abort(struct connection *connection, const struct failure *failure);
+/* Decides for all jobs under way and gives them back. `elsewhere`: there is another connection or host that may take them at once. */
+void transfer_abort(struct connection *connection, const struct failure *failure, bool elsewhere);
 void transfer_free(struct connection *connection);
 
 #endif

@@ -5,9 +5,11 @@
 #include "core/base/error.h"
 #include "net/out/outlet.h"
 
-#define ROUNDS_MAX 6      /* how often a recipient is sent round at once before it has to wait for its retry */
-#define NO_MEMORY_MS 5000 /* a recipient that got no job for lack of memory is tried again after this */
-#define SWEEP_MS 30000
+#define ROUNDS_MAX 6        /* how often a recipient is sent round at once before it has to wait for its retry */
+#define NO_MEMORY_MS 5000   /* a recipient that got no job for lack of memory is tried again after this */
+#define SWEEP_MS 30000      /* between two looks at all domains and sites; */
+#define SWEEP_ON_MS 20      /* a look goes so many (OUTLET_SWEEP_COUNT) at a time */
+#define LAST_TRY_MS 60000   /* until it has begun */
 #define BLOCK_MAX_MS 900000 /* 15 min: longest time a failing site or address is left alone */
 #define BLOCK_INITIAL_MS 30000
 
@@ -20,9 +22,18 @@ uint64_t outlet_random(struct outlet *outlet) { /* splitmix64, seeded from the s
 
 /* ---- in: a recipient is due ---- */
 
+/* Past its age a message is not tried any more, with one exception: what comes due at the limit itself (queue/policy/retry.h) has its last try. */
+static struct job *make_job(const struct outlet *outlet, struct message *message, unsigned recipient, unsigned rounds) {
+  struct job *job = job_new(outlet->o.slab, message, recipient, outlet->o.shard->index, rounds);
+  if (job == NULL) return NULL;
+  uint64_t limit_ms = message->created_ms + outlet->o.conf->max_age_ms;
+  job->give_up_ms = message->recipient[recipient].due_ms < limit_ms ? limit_ms : limit_ms + LAST_TRY_MS;
+  return job;
+}
+
 void outlet_due(void *context, struct message *message, unsigned recipient) {
   struct outlet *outlet = context;
-  struct job *job = job_new(outlet->o.slab, message, recipient, outlet->o.shard->index, 0);
+  struct job *job = make_job(outlet, message, recipient, 0);
   if (job == NULL) {
     schedule_defer(outlet->o.schedule, message, recipient, outlet->o.shard->wall_ms + NO_MEMORY_MS, false);
   } else {
@@ -74,12 +85,19 @@ static void defer(struct outlet *outlet, struct job *job, unsigned at) {
 
 static void send_round(struct outlet *outlet, struct job *job, unsigned at) {
   unsigned rounds = job->rounds + (job->disturbed ? 1u : 0u);
-  struct job *again = rounds > ROUNDS_MAX ? NULL : job_new(outlet->o.slab, job->message, job->each[at].index, job->owner, rounds);
+  struct job *again = make_job(outlet, job->message, job->each[at].index, rounds);
   if (again == NULL) {
-    job->each[at].counts = true;
-    defer(outlet, job, at);
+    schedule_defer(outlet->o.schedule, job->message, job->each[at].index, outlet->o.shard->wall_ms + NO_MEMORY_MS, false);
   } else {
     domain_dispatch(outlet, again);
+  }
+}
+
+void outlet_count_round(struct job *job, enum fate *fate) {
+  if (job->rounds < ROUNDS_MAX) {
+    job->disturbed = true;
+  } else {
+    *fate = FATE_DEFERRED;
   }
 }
 
@@ -163,23 +181,28 @@ void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, co
   count_fate(outlet, decision->fate);
 }
 
+static const char *command_of(const struct failure *failure) {
+  switch (failure->kind) {
+  case FAILURE_DNS: return "DNS";
+  case FAILURE_INTERNAL: return "local";
+  default: return failure->connecting ? "connect" : smtp_client_stage_text(failure->stage);
+  }
+}
+
 static void decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site,
                         const struct outlet_peer *peer, bool elsewhere) {
   uint8_t room[512];
   struct fmt text = fmt_over(room, sizeof room);
   struct decision decision;
   outcome_decide(failure, &decision, &text);
+  if (decision.fate == FATE_AGAIN && elsewhere) outlet_count_round(job, &decision.fate);
   if (decision.fate == FATE_AGAIN && !elsewhere) decision.fate = FATE_DEFERRED;
-  const char *command = failure->kind == FAILURE_DNS ? "DNS" : failure->connecting ? "connect" : smtp_client_stage_text(failure->stage);
+  const char *command = command_of(failure);
   for (unsigned at = 0; at < job->recipients; at++) {
     if (job->each[at].fate != FATE_INVALID) continue;
     job->each[at].fate = (uint8_t)decision.fate;
     job->each[at].counts = decision.fate != FATE_AGAIN;
-    if (decision.fate == FATE_AGAIN) {
-      job->disturbed = true;
-    } else {
-      outlet_report(outlet, job, at, &decision, fmt_span(&text), command, site, peer);
-    }
+    if (decision.fate != FATE_AGAIN) outlet_report(outlet, job, at, &decision, fmt_span(&text), command, site, peer);
     if (decision.maybe_duplicate) count_add(outlet->o.counters, COUNT_MAYBE_DUPLICATE, 1);
   }
 }
@@ -259,9 +282,8 @@ void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *le
 static void sweep(void *context, struct timer *timer) {
   (void)context;
   struct outlet *outlet = (struct outlet *)((uint8_t *)timer - offsetof(struct outlet, sweep));
-  domains_sweep(outlet);
-  sites_sweep(outlet);
-  timer_set(&outlet->o.shard->wheel, &outlet->sweep, outlet->o.shard->now_ms + SWEEP_MS);
+  bool more = domains_sweep(outlet) | sites_sweep(outlet);
+  timer_set(&outlet->o.shard->wheel, &outlet->sweep, outlet->o.shard->now_ms + (more ? SWEEP_ON_MS : SWEEP_MS));
 }
 
 static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->name); }

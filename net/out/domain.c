@@ -104,7 +104,7 @@ static void use_addresses(struct domain *domain, const struct netaddr *addresses
   struct mx_host *hosts = calloc(count, sizeof *hosts);
   char name[MX_SITE_NAME_MAX + 1];
   struct fmt out = fmt_over(name, sizeof name - 1);
-  domain->valid_until_ms = UINT64_MAX;
+  domain->valid_until_ms = domain->outlet->o.shard->now_ms + TTL_MAX_MS;
   if (hosts == NULL) {
     fail(domain, MX_TEMPORARY, "out of memory");
     domain->valid_until_ms = 0;
@@ -128,7 +128,7 @@ static void use_literal(struct domain *domain, struct span literal) {
   if (span_starts_nocase(inside, SPAN("ipv6:"))) inside = span_skip(inside, 5);
   if (netaddr_parse(&address, inside) != E_OK) {
     fail(domain, MX_BAD_NAME, "not an address literal we can use");
-    domain->valid_until_ms = UINT64_MAX;
+    domain->valid_until_ms = domain->outlet->o.shard->now_ms + TTL_MAX_MS;
     return;
   }
   address.port = domain->outlet->o.conf->delivery_port;
@@ -206,18 +206,22 @@ static void domain_free(struct domain *domain) {
   free(domain);
 }
 
-/* Forgets domains that nobody asked for since their answer ran out. Some thousand at a time: the rest has its turn later. */
-void domains_sweep(struct outlet *outlet) {
-  struct domain *stale[1024];
+static bool is_stale(const struct domain *domain) {
+  return domain->first == NULL && domain->valid_until_ms + IDLE_MS < domain->outlet->o.shard->now_ms;
+}
+
+/* What is removed moves others to and fro across the place where the sweep is: they are looked at twice or in the next sweep. */
+bool domains_sweep(struct outlet *outlet) {
+  struct domain *stale[OUTLET_SWEEP_COUNT], *domain = NULL;
   unsigned count = 0;
-  uint32_t cursor = 0;
-  for (struct domain *domain; count < 1024 && (domain = map_next(&outlet->domains, &cursor)) != NULL;)
-    if (domain->first == NULL && domain->valid_until_ms < UINT64_MAX && domain->valid_until_ms + IDLE_MS < outlet->o.shard->now_ms)
-      stale[count++] = domain;
+  for (unsigned i = 0; i < OUTLET_SWEEP_COUNT && (domain = map_next(&outlet->domains, &outlet->domains_swept)) != NULL; i++)
+    if (is_stale(domain)) stale[count++] = domain;
+  if (domain == NULL) outlet->domains_swept = 0;
   for (unsigned i = 0; i < count; i++) {
     map_remove(&outlet->domains, span_of_text(stale[i]->name));
     domain_free(stale[i]);
   }
+  return domain != NULL;
 }
 
 void domains_close(struct outlet *outlet) {

@@ -57,6 +57,7 @@ bool job_merge(struct slab *slab, struct job *into, struct job *from, unsigned m
   if (into->message != from->message || into->rounds != from->rounds || together > max || !grow(slab, into, together)) return false;
   memcpy(&into->smtp[into->recipients], from->smtp, from->recipients * sizeof *from->smtp);
   memcpy(&into->each[into->recipients], from->each, from->recipients * sizeof *from->each);
+  if (from->give_up_ms > into->give_up_ms) into->give_up_ms = from->give_up_ms;
   into->recipients = (uint16_t)together;
   into->envelope.recipients = together;
   must(from->message->jobs > 1);

@@ -15,7 +15,6 @@ struct job_recipient {
   uint16_t index; /* in the message */
   uint8_t fate;   /* enum fate; 0: none yet */
   bool counts;    /* the attempt is counted */
-  bool accepted;  /* RCPT was answered with 2xx */
 };
 
 struct job {
@@ -24,6 +23,7 @@ struct job {
   uint16_t owner;      /* shard */
   uint16_t deliverer;  /* shard that works on it */
   bool handed_over;    /* came by letter: it is delivered here, whatever our own view of the site's home */
+  uint64_t give_up_ms; /* wall clock: it is not begun after this */
   uint8_t rounds;      /* how often recipients of it were sent round again (FATE_AGAIN) */
   bool disturbed;      /* an AGAIN in it comes from a failure: the round is counted */
   bool loading;        /* its content is on the way from disk */

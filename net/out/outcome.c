@@ -29,6 +29,7 @@ enum fact {
   LOOP = 1 << 19,
   DNS_FAILED = 1 << 20,
   INTERNAL = 1 << 21,
+  CROWDED = 1 << 22, /* recipients before this one were accepted */
 };
 
 #define AT(stage) (1u << SMTP_STAGE_##stage)
@@ -85,7 +86,9 @@ static const struct ruling rulings[] = {
 
     /* No more recipients in this transaction (RFC 5321 4.5.3.1.10: 452, and 552 by servers of RFC 821): nothing is wrong with this one, it goes into
        the next transaction. */
-    {REPLY | TOO_MANY, AT(RCPT), SCOPE_RECIPIENT, FATE_AGAIN, 0, OF_REPLY},
+    {REPLY | TOO_MANY | CROWDED, AT(RCPT), SCOPE_RECIPIENT, FATE_AGAIN, 0, OF_REPLY},
+    /* ... but where none was taken before, the next transaction would bring the same answer. */
+    {REPLY | TOO_MANY, AT(RCPT), SCOPE_RECIPIENT, FATE_DEFERRED, 0, OF_REPLY},
     /* RCPT speaks for one recipient (RFC 5321 3.3, 4.2.1). */
     {REPLY | POSITIVE, AT(RCPT), SCOPE_RECIPIENT, FATE_INVALID, 0, OF_REPLY},
     {REPLY | TRANSIENT, AT(RCPT), SCOPE_RECIPIENT, FATE_DEFERRED, 0, OF_REPLY},
@@ -166,17 +169,18 @@ static const struct ruling rulings[] = {
 
 /* ---- facts ---- */
 
-/* 452 or 552 to RCPT with X.5.3 means the number of recipients, and so it does without an enhanced code: RFC 5321 4.5.3.1.10 gives them no other
-   meaning there. */
-static bool is_too_many(const struct smtp_reply *reply) {
+/* 452 or 552 to RCPT with X.5.3 means the number of recipients. Without an enhanced code it means that (RFC 5321 4.5.3.1.10) where some were accepted
+   before; to the first one of a transaction it is what these codes mean elsewhere: no room. */
+static bool is_too_many(const struct smtp_reply *reply, bool crowded) {
   if (reply->code != 452 && reply->code != 552) return false;
-  return reply->enhanced_class == 0 || (reply->enhanced[0] == 5 && reply->enhanced[1] == 3);
+  return reply->enhanced_class == 0 ? crowded : reply->enhanced[0] == 5 && reply->enhanced[1] == 3;
 }
 
-static unsigned facts_of_reply(const struct smtp_reply *reply) {
+static unsigned facts_of_reply(const struct smtp_reply *reply, bool crowded) {
   static const unsigned by_class[6] = {[2] = POSITIVE, [3] = INTERMEDIATE, [4] = TRANSIENT, [5] = PERMANENT};
   must(reply->code >= 200 && reply->code <= 599);
-  return REPLY | by_class[reply->code / 100] | (reply->code == 421 ? CLOSING : 0) | (is_too_many(reply) ? TOO_MANY : 0);
+  return REPLY | by_class[reply->code / 100] | (reply->code == 421 ? CLOSING : 0) | (crowded ? CROWDED : 0) |
+         (is_too_many(reply, crowded) ? TOO_MANY : 0);
 }
 
 static unsigned facts_of_network(int error) {
@@ -217,7 +221,7 @@ static unsigned facts_of_dns(enum mx_status mx) {
 static unsigned facts_of(const struct failure *failure) {
   unsigned more = (failure->connecting ? CONNECTING : 0u) | (failure->pipelined && !failure->proven ? CHOKED : 0u);
   switch (failure->kind) {
-  case FAILURE_REPLY: return more | facts_of_reply(failure->reply);
+  case FAILURE_REPLY: return more | facts_of_reply(failure->reply, failure->crowded);
   case FAILURE_NETWORK: return more | facts_of_network(failure->error);
   case FAILURE_PROTOCOL: return more | BROKEN;
   case FAILURE_UNFIT: return facts_of_unfit(failure->unfit);
@@ -240,7 +244,8 @@ static const struct ruling *find_ruling(unsigned facts, enum smtp_client_stage s
 static void put(struct fmt *text, const char *s) { fmt_put(text, span_first(span_of_text(s), fmt_room(text))); }
 
 static void put_stage(const struct failure *failure, struct fmt *text) {
-  put(text, failure->connecting ? "connect" : failure->stage == SMTP_STAGE_GREETING ? "greeting" : smtp_client_stage_text(failure->stage));
+  const char *stage = failure->stage == SMTP_STAGE_GREETING ? "greeting" : smtp_client_stage_text(failure->stage);
+  put(text, failure->kind == FAILURE_INTERNAL ? "this host" : failure->connecting ? "connect" : stage);
   put(text, ": ");
 }
 

@@ -32,6 +32,7 @@ struct failure {
   bool pipelined; /* commands were under way that a peer without pipelining may have choked on */
   bool proven;    /* a transaction was completed on this connection before: it is not pipelining that the peer chokes on */
   bool alone;     /* the transaction has one recipient: what the reply to the content says may be meant for it (else it is never hard) */
+  bool crowded;   /* others of the transaction were accepted before this recipient was refused */
   const struct smtp_reply *reply;
   int error;
   enum smtp_client_unfit unfit;

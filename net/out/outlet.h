@@ -38,7 +38,7 @@ struct site {
   uint32_t open;                  /* connections, also those being opened */
   uint32_t opening;
   struct backoff backoff;
-  bool plain;              /* breaks on pipelining */
+  uint64_t plain_until_ms; /* it broke on pipelining: until then one command at a time */
   uint32_t recipients_max; /* per transaction, as its servers say */
   unsigned home;           /* shard */
   struct lease_home lease_home;
@@ -70,6 +70,7 @@ struct outlet {
   struct connection *idle_oldest, *idle_newest; /* of all sites: the oldest go first when slots run out */
   struct site *dirty_sites;
   struct timer sweep;
+  uint32_t domains_swept, sites_swept; /* how far the present sweep is in their maps */
   struct smtp_client_options smtp, smtp_plain;
   uint64_t random_state;
   bool stopping;
@@ -93,6 +94,8 @@ void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct fai
 /* Likewise, where there is nowhere to go at once: what would go round again is deferred. */
 void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site,
                        const struct outlet_peer *peer);
+/* For FATE_AGAIN because of a failure: recipients of the job go round once more, or, after so many rounds, *fate becomes FATE_DEFERRED. */
+void outlet_count_round(struct job *job, enum fate *fate);
 uint64_t outlet_random(struct outlet *outlet);
 
 /* Frees a part that a job's load brought: its memory is the owner's. */
@@ -112,7 +115,9 @@ enum outlet_letter_kind {
 /* ---- domain.c ---- */
 /* Finds the job's site, at once or after asking DNS, and enqueues it there; or ends it. */
 void domain_dispatch(struct outlet *outlet, struct job *job);
-void domains_sweep(struct outlet *outlet);
+/* Looks at some more of them, and forgets those that are of no more use. False: that was the last, the next call begins anew. Sites likewise. */
+#define OUTLET_SWEEP_COUNT 2048
+bool domains_sweep(struct outlet *outlet);
 void domains_close(struct outlet *outlet);
 
 /* ---- site.c ---- */
@@ -129,11 +134,12 @@ void site_mark_dirty(struct site *site);
 void site_pump(struct site *site);
 /* No target is left to try: everything that waits is deferred, and the site left alone for a while. */
 void site_failed(struct site *site, const struct failure *failure, const struct outlet_peer *peer);
-void site_succeeded(struct site *site);
+/* A server of it has ended a transaction in good order. */
+void site_succeeded(struct site *site, const struct netaddr *address);
 /* A connection was closed for good. */
 void site_connection_closed(struct site *site);
 void site_letter(struct outlet *outlet, unsigned from, const struct letter *letter);
-void sites_sweep(struct outlet *outlet);
+bool sites_sweep(struct outlet *outlet);
 void sites_close(struct outlet *outlet);
 
 /* ---- connection.c ---- */

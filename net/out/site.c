@@ -64,8 +64,10 @@ static bool same_targets(const struct site *site, const struct mx_set *set, uint
     for (unsigned a = 0; a < set->host[h].addresses; a++, at++) {
       struct netaddr address = set->host[h].address[a];
       if (port != 0) address.port = port;
-      if (at >= site->targets_count || !netaddr_equal(&site->targets[at].address, &address) || strcmp(site->targets[at].host, set->host[h].name) != 0)
-        return false;
+      if (at >= site->targets_count) return false;
+      const struct target *target = &site->targets[at];
+      bool same = target->preference == set->host[h].preference && netaddr_equal(&target->address, &address);
+      if (!same || strcmp(target->host, set->host[h].name) != 0) return false;
     }
   }
   return at == site->targets_count;
@@ -223,10 +225,10 @@ static uint32_t limit_of(const struct site *site) {
   return site->lease_guest.granted > 0 ? site->lease_guest.granted : site->first != NULL && site->first->handed_over ? 1 : 0;
 }
 
-/* May one more connection be opened? After a failure only one at a time, until one succeeds; before the first success likewise. */
+/* May one more connection be opened? After a failure there is only one, until it has ended a transaction. */
 static bool may_open(const struct site *site) {
   if (site->open >= limit_of(site) || site->opening >= site->jobs) return false;
-  return site->opening == 0 || !backoff_probing(&site->backoff);
+  return site->open == 0 || !backoff_probing(&site->backoff);
 }
 
 void site_pump(struct site *site) {
@@ -260,7 +262,12 @@ void site_failed(struct site *site, const struct failure *failure, const struct 
   }
 }
 
-void site_succeeded(struct site *site) { backoff_succeeded(&site->backoff); }
+void site_succeeded(struct site *site, const struct netaddr *address) {
+  if (backoff_probing(&site->backoff)) site_mark_dirty(site); /* now more may be opened */
+  backoff_succeeded(&site->backoff);
+  for (unsigned i = 0; i < site->targets_count; i++)
+    if (netaddr_equal(&site->targets[i].address, address)) backoff_succeeded(&site->targets[i].backoff);
+}
 
 void site_connection_closed(struct site *site) { site_mark_dirty(site); }
 
@@ -269,26 +276,26 @@ void site_connection_closed(struct site *site) { site_mark_dirty(site); }
 /* The head of the queue is its oldest. A message past its age goes back to its owner, who lets it expire, even if this site never gets a connection again. */
 static void end_too_old(struct site *site) {
   const struct outlet *outlet = site->outlet;
-  while (site->first != NULL && outlet->o.shard->wall_ms >= site->first->message->created_ms + outlet->o.conf->max_age_ms)
-    outlet_job_end(site->outlet, site_pop(site));
+  while (site->first != NULL && outlet->o.shard->wall_ms >= site->first->give_up_ms) outlet_job_end(site->outlet, site_pop(site));
 }
 
 static bool unused(const struct site *site) {
   return site->domains == 0 && site->jobs == 0 && site->open == 0 && !site->dirty && site->lease_home.granted == 0 && site->lease_guest.granted == 0;
 }
 
-void sites_sweep(struct outlet *outlet) {
-  struct site *stale[1024];
+bool sites_sweep(struct outlet *outlet) {
+  struct site *stale[OUTLET_SWEEP_COUNT], *site = NULL;
   unsigned count = 0;
-  uint32_t cursor = 0;
-  for (struct site *site; (site = map_next(&outlet->sites, &cursor)) != NULL;) {
+  for (unsigned i = 0; i < OUTLET_SWEEP_COUNT && (site = map_next(&outlet->sites, &outlet->sites_swept)) != NULL; i++) {
     end_too_old(site);
-    if (count < 1024 && unused(site)) stale[count++] = site;
+    if (unused(site)) stale[count++] = site;
   }
+  if (site == NULL) outlet->sites_swept = 0;
   for (unsigned i = 0; i < count; i++) {
     map_remove(&outlet->sites, span_of_text(stale[i]->name));
     site_free(stale[i]);
   }
+  return site != NULL;
 }
 
 void sites_close(struct outlet *outlet) {

@@ -6,6 +6,7 @@
 #define MEMORY_WAIT_MS 50
 #define MEMORY_ROUNDS 1200 /* a minute */
 #define OUT_HIGH 65536     /* commands waiting for a send: no further envelope joins them */
+#define IN_MAX 131072      /* replies waiting for the content to be out: more than all that are owed can be */
 
 static struct slab *slab_of(const struct connection *c) { return c->outlet->o.slab; }
 
@@ -179,10 +180,6 @@ static void send_content(struct connection *c, uint32_t tag) {
 
 static void go_on(struct connection *c);
 
-static bool too_old(const struct connection *c, const struct job *job) {
-  return c->outlet->o.shard->wall_ms >= job->message->created_ms + c->outlet->o.conf->max_age_ms;
-}
-
 static bool give_back_unfit(struct connection *c, struct job *job) {
   struct failure failure = {.kind = FAILURE_UNFIT, .unfit = smtp_client_fit(&c->client, &job->envelope), .stage = SMTP_STAGE_MAIL};
   if (failure.unfit == SMTP_FIT) return false;
@@ -225,7 +222,7 @@ static bool may_take(const struct connection *c) {
 static void take(struct connection *c) {
   struct job *job = site_pop(c->site);
   must(job != NULL); /* may_take saw one */
-  if (too_old(c, job)) {
+  if (c->outlet->o.shard->wall_ms >= job->give_up_ms) {
     outlet_job_end(c->outlet, job);
   } else if (give_back_unfit(c, job)) {
     return;
@@ -266,7 +263,7 @@ void transfer_retry_load(struct connection *c) {
 
 static void load_failed(struct connection *c, struct job *job, int error) {
   if (wait_for_memory(c, error)) return;
-  struct failure failure = {.kind = FAILURE_INTERNAL, .error = error};
+  struct failure failure = {.kind = FAILURE_INTERNAL, .error = error, .stage = SMTP_STAGE_MAIL};
   if (c->streaming == job) { /* in the middle of DATA: the connection is lost with it */
     connection_fail(c, &failure);
     return;
@@ -343,51 +340,56 @@ void transfer_sent(struct connection *c) {
 
 /* ---- replies ---- */
 
-static void decide(struct connection *c, struct job *job, unsigned at, enum smtp_client_stage stage) {
+static void decide(struct connection *c, const struct transaction *transaction, unsigned at, enum smtp_client_stage stage) {
+  struct job *job = transaction->job;
   struct failure failure = {.kind = FAILURE_REPLY,
                             .stage = stage,
                             .reply = &c->client.reply,
                             .pipelined = c->pipelined,
                             .proven = c->completed > 0,
-                            .alone = job->envelope.recipients == 1};
+                            .alone = job->envelope.recipients == 1,
+                            .crowded = transaction->accepted > 0};
   uint8_t room[1024];
   struct fmt text = fmt_over(room, sizeof room);
   struct decision decision;
   outcome_decide(&failure, &decision, &text);
+  bool split = stage == SMTP_STAGE_RCPT && decision.fate == FATE_AGAIN; /* others were taken: each round brings some further, so none is counted */
+  if (decision.fate == FATE_AGAIN && !split) outlet_count_round(job, &decision.fate);
   job->each[at].fate = (uint8_t)decision.fate;
   job->each[at].counts = decision.fate != FATE_AGAIN;
-  if (decision.fate == FATE_AGAIN) {
-    job->disturbed = true;
-  } else {
+  if (decision.fate != FATE_AGAIN) {
     outlet_report(c->outlet, job, at, &decision, fmt_span(&text), smtp_client_stage_text(stage), c->site, &c->peer);
   }
 }
 
-static void decide_all(struct connection *c, struct job *job, enum smtp_client_stage stage) {
-  for (unsigned at = 0; at < job->recipients; at++)
-    if (job->each[at].fate == FATE_INVALID) decide(c, job, at, stage);
+static void decide_all(struct connection *c, enum smtp_client_stage stage) {
+  const struct transaction *transaction = transaction_of(c, c->client.tag);
+  for (unsigned at = 0; at < transaction->job->recipients; at++)
+    if (transaction->job->each[at].fate == FATE_INVALID) decide(c, transaction, at, stage);
 }
 
 static void on_rcpt(struct connection *c) {
-  struct job *job = transaction_of(c, c->client.tag)->job;
-  if (c->client.reply.code / 100 != 2) decide(c, job, c->client.recipient, SMTP_STAGE_RCPT);
+  struct transaction *transaction = transaction_of(c, c->client.tag);
+  if (c->client.reply.code / 100 == 2) {
+    transaction->accepted++;
+  } else {
+    decide(c, transaction, c->client.recipient, SMTP_STAGE_RCPT);
+  }
 }
 
 static void on_ready(struct connection *c) {
   struct site *site = c->site;
   c->state = CONNECTION_OPEN;
   site->opening--;
-  c->pipelined = c->client.capabilities.pipelining && !site->plain;
-  for (unsigned i = 0; i < site->targets_count; i++)
-    if (netaddr_equal(&site->targets[i].address, &c->peer.address)) backoff_succeeded(&site->targets[i].backoff);
-  site_succeeded(site);
+  c->pipelined = c->client.capabilities.pipelining && !c->plain;
   site_mark_dirty(site); /* now more may be opened */
 }
 
+/* A transaction went to its end, whatever that was: only then the host counts as well again. Some greet everybody and then hang up. */
 static void on_done(struct connection *c) {
   struct transaction *transaction = transaction_of(c, c->client.tag);
   if (c->streaming == transaction->job) c->streaming = NULL;
-  c->completed++;
+  if (c->completed++ == 0) site_succeeded(c->site, &c->peer.address);
   end_transaction(c, transaction);
 }
 
@@ -402,11 +404,11 @@ static bool act(struct connection *c, enum smtp_client_event event, enum smtp_cl
   case SMTP_CLIENT_NEED_INPUT: return false;
   case SMTP_CLIENT_READY: on_ready(c); break;
   case SMTP_CLIENT_REFUSED: refused(c, stage); break;
-  case SMTP_CLIENT_MAIL: decide_all(c, transaction_of(c, c->client.tag)->job, SMTP_STAGE_MAIL); break;
+  case SMTP_CLIENT_MAIL: decide_all(c, SMTP_STAGE_MAIL); break;
   case SMTP_CLIENT_RCPT: on_rcpt(c); break;
-  case SMTP_CLIENT_DATA: decide_all(c, transaction_of(c, c->client.tag)->job, SMTP_STAGE_DATA); break;
+  case SMTP_CLIENT_DATA: decide_all(c, SMTP_STAGE_DATA); break;
   case SMTP_CLIENT_CONTENT: send_content(c, c->client.tag); break;
-  case SMTP_CLIENT_FINAL: decide_all(c, transaction_of(c, c->client.tag)->job, SMTP_STAGE_FINAL); break;
+  case SMTP_CLIENT_FINAL: decide_all(c, SMTP_STAGE_FINAL); break;
   case SMTP_CLIENT_DONE: on_done(c); break;
   case SMTP_CLIENT_BROKEN: {
     struct failure failure = {.kind = FAILURE_PROTOCOL, .text = c->client.broken};
@@ -418,7 +420,9 @@ static bool act(struct connection *c, enum smtp_client_event event, enum smtp_cl
   return c->state != CONNECTION_CLOSING;
 }
 
-static struct span eat(struct connection *c, struct span in) {
+/* *eventful: a whole reply was there, or something is owed to us no longer. */
+static struct span eat(struct connection *c, struct span in, bool *eventful) {
+  *eventful = false;
   for (bool more = true; more;) {
     uint8_t room[SMTP_CLIENT_ROOM];
     struct fmt out = fmt_over(room, sizeof room);
@@ -430,6 +434,7 @@ static struct span eat(struct connection *c, struct span in) {
       return in;
     }
     more = act(c, event, stage);
+    *eventful |= more;
   }
   return in;
 }
@@ -452,37 +457,56 @@ static void go_on(struct connection *c) {
   connection_arm(c);
 }
 
-void transfer_received(struct connection *c, struct span bytes) {
-  bool stashed = c->in.len > 0;
-  if (!stashed && bytes.len == 0) return;
-  if (stashed && !buffer_append(slab_of(c), &c->in, bytes)) {
-    no_memory(c);
-    return;
+/* Keeps what cannot be eaten yet. False: the connection has failed. */
+static bool keep(struct connection *c, struct span bytes) {
+  struct failure failure = {.kind = FAILURE_PROTOCOL, .text = "more replies than commands"};
+  if (c->in.len + bytes.len <= IN_MAX) {
+    if (buffer_append(slab_of(c), &c->in, bytes)) return true;
+    failure = (struct failure){.kind = FAILURE_INTERNAL, .error = E_NO_MEMORY};
   }
-  struct span rest = eat(c, stashed ? buffer_span(&c->in) : bytes);
+  connection_fail(c, &failure);
+  return false;
+}
+
+/*
+ * The timer runs on unless a whole reply came (or something new was begun): a server that sends a byte a minute gets no more time than one that is
+ * silent. An idle connection is left to site_pump: it may not take anything while it counts as idle.
+ */
+void transfer_received(struct connection *c, struct span bytes) {
+  bool stashed = c->in.len > 0, eventful;
+  uint32_t begun = c->begun;
+  if (!stashed && bytes.len == 0) return;
+  if (stashed && !keep(c, bytes)) return;
+  struct span rest = eat(c, stashed ? buffer_span(&c->in) : bytes, &eventful);
   if (c->state == CONNECTION_CLOSING) return;
   if (stashed) {
     buffer_consume(&c->in, c->in.len - rest.len);
     if (c->in.len == 0) buffer_free(slab_of(c), &c->in);
-  } else if (rest.len > 0 && !buffer_append(slab_of(c), &c->in, rest)) {
-    no_memory(c);
+  } else if (!keep(c, rest)) {
     return;
   }
-  go_on(c);
+  if (c->idle) return;
+  transfer_pull(c);
+  if (c->state == CONNECTION_CLOSING) return;
+  settle(c);
+  if (eventful || c->begun != begun) connection_arm(c);
 }
 
 /* ---- life ---- */
 
-void transfer_opened(struct connection *c, const struct smtp_client_options *options) { smtp_client_init(&c->client, options); }
+void transfer_opened(struct connection *c) {
+  c->plain = c->site->plain_until_ms > c->outlet->o.shard->now_ms;
+  smtp_client_init(&c->client, c->plain ? &c->outlet->smtp_plain : &c->outlet->smtp);
+}
 
-void transfer_abort(struct connection *c, const struct failure *failure) {
+void transfer_abort(struct connection *c, const struct failure *failure, bool elsewhere) {
   for (unsigned i = 0; i < SMTP_CLIENT_TRANSACTIONS; i++) {
     struct transaction *transaction = &c->transaction[i];
     struct job *job = transaction->job;
     if (job == NULL) continue;
     struct failure own = *failure;
     if (transaction->content_sent && own.kind != FAILURE_REPLY) own.stage = SMTP_STAGE_FINAL; /* of two contents under way both may have been taken */
-    outlet_decide_rest(c->outlet, job, &own, c->site, &c->peer);
+    (elsewhere ? outlet_decide_rest : outlet_defer_rest)(c->outlet, job, &own, c->site, &c->peer);
     transaction->job = NULL;
     end_job(c, job);
   }

@@ -1,5 +1,5 @@
 """From a domain to its hosts, with real name servers: NSD has the zones, unbound resolves (or NSD is asked directly)."""
-from fakemx import FakeMx, Gauge
+from fakemx import FakeMx, Gauge, Slow
 from harness import equal, free_address, free_port, need_ipv6, run_all, test, until
 from nameservers import Nsd, Resolver, TYPE_MX, ask
 from relay import Ringpost, merge
@@ -56,6 +56,21 @@ def a_dead_first_mx_falls_through_to_the_second(t):
     end = world.deliver("r@d.example")
     equal((end["type"], end["peer_address"]["addr"], end["num_attempts"]), ("Delivery", world.live[0], 1))
     equal(world.relay.tally().get("TransientFailure"), None)
+
+
+@test
+def the_rest_of_the_best_preference_comes_before_the_next(t):
+    """Of two equal hosts one is dead: connections that begin with it go on to the other, not down."""
+    world = World(t, live=2, dead=1)
+    world.mx[0].script["MAIL"] = lambda *_: Slow(0.05)
+    world.start(
+        ["d MX 10 a", "d MX 10 b", "d MX 20 c", "a A " + world.live[0], "b A " + world.dead[0], "c A " + world.live[1]],
+        {"shards": 1, "delivery": {"connections_per_site": 6, "messages_per_connection": 2}},
+    )
+    for i in range(40):
+        world.relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+    world.relay.wait_outcomes(40)
+    equal([len(mx.messages) for mx in world.mx], [40, 0])
 
 
 @test

@@ -143,6 +143,28 @@ def what_is_too_old_expires(t):
 
 
 @test
+def the_last_try_comes_at_the_age_limit(t):
+    """The next retry would be long after it."""
+    relay, mx = relay_and_mx(t, {"queue": {"retry_initial": "10m", "retry_max": "10m", "max_age": "2s"}}, script={"RCPT": ["450 4.2.1 later"]})
+    relay.send("a@b.example", "c@d.example", CONTENT)
+    end = relay.wait_outcomes(1)[0]
+    equal(end["type"], "Delivery")
+    equal(1.9 <= end["timestamp"] - end["created"] < 10, True, "age %s" % (end["timestamp"] - end["created"]))
+    equal(mx.verbs().count("RCPT"), 2)
+
+
+@test
+def a_source_address_that_is_not_ours_is_said_in_events(t):
+    relay, mx = relay_and_mx(t, {"delivery": {"source": ["192.0.2.9"]}, "queue": {"max_age": "2s"}})
+    relay.send("a@b.example", "c@d.example", CONTENT)
+    equal(relay.wait_outcomes(1)[0]["type"], "Expiration")
+    first = relay.events("TransientFailure")[0]
+    equal((first["response"]["command"], first["source_address"], first["peer_address"]["addr"]), ("connect", "192.0.2.9", mx.address))
+    equal(mx.connections, 0)
+    equal(relay.metrics()["ringpost_connections_failed_total"] <= 60, True, "tries in 2 s")
+
+
+@test
 def age_counts_while_waiting_for_a_connection_too(t):
     """The MX takes one message at a time and very slowly: what waits in the ready queue gets old there."""
     relay, _ = relay_and_mx(
@@ -150,7 +172,7 @@ def age_counts_while_waiting_for_a_connection_too(t):
     )
     send_many(relay, 12)
     ends = relay.wait_outcomes(12)
-    equal(sum(end["type"] == "Expiration" for end in ends) >= 8, True, relay.tally())
+    equal(sum(end["type"] == "Expiration" for end in ends) >= 8, True, str(relay.tally()))
 
 
 @test

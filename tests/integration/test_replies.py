@@ -196,6 +196,7 @@ def hammered(t, stage):
     ends = relay.wait_outcomes(3)
     equal({end["type"] for end in ends}, {"Expiration"})
     equal(mx.connections <= 60, True, "%d connections in 2 s" % mx.connections)
+    equal({event["recipient"] for event in relay.events("TransientFailure")}, {"r%d@d.example" % i for i in range(3)}, "each deferral has its event: ")
 
 
 @test
@@ -245,6 +246,35 @@ def cut_within_the_content_is_retried(t):
     content = b"Subject: big\r\n\r\n" + (b"x" * 98 + b"\r\n") * 40000
     equal(outcome(relay, content=content)["type"], "Delivery")
     equal([without_envelope_headers(m.content) == content for m in mx.messages], [True])
+
+
+@test
+def a_reply_that_drips_for_longer_than_the_timeout_is_none(t):
+    """Each byte comes in time; the reply does not."""
+    relay, mx = relay_and_mx(t, {"delivery": {"timeouts": {"command": "1s"}}}, script={"MAIL": [Drip("250 " + "ok " * 100, 0.1)]}, lawful=False)
+    end = outcome(relay)
+    equal(end["type"], "Delivery")
+    equal(end["timestamp"] - end["created"] < 8, True, "gave up in time")
+    equal(len(mx.messages), 1)
+
+
+@test
+def replies_to_nothing_while_content_is_sent_end_the_connection(t):
+    """The MX does not read the content, but writes and writes: that must not be kept for ever."""
+    relay, _ = relay_and_mx(t, {"shards": 1}, script={"DATA": [Deaf("354 go on\r\n" + "250 and more\r\n" * 60000, 20)]}, lawful=False)
+    end = outcome(relay, content=b"Subject: big\r\n\r\n" + (b"x" * 98 + b"\r\n") * 150000)
+    equal(end["type"], "Delivery")
+    equal(end["timestamp"] - end["created"] < 15, True, "gave up in time")
+    equal("more replies" in relay.events("TransientFailure")[0]["response"]["content"], True, relay.events("TransientFailure"))
+
+
+@test
+def no_room_for_a_lone_recipient_defers_it(t):
+    relay, mx = relay_and_mx(t, script={"RCPT": ["452 later please"]})
+    end = outcome(relay)
+    equal(end["type"], "Delivery")
+    equal([response(event) for event in relay.events("TransientFailure")], [(452, None)])
+    equal(mx.verbs().count("RCPT"), 2)
 
 
 def recipients_of(relay, number, kind):

@@ -3,6 +3,7 @@ import functools
 import random
 import re
 import socket
+import time
 
 import smtp
 from fakemx import Cut
@@ -366,6 +367,28 @@ def a_silent_session_is_closed(t):
     still_works(relay)
     relay.wait_outcomes(1)
     equal(len(mx.messages), 1)
+
+
+@test
+def a_session_that_drips_is_closed(t):
+    """A byte now and then does not keep it open, neither of a command nor of content; whole commands do."""
+    relay, _ = relay_and_mx(t, {"limits": {"session_timeout": "700ms"}})
+    for begin, drop in ((b"", b"N"), (b"EHLO x.example\r\n" + ENVELOPE + b"DATA\r\n", b"x")):
+        with relay.client() as client:
+            client.send(begin)
+            started = time.monotonic()
+            try:
+                while time.monotonic() - started < 10:
+                    client.send(drop)
+                    time.sleep(0.1)
+            except OSError:
+                pass
+            equal(time.monotonic() - started < 5, True, "closed in time after %r" % begin)
+    with greeted(relay) as client:
+        for _ in range(8):
+            time.sleep(0.3)
+            client.ask("NOOP", 250)
+        client.quit()
 
 
 @test

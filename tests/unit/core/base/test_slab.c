@@ -72,7 +72,12 @@ START_TEST(a_buffer_grows_and_is_eaten_from_the_front) {
     static uint8_t big[10000];
     ck_assert(buffer_append(&slab, &buffer, span_of(big, sizeof big)));
   }
+  ck_assert_uint_eq(slab.used_bytes, buffer.cap); /* what is not the slab's own counts too */
+  slab.limit_bytes = buffer.cap;
+  ck_assert(!buffer_reserve(&slab, &buffer, buffer.cap));
+  ck_assert_uint_eq(buffer.len, 400000);
   buffer_free(&slab, &buffer);
+  ck_assert_uint_eq(slab.used_bytes, 0);
   slab_fini(&slab);
 }
 END_TEST

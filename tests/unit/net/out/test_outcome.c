@@ -24,8 +24,26 @@ static struct decision decide_reply(enum smtp_client_stage stage, const char *li
   struct span in = span_of_text(bytes);
   struct smtp_reply reply = {0};
   ck_assert_int_eq(reply_parse(&reply, &in), 1);
-  return decide(&(struct failure){.kind = FAILURE_REPLY, .stage = stage, .reply = &reply, .pipelined = true, .alone = alone});
+  return decide(&(struct failure){.kind = FAILURE_REPLY, .stage = stage, .reply = &reply, .pipelined = true, .alone = alone, .crowded = !alone});
 }
+
+START_TEST(no_room_for_the_only_recipient_is_no_limit_of_their_number) {
+  const struct {
+    const char *line;
+    enum fate crowded, alone;
+  } table[] = {
+      {"452 no more", FATE_AGAIN, FATE_DEFERRED},
+      {"452 4.5.3 too many recipients", FATE_AGAIN, FATE_DEFERRED},
+      {"552 no more", FATE_AGAIN, FATE_FAILED},
+      {"552 5.5.3 too many recipients", FATE_AGAIN, FATE_DEFERRED},
+      {"452 4.2.2 over quota", FATE_DEFERRED, FATE_DEFERRED},
+  };
+  for (unsigned i = 0; i < sizeof table / sizeof table[0]; i++) {
+    ck_assert_int_eq(decide_reply(SMTP_STAGE_RCPT, table[i].line, false).fate, table[i].crowded);
+    ck_assert_int_eq(decide_reply(SMTP_STAGE_RCPT, table[i].line, true).fate, table[i].alone);
+  }
+}
+END_TEST
 
 START_TEST(replies) {
   const struct {
@@ -257,7 +275,15 @@ START_TEST(others) {
        "no-mx",
        "the mail exchanger is this host: a loop"},
       {OTHER(DNS, GREETING, .mx = MX_TEMPORARY, .text = "SERVFAIL"), SCOPE_SITE, FATE_DEFERRED, false, false, 451, {4, 4, 3}, "dns", "SERVFAIL"},
-      {OTHER(INTERNAL, MAIL, .error = E_IO), SCOPE_CONNECTION, FATE_DEFERRED, false, false, 451, {4, 3, 0}, "unknown", "MAIL: input/output error"},
+      {OTHER(INTERNAL, MAIL, .error = E_IO),
+       SCOPE_CONNECTION,
+       FATE_DEFERRED,
+       false,
+       false,
+       451,
+       {4, 3, 0},
+       "unknown",
+       "this host: input/output error"},
       {OTHER(INTERNAL, FINAL, .error = E_NO_MEMORY),
        SCOPE_CONNECTION,
        FATE_DEFERRED,
@@ -266,7 +292,7 @@ START_TEST(others) {
        451,
        {4, 3, 0},
        "unknown",
-       "end of DATA: out of memory"},
+       "this host: out of memory"},
   };
   for (unsigned i = 0; i < sizeof table / sizeof table[0]; i++) expect(&table[i]);
   ck_assert(decide(&(struct failure)OTHER(DNS, GREETING, .mx = MX_NULL)).verdict.hard);
@@ -344,6 +370,7 @@ END_TEST
 int main(void) {
   TCase *all = tcase_create("all");
   tcase_add_test(all, replies);
+  tcase_add_test(all, no_room_for_the_only_recipient_is_no_limit_of_their_number);
   tcase_add_test(all, reply_is_reported_as_it_came);
   tcase_add_test(all, hard_only_where_it_is_clear_who_is_meant);
   tcase_add_test(all, odd_answer_to_the_content_may_mean_yes);
