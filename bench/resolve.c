@@ -11,9 +11,10 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
+#include "core/conf/system.h"
 #include "dns/resolver.h"
 
-#define SERVERS_MAX 8
+#define SERVERS_MAX SYSTEM_RESOLVERS_MAX
 #define KIND 1
 
 struct run {
@@ -123,12 +124,10 @@ static int resolve(struct run *run, char **names, unsigned count) {
 }
 
 static unsigned system_servers(struct netaddr *servers) {
-  char text[8192];
-  FILE *file = fopen("/etc/resolv.conf", "r");
-  if (file == NULL) return 0;
-  size_t len = fread(text, 1, sizeof text, file);
-  fclose(file);
-  return resolver_parse_resolv_conf(span_of(text, len), servers, SERVERS_MAX);
+  struct conf_system system;
+  system_look(&system);
+  memcpy(servers, system.resolvers, system.resolvers_count * sizeof *servers);
+  return system.resolvers_count;
 }
 
 static int usage(void) {

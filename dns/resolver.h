@@ -66,7 +66,4 @@ void resolver_cancel(struct resolver *resolver, struct resolver_query *query);
 void resolver_complete(struct resolver *resolver, const struct io_completion *completion);
 const struct resolver_stats *resolver_stats(const struct resolver *resolver);
 
-/* Reads "nameserver" lines of a resolv.conf text; returns how many were put into servers (port 53). */
-unsigned resolver_parse_resolv_conf(struct span text, struct netaddr *servers, unsigned max);
-
 #endif

@@ -43,31 +43,37 @@ void outlet_due(void *context, struct message *message, unsigned recipient) {
 
 /* ---- out: fates become outcomes, on the owner's shard ---- */
 
-static void expire(struct outlet *outlet, struct job *job, unsigned at) {
+/* What every event of a recipient has, before it is known what happened. `room` is for its domain, and lives as long. */
+static struct event event_about(const struct outlet *outlet, const struct job *job, unsigned at, uint8_t room[256]) {
   const struct message *message = job->message;
   unsigned i = job->each[at].index;
-  uint8_t room[256];
-  struct event event = {
-      .type = EVENT_EXPIRATION,
+  return (struct event){
       .id = message->id,
       .session_id = message->session,
       .sender = message_sender(message),
       .recipient = message_address(message, i),
-      .queue = span_lower(message_domain(message, i), room, sizeof room),
+      .queue = span_lower(message_domain(message, i), room, 256),
       .size = message->size,
       .timestamp_ms = outlet->o.shard->wall_ms,
       .created_ms = message->created_ms,
-      .num_attempts = message->recipient[i].attempts + (job->each[at].counts ? 1u : 0u),
-      .code = 551,
-      .enhanced = {5, 4, 7},
-      .content = SPAN("the message has been in the queue too long"),
-      .verdict = "soft",
-      .category = "expired",
-      .rule = "max-age",
+      .num_attempts = message->recipient[i].attempts,
   };
+}
+
+static void expire(struct outlet *outlet, struct job *job, unsigned at) {
+  uint8_t room[256];
+  struct event event = event_about(outlet, job, at, room);
+  event.type = EVENT_EXPIRATION;
+  event.num_attempts += job->each[at].counts ? 1u : 0u;
+  event.code = 551;
+  event.enhanced[0] = 5, event.enhanced[1] = 4, event.enhanced[2] = 7;
+  event.content = SPAN("the message has been in the queue too long");
+  event.verdict = "soft";
+  event.category = "expired";
+  event.rule = "max-age";
   event_write(outlet->o.events, &event);
   count_add(outlet->o.counters, COUNT_EXPIRED, 1);
-  schedule_done(outlet->o.schedule, job->message, i, RECORD_EXPIRED);
+  schedule_done(outlet->o.schedule, job->message, job->each[at].index, RECORD_EXPIRED);
 }
 
 static void defer(struct outlet *outlet, struct job *job, unsigned at) {
@@ -145,32 +151,20 @@ static void count_fate(struct outlet *outlet, enum fate fate) {
 
 void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
                    const struct site *site, const struct outlet_peer *peer) {
-  const struct message *message = job->message;
-  unsigned i = job->each[at].index;
-  bool failure = decision->fate != FATE_DELIVERED;
   uint8_t room[256];
-  struct event event = {
-      .type = event_of(decision->fate),
-      .id = message->id,
-      .session_id = message->session,
-      .sender = message_sender(message),
-      .recipient = message_address(message, i),
-      .queue = span_lower(message_domain(message, i), room, sizeof room),
-      .size = message->size,
-      .timestamp_ms = outlet->o.shard->wall_ms,
-      .created_ms = message->created_ms,
-      .num_attempts = message->recipient[i].attempts + 1u,
-      .code = decision->code,
-      .enhanced = {decision->enhanced[0], decision->enhanced[1], decision->enhanced[2]},
-      .content = text,
-      .command = span_of_text(command),
-      .verdict = !failure                 ? NULL
-                 : decision->verdict.hard ? "hard"
-                                          : "soft",
-      .category = failure ? decision->verdict.category : NULL,
-      .rule = failure ? decision->verdict.rule : NULL,
-      .maybe_duplicate = decision->maybe_duplicate,
-  };
+  struct event event = event_about(outlet, job, at, room);
+  event.type = event_of(decision->fate);
+  event.num_attempts++;
+  event.code = decision->code;
+  memcpy(event.enhanced, decision->enhanced, sizeof event.enhanced);
+  event.content = text;
+  event.command = span_of_text(command);
+  event.maybe_duplicate = decision->maybe_duplicate;
+  if (decision->fate != FATE_DELIVERED) {
+    event.verdict = decision->verdict.hard ? "hard" : "soft";
+    event.category = decision->verdict.category;
+    event.rule = decision->verdict.rule;
+  }
   if (site != NULL) event.site = span_of_text(site->name);
   if (peer != NULL) {
     event.peer = peer->address;

@@ -394,21 +394,6 @@ START_TEST(closing_with_everything_under_way_is_clean) {
 }
 END_TEST
 
-/* ---- resolv.conf ---- */
-
-START_TEST(resolv_conf) {
-  struct netaddr found[3];
-  struct span text = SPAN("# nameserver 192.0.2.9\nsearch a.org\nnameserver 192.0.2.1\n\tnameserver   2001:db8::1 \r\nnameserver\n"
-                          "nameserver fe80::1%eth0\n;nameserver 192.0.2.8\nnameservers 192.0.2.7\nnameserver 127.0.0.53");
-  ck_assert_uint_eq(resolver_parse_resolv_conf(text, found, 3), 3);
-  ck_assert(found[0].family == 4 && found[0].bytes[3] == 1 && found[0].port == 53);
-  ck_assert(found[1].family == 6 && found[1].port == 53);
-  ck_assert(found[2].family == 4 && found[2].bytes[3] == 53);
-  ck_assert_uint_eq(resolver_parse_resolv_conf(text, found, 1), 1);
-  ck_assert_uint_eq(resolver_parse_resolv_conf((struct span){NULL, 0}, found, 3), 0);
-}
-END_TEST
-
 int main(void) {
   TCase *cases[] = {new_case("answers"), new_case("cache"), new_case("stale"), new_case("callers")};
   tcase_add_test(cases[0], mx_with_both_families);
@@ -416,7 +401,6 @@ int main(void) {
   tcase_add_test(cases[0], same_hosts_are_one_site);
   tcase_add_loop_test(cases[0], every_kind_of_domain, 0, sizeof table / sizeof *table);
   tcase_add_test(cases[0], secure_only_if_all_answers_were);
-  tcase_add_test(cases[0], resolv_conf);
   tcase_add_test(cases[1], known_domains_cost_no_query_and_call_back_at_once);
   tcase_add_test(cases[1], only_what_expired_is_asked_again);
   tcase_add_test(cases[1], negative_answers_and_failures_are_remembered);
