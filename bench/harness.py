@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 
+import summary
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -266,6 +268,17 @@ class CpuMeter:
                 continue
         return total
 
+    def resident_kib(self):
+        """The sum of what the processes have in memory now, exactly; None where there is no process."""
+        total = None
+        for pid in self.pids():
+            try:
+                with open("/proc/%d/smaps_rollup" % pid) as file:
+                    total = (total or 0) + sum(int(line.split()[1]) for line in file if line.startswith("Rss:"))
+            except OSError:
+                continue
+        return total
+
     def close(self):
         if self.cgroup is None:
             return
@@ -320,6 +333,9 @@ class Relay:
 
     def peak_memory_kib(self):
         return self.meter.peak_memory_kib()
+
+    def resident_kib(self):
+        return self.meter.resident_kib()
 
     def alive(self):
         return self.program is None or self.program.running()
@@ -467,6 +483,25 @@ def warm_up(world, relay, source_options, count, limit_s):
             raise Failure("%s did not take all messages of the warm-up:\n  %s" % (relay.name, "\n  ".join(relay.log())))
         time.sleep(0.05)
     world.sink.process.send_signal(signal.SIGUSR2)  # taken at once, before the next source has even connected
+
+
+class IdleSessions:
+    """So many besides those that send: the relay's banner and its answer to EHLO have been read on each. Held by a source of their own, so that the
+    one that is measured has the same work with and without them."""
+
+    def __init__(self, world, relay, count, limit_s=60):
+        self.count = count
+        before_kib = relay.resident_kib()
+        self._holder = world.source(relay.address, ["--sessions", 0, "--idle", count])
+        self._holder.wait_ready(limit_s)
+        after_kib = relay.resident_kib()
+        self.bytes_each = None if before_kib is None or after_kib is None else summary.bytes_each(before_kib, after_kib, count)
+
+    def close(self):
+        """True if all were open all the time. They say QUIT: the relay closes first, and no port of the holder stays taken for a minute."""
+        self._holder.stop()
+        sessions = self._holder.report()["sessions"]
+        return sessions["idle"] == self.count and sessions["broken"] == 0
 
 
 def run_once(world, relay, source_options, limit_s, tick=None):
