@@ -230,7 +230,7 @@ def run_relay(options, programs, directory, work, relay_class):
             idle = harness.IdleSessions(world, relay, work.idle)
         figures = harness.run_once(world, relay, source_options + [messages], options.limit)
         if idle is not None:
-            kept = idle.close()
+            kept = idle.close() or relay_class is Direct  # the sink has ended, and they with it
     finally:
         relay.stop()
         world.sink.stop()
@@ -238,6 +238,8 @@ def run_relay(options, programs, directory, work, relay_class):
     figures["durability"] = relay.durability
     figures["idle_session_bytes"] = idle.bytes_each if idle is not None else None
     figures["trouble"] = trouble(figures, kept)
+    if figures["trouble"] and relay.log():
+        print("!!! %s:\n    %s" % (relay.name, "\n    ".join(relay.log())), flush=True)
     return figures
 
 
@@ -430,6 +432,9 @@ def bench_group(options, programs, directory, group):
             note = notes[relay].get(name, "")
             rows.append(make_row(options, directory, name, work, relay, rounds[name], floors[size_of(work), work.trips], [note]))
             print_row(rows[-1])
+            idle = summary.idle_text(rounds[name][relay])
+            if idle:
+                print("  %-15s %-9s %s" % (name, relay, idle))
     for relay in relays:
         for name, text in notes[relay].items():
             print("  pair %s %s %s" % (relay, name, text), flush=True)
