@@ -37,29 +37,44 @@ class Display:
         self.progress = progress
         self.messages = messages
         self.started = time.monotonic()
-        self.next = 0
+        self.terminal = sys.stdout.isatty()
+        self.interval = 0.5 if self.terminal else 2
+        self.next = self.started + self.interval
 
     def tick(self):
         now = time.monotonic()
         if now < self.next:
             return
-        terminal = sys.stdout.isatty()
-        self.next = now + (0.5 if terminal else 2)
+        self.next = now + self.interval
         arrived = self.progress.get("sink", "arrived")
-        filled = int(30 * arrived / self.messages)
-        text = "%5.1f s  [%-30s]  accepted %7d  delivered %7d  (%d/s in, %d/s out)" % (
+        text = "%5.1f s  accepted %7d  delivered %7d  (%5d/s in, %5d/s out)  [%-30s]" % (
             now - self.started,
-            "#" * filled,
-            self.progress.get("source", "accepted"),
+            max(arrived, self.progress.get("source", "accepted")),  # source and sink tell at different moments
             arrived,
-            self.progress.get("source", "rate"),
-            self.progress.get("sink", "rate"),
+            self.progress.rate("source"),
+            self.progress.rate("sink"),
+            "#" * int(30 * arrived / self.messages),
         )
-        print("\r" + text if terminal else text, end="" if terminal else "\n", flush=True)
+        if self.terminal:
+            print("\r" + self._fit(text), end="", flush=True)
+        else:
+            print(text, flush=True)
+
+    def _fit(self, text):
+        """One that is cut off by the terminal's edge would not be written over."""
+        columns = shutil.get_terminal_size().columns - 1
+        return text[:columns].ljust(columns)
 
     def end(self):
-        if sys.stdout.isatty():
-            print("\r" + " " * 110 + "\r", end="")
+        if self.terminal:
+            print("\r" + self._fit("") + "\r", end="")
+
+
+PROMISES = {
+    "sync": "accepted means on stable storage",
+    "lazy": "accepted means written; on stable storage within 100 ms",
+    "memory": "accepted means in memory: lost if the machine or the process dies",
+}
 
 
 def row(label, value, note=""):
@@ -72,13 +87,12 @@ def latency(label, figures):
 
 def print_table(options, relay, figures, directory):
     sink, source = figures["sink"], figures["source"]
-    print(
-        "\nringpost %s, durability %s (spool on %s), %s" % (harness.git_commit(), relay.durability, harness.file_system(directory), harness.machine())
-    )
+    print("\n%s, commit %s, %s" % (Ringpost.version(options), harness.git_commit(), harness.machine()))
     print("%d sessions in, %d domains, %s a message, pipelining %s\n" % (options.sessions, options.domains, options.size, options.pipelining))
+    row("durability", relay.durability, "%s; spool on %s" % (PROMISES[relay.durability], harness.file_system(directory)))
     row("messages accepted", "{:,}".format(source["accepted"]))
     row("messages delivered", "{:,}".format(sink["arrived"]))
-    row("lost", sink["lost"])
+    row("lost", "{:,}".format(sink["lost"]), "of {:,}".format(sink["expected"]))
     row("duplicated", sink["duplicated"])
     row("damaged", sink["corrupt"])
     row("at the wrong host", sink["misrouted"])
@@ -87,8 +101,8 @@ def print_table(options, relay, figures, directory):
     row("  that is messages per CPU-second", "{:,.0f}".format(1e6 / figures["cpu_us"]) if figures["cpu_us"] > 0 else "-")
     row("CPU of the load tools per message", "%.1f us" % (source["cpu_us_per_message"] + sink["cpu_us_per_message"]), "source and sink, same machine")
     row("peak memory of the relay", "%.0f MiB" % (figures["peak_memory_kib"] / 1024))
-    latency("injection latency, median", source["injection_ms"])
-    latency("end-to-end latency, median", sink["end_to_end_ms"])
+    latency("injection latency, p50", source["injection_ms"])
+    latency("end-to-end latency, p50", sink["end_to_end_ms"])
     row("connections to the exchangers", "{:,}".format(sink["connections"]["count"]), "%.0f messages each" % sink["connections"]["messages_each"])
 
 
@@ -126,7 +140,7 @@ def demo(options, programs, directory):
     if status != 0:
         raise Failure("ringpost ended with status %s:\n  %s" % (status, "\n  ".join(relay.log())))
     if not figures["well"]:
-        raise Failure("see above: not every message arrived exactly once")
+        raise Failure("see above: not every message arrived exactly once\n  %s" % "\n  ".join(relay.log()))
     print("\nevery message arrived once, whole, at the right host; ringpost ended cleanly")
     return 0
 

@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 
+import summary
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -30,10 +32,15 @@ class Progress:
         name, _, rest = text.partition(" ")
         fields = dict(word.split("=", 1) for word in rest.split() if "=" in word)
         if fields:
-            self.values.setdefault(name, {}).update({key: float(value) for key, value in fields.items() if re.fullmatch(r"[\d.]+", value)})
+            numbers = {key: float(value) for key, value in fields.items() if re.fullmatch(r"[\d.]+", value)}
+            self.values.setdefault(name, {}).update(numbers, told_at=time.monotonic())
 
     def get(self, name, key):
         return self.values.get(name, {}).get(key, 0)
+
+    def rate(self, name):
+        """0 once it tells no more: a line comes each second."""
+        return self.get(name, "rate") if time.monotonic() - self.get(name, "told_at") < 2 else 0
 
 
 class Program:
@@ -266,6 +273,17 @@ class CpuMeter:
                 continue
         return total
 
+    def resident_kib(self):
+        """The sum of what the processes have in memory now, exactly; None where there is no process."""
+        total = None
+        for pid in self.pids():
+            try:
+                with open("/proc/%d/smaps_rollup" % pid) as file:
+                    total = (total or 0) + sum(int(line.split()[1]) for line in file if line.startswith("Rss:"))
+            except OSError:
+                continue
+        return total
+
     def close(self):
         if self.cgroup is None:
             return
@@ -320,6 +338,9 @@ class Relay:
 
     def peak_memory_kib(self):
         return self.meter.peak_memory_kib()
+
+    def resident_kib(self):
+        return self.meter.resident_kib()
 
     def alive(self):
         return self.program is None or self.program.running()
@@ -444,15 +465,10 @@ class World:
         )
 
 
-def check_alive(world, relay, deadline):
+def check_alive(relay):
     if not relay.alive():
         raise Failure(
             "%s ended in the middle of the run (status %s):\n  %s" % (relay.name, relay.program.process.returncode, "\n  ".join(relay.log()))
-        )
-    if time.monotonic() > deadline:
-        raise Failure(
-            "%s is not done in time; the sink has %d recipients:\n  %s"
-            % (relay.name, world.progress.get("sink", "arrived"), "\n  ".join(relay.log()))
         )
 
 
@@ -462,33 +478,68 @@ def warm_up(world, relay, source_options, count, limit_s):
     source = world.source(relay.address, source_options)
     deadline = time.monotonic() + limit_s
     while source.running() or world.progress.get("sink", "arrived") < count:
-        check_alive(world, relay, deadline)
+        check_alive(relay)
+        if time.monotonic() > deadline:
+            raise Failure("%s is not done with the warm-up in time:\n  %s" % (relay.name, "\n  ".join(relay.log())))
         if not source.running() and source.process.returncode != 0:
             raise Failure("%s did not take all messages of the warm-up:\n  %s" % (relay.name, "\n  ".join(relay.log())))
         time.sleep(0.05)
     world.sink.process.send_signal(signal.SIGUSR2)  # taken at once, before the next source has even connected
 
 
-def run_once(world, relay, source_options, limit_s, tick=None):
-    """Source through relay into sink, until the sink has all that it expects. The figures of one run."""
+class IdleSessions:
+    """So many besides those that send: the relay's banner and its answer to EHLO have been read on each. Held by a source of their own, so that the
+    one that is measured has the same work with and without them."""
+
+    def __init__(self, world, relay, count, limit_s=60):
+        self.count = count
+        before_kib = relay.resident_kib()
+        self._holder = world.source(relay.address, ["--sessions", 0, "--idle", count])
+        self._holder.wait_ready(limit_s)
+        after_kib = relay.resident_kib()
+        self.bytes_each = None if before_kib is None or after_kib is None else summary.bytes_each(before_kib, after_kib, count)
+
+    def close(self):
+        """True if all were open all the time. They say QUIT: the relay closes first, and no port of the holder stays taken for a minute."""
+        self._holder.stop()
+        sessions = self._holder.report()["sessions"]
+        return sessions["idle"] == self.count and sessions["broken"] == 0
+
+
+class Patience:
+    """With what may still come after the source has ended: nothing new for so long, and it is lost."""
+
+    def __init__(self, quiet_s):
+        self._quiet_s = quiet_s
+        self._arrived = None
+        self._since = 0
+
+    def over(self, arrived):
+        if arrived != self._arrived:
+            self._arrived, self._since = arrived, time.monotonic()
+        return time.monotonic() - self._since > self._quiet_s
+
+
+def run_once(world, relay, source_options, limit_s, tick=None, quiet_s=30):
+    """Source through relay into sink, until the sink has all that it expects; or nothing more has come for quiet_s (less if the source could not
+    get rid of all), or limit_s is over: what is missing then is among the figures, as lost. The figures of one run."""
     before = relay.cpu_seconds() if relay.program is not None else (0, 0)
     source = world.source(relay.address, source_options)
     deadline = time.monotonic() + limit_s
-    drained = None
-    while True:
+    patience = None
+    while world.sink.running():
         if tick is not None:
             tick()
-        if not world.sink.running():
-            break
-        check_alive(world, relay, deadline)
-        if not source.running() and drained is None:
-            drained = time.monotonic()
-            if source.process.returncode != 0:  # what was not accepted will not arrive: leave the rest a moment, then end
-                deadline = min(deadline, drained + 5)
+        check_alive(relay)
+        if not source.running() and patience is None:
+            patience = Patience(quiet_s if source.process.returncode == 0 else min(5, quiet_s))
+        if time.monotonic() > deadline or (patience is not None and patience.over(world.progress.get("sink", "arrived"))):
+            source.stop()
+            world.sink.stop()
         time.sleep(0.05)
     user, system = relay.cpu_seconds() if relay.program is not None else (0, 0)
     peak = relay.peak_memory_kib() if relay.program is not None else 0
-    source.process.wait(60)
+    source.wait(60)
     injected, arrived = source.report(), world.sink.report()
     messages = max(arrived["timed"], 1)
     return {

@@ -5,6 +5,16 @@ Each workload is run by each relay in turn, round after round (A B A B ...), wit
 them; the figures are medians over the rounds. The machine's own noise is larger than many differences: compare only what one run of this script
 printed.
 
+Workloads that are to be compared with each other (c: one domain against 100; d: two shards against one; e: with idle sessions and without) are run
+in the same rounds, too, if all of them are chosen. A line `pair` then gives the ratios of their CPU per message and of their messages per second:
+the median of the rounds' ratios, least and most in brackets. It is also in the row's notes. Messages per second depend on source and sink, which
+take as much of the processors as the relay does; where there are too few for all, that is said.
+
+Idle sessions have been greeted (banner, EHLO) and are held by a source of their own while another sends. What one takes is the relay's resident
+memory with them less that just before, divided by their number. The relay has had messages to relay before: what the first ones make it take, once
+for all, is no session's. The kernel's memory for sockets is not in it.
+Relay and holder need a descriptor for each: with a lower limit (ulimit -Hn) there are fewer, and it is said.
+
 relays: ringpost; direct, the load generator straight into the sink, which shows what the tools themselves could do; postfix and opensmtpd, each a
 fresh instance of its own, tuned (bench/peers.py), which need root and what tests/lib/get-peers.sh fetches. One that is not on this machine is
 skipped, and named.
@@ -13,26 +23,33 @@ The workload `peers` holds Ringpost against the other two: each is warmed up fir
 events as the others write their logs, and slower ones get fewer messages, since what is compared is the processor time of a message: user and
 system, of all processes of the relay, ended ones too. The kernel's own threads (journal, write-back) are in nobody's account.
 
-Exit status 1 if a message was lost, duplicated or damaged in any round.
+Exit status 1 if a message was lost, duplicated or damaged in any round, or an idle session was not kept.
 """
 import argparse
 import collections
 import datetime
 import os
+import resource
 import shutil
-import statistics
 import subprocess
 import sys
 
 import harness
 import peers
+import summary
 from harness import Direct, Failure, Ringpost, World
+from summary import median
 
 RELAYS = {relay.name: relay for relay in (Ringpost, Direct) + peers.ALL}
 
 # what it is, messages for source, options of source, domains, shards of the relay (0: as by --shards), round trips of the floor to compare with,
-# relays where --relays does not say, and how much of the messages goes through each before it is measured
-Workload = collections.namedtuple("Workload", "what messages source domains shards trips relays warm_up", defaults=(0, 1, ("ringpost",), 0))
+# relays where --relays does not say, how much of the messages goes through each before it is measured, delivery.connections_per_site, idle sessions,
+# the workload it is held against in the same rounds, and what the ratio of their CPU per message may be at most
+Workload = collections.namedtuple(
+    "Workload",
+    "what messages source domains shards trips relays warm_up connections idle against cpu_most",
+    defaults=(0, 1, ("ringpost",), 0, 10, 0, None, None),
+)
 
 
 def content(size, pipelining):
@@ -44,9 +61,32 @@ WORKLOADS = {
     "a-command": Workload("4 KiB, 100 domains, pipelining command", 100000, content("4KiB", "command"), 100, trips=2),
     "b-message": Workload("50 KiB, 100 domains, pipelining message", 30000, content("50KiB", "message"), 100),
     "b-command": Workload("50 KiB, 100 domains, pipelining command", 30000, content("50KiB", "command"), 100, trips=2),
-    "c-message": Workload("4 KiB, one domain, pipelining message", 100000, content("4KiB", "message"), 1),
+    "c-100domains": Workload("4 KiB, 100 domains with 10 connections each, two shards", 100000, content("4KiB", "message"), 100, shards=2),
+    "c-1domain": Workload(
+        "4 KiB, one domain with 10 connections (the default), two shards", 100000, content("4KiB", "message"), 1, shards=2, against="c-100domains"
+    ),
+    "c-1domain-wide": Workload(
+        "4 KiB, one domain with 100 connections, two shards",
+        100000,
+        content("4KiB", "message"),
+        1,
+        shards=2,
+        connections=100,
+        against="c-100domains",
+    ),
     "d-shards1": Workload("4 KiB, 100 domains, one shard", 100000, content("4KiB", "message"), 100, shards=1),
-    "d-shards2": Workload("4 KiB, 100 domains, two shards", 100000, content("4KiB", "message"), 100, shards=2),
+    "d-shards2": Workload("4 KiB, 100 domains, two shards", 100000, content("4KiB", "message"), 100, shards=2, against="d-shards1", cpu_most=1.15),
+    "e-idle0": Workload("4 KiB, 100 domains, pipelining message, one shard", 100000, content("4KiB", "message"), 100, shards=1, warm_up=0.2),
+    "e-idle10000": Workload(
+        "4 KiB, 100 domains, pipelining message, one shard, idle sessions besides",
+        100000,
+        content("4KiB", "message"),
+        100,
+        shards=1,
+        warm_up=0.2,
+        idle=10000,
+        against="e-idle0",
+    ),
     "peers": Workload(
         "4 KiB, 100 domains, pipelining command, each a log",
         60000,
@@ -92,14 +132,18 @@ round, least and most in brackets. Appended by `bench/run.py --out`.
 """
 
 
+def described(work):
+    return work.what + (": %d" % work.idle if work.idle > 0 else "")
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="workloads:\n" + "\n".join("  %-10s %s" % (name, work.what) for name, work in WORKLOADS.items()),
+        epilog="workloads:\n" + "\n".join("  %-15s %s" % (name, described(work)) for name, work in WORKLOADS.items()),
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="names, or beginnings of names, with commas between")
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="names, or beginnings of several, with commas between")
     parser.add_argument("--relays", help="of %s (default: ringpost, and its peers for the workload of that name)" % ", ".join(RELAYS))
     parser.add_argument("--durability", default="sync", choices=["sync", "lazy", "memory"], help="of ringpost")
     parser.add_argument("--shards", type=int, default=1, help="of ringpost, where the workload does not say (default 1)")
@@ -114,23 +158,27 @@ def parse_arguments():
 
 
 def chosen(text, names):
+    """In their own order. A whole name means that one, even if others begin so."""
     wanted = [word for word in text.split(",") if word]
-    found = [name for name in names if any(name.startswith(word) for word in wanted)]
+    found = [name for name in names if name in wanted or any(name.startswith(word) for word in wanted if word not in names)]
     unknown = [word for word in wanted if not any(name.startswith(word) for name in names)]
     if unknown or not found:
         raise Failure("unknown: %s; there are %s" % (", ".join(unknown), ", ".join(names)))
     return found
 
 
-def run_floor(options, directory, workload):
-    work = WORKLOADS[workload]
+def size_of(work):
+    return work.source[work.source.index("--size") + 1]
+
+
+def run_floor(options, directory, size, trips):
     command = [
         os.path.join(options.build, "bench", "floor"),
         "--json",
         "--size",
-        work.source[work.source.index("--size") + 1],
+        size,
         "--trips",
-        str(work.trips),
+        str(trips),
         "--sessions",
         str(options.sessions),
         "--connections",
@@ -149,21 +197,19 @@ def run_floor(options, directory, workload):
 
 def relay_settings(options, work, relay_class):
     """What a relay takes besides a place to live."""
-    connections = options.sessions if work.domains == 1 else 10
     if relay_class is Ringpost:
         return {
             "shards": work.shards or options.shards,
             "durability": options.durability,
-            "connections_per_site": connections,
+            "connections_per_site": work.connections,
             "events": len(work.relays) > 1,
         }
     if issubclass(relay_class, peers.Peer):
-        return {"domains": work.domains, "sessions": options.sessions, "connections_per_site": connections, "build": options.build}
+        return {"domains": work.domains, "sessions": options.sessions, "connections_per_site": work.connections, "build": options.build}
     return {}
 
 
-def run_relay(options, programs, directory, workload, relay_class):
-    work = WORKLOADS[workload]
+def run_relay(options, programs, directory, work, relay_class):
     messages = max(1, int(work.messages * options.scale * relay_class.share))
     own = os.path.join(directory, "run")
     os.makedirs(own)
@@ -175,33 +221,46 @@ def run_relay(options, programs, directory, workload, relay_class):
     world = World(programs, options.build, own, harness.Progress(), sink_options, tool_cpus)
     relay = relay_class(programs, own, world.dns, world.mx_port, cpus=relay_cpus, **relay_settings(options, work, relay_class))
     source_options = work.source + ["--sessions", options.sessions, "--domains", work.domains, "--messages"]
+    idle, kept = None, True
     try:
         relay.start()
         if warm > 0:
             harness.warm_up(world, relay, source_options + [warm], warm, options.limit)
+        if work.idle > 0:
+            idle = harness.IdleSessions(world, relay, work.idle)
         figures = harness.run_once(world, relay, source_options + [messages], options.limit)
+        if idle is not None:
+            kept = idle.close() or relay_class is Direct  # the sink has ended, and they with it
     finally:
         relay.stop()
         world.sink.stop()
         shutil.rmtree(own, ignore_errors=True)
     figures["durability"] = relay.durability
+    figures["idle_session_bytes"] = idle.bytes_each if idle is not None else None
+    figures["trouble"] = trouble(figures, kept)
+    if figures["trouble"] and relay.log():
+        print("!!! %s:\n    %s" % (relay.name, "\n    ".join(relay.log())), flush=True)
     return figures
 
 
-def median(rounds, read):
-    return statistics.median(read(figures) for figures in rounds)
+def trouble(figures, idle_kept):
+    """What was not as it must be; empty if all was."""
+    if not figures["well"]:
+        return str(harness.bad_figures(figures["sink"]) or figures["source"]["end"])
+    return "" if idle_kept else "idle sessions were ended by the relay"
 
 
 def times_ringpost(name, rounds):
     """How many times the cost of Ringpost in the same round: median, least and most."""
     if name == Ringpost.name or Ringpost.name not in rounds:
         return "-"
-    times = [other["cpu_us"] / own["cpu_us"] for other, own in zip(rounds[name], rounds[Ringpost.name])]
-    return "%.1f (%.1f to %.1f)" % (statistics.median(times), min(times), max(times))
+    times = summary.ratio(rounds[name], rounds[Ringpost.name], "cpu_us")
+    return times.text("%.1f") if times is not None else "-"
 
 
-def summary(options, directory, workload, name, all_rounds, floors):
-    rounds, work = all_rounds[name], WORKLOADS[workload]
+def make_row(options, directory, workload, work, name, all_rounds, floors, notes):
+    """A row of the table: what this relay did in this workload."""
+    rounds = all_rounds[name]
     floor_us = median(floors, lambda f: f["cpu_us_per_message"])
     cpu_us = median(rounds, lambda f: f["cpu_us"])
     times = "%.2f" % (cpu_us / floor_us) if cpu_us > 0 else "-"
@@ -213,7 +272,7 @@ def summary(options, directory, workload, name, all_rounds, floors):
         "date": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
         "commit": harness.git_commit(),
         "machine": harness.machine(),
-        "workload": "%s (%s), %d messages, %d sessions" % (workload, work.what, rounds[0]["source"]["messages"], options.sessions),
+        "workload": "%s (%s), %d messages, %d sessions" % (workload, described(work), rounds[0]["source"]["messages"], options.sessions),
         "relay": name,
         "version": RELAYS[name].version(options) or "-",
         "durability": rounds[0]["durability"],
@@ -230,15 +289,16 @@ def summary(options, directory, workload, name, all_rounds, floors):
         "end to end p50/p99 ms": percentiles("sink", "end_to_end_ms"),
         "memory MiB": "%.0f" % (median(rounds, lambda f: f["peak_memory_kib"]) / 1024),
         "rounds": str(len(rounds)),
-        "notes": RELAYS[name].note or "-",
+        "notes": "; ".join(note for note in [RELAYS[name].note, summary.idle_text(rounds), *notes] if note) or "-",
         "command": "`bench/run.py %s`" % " ".join(sys.argv[1:]),
     }
 
 
-def print_summary(row):
+def print_row(row):
     print(
-        "  %-9s %9s messages/s  CPU %6s us/message (user %s, system %s)  floor %s  x%s  injection %s ms  end to end %s ms  %s MiB%s"
+        "  %-15s %-9s %9s messages/s  CPU %6s us/message (user %s, system %s)  floor %s  x%s  injection %s ms  end to end %s ms  %s MiB%s"
         % (
+            row["workload"].split(" ", 1)[0],
             row["relay"],
             row["messages/s"],
             row["CPU us/message"],
@@ -294,34 +354,91 @@ def describe(options, relays):
             )
 
 
-def bench_workload(options, programs, directory, workload):
-    print("%s: %s" % (workload, WORKLOADS[workload].what), flush=True)
-    relays = available(options, chosen(options.relays, RELAYS) if options.relays else WORKLOADS[workload].relays)
-    if len(relays) > 1:
-        describe(options, relays)
-    rounds, floors, well = {name: [] for name in relays}, [], True
-    for number in range(options.rounds):
-        floors.append(run_floor(options, directory, workload))
-        for name in relays:
-            figures = run_relay(options, programs, directory, workload, RELAYS[name])
-            rounds[name].append(figures)
+def groups(names):
+    """Those that are run in the same rounds."""
+    found = {}
+    for name in names:
+        found.setdefault(WORKLOADS[name].against or name, []).append(name)
+    return list(found.values())
+
+
+def within_descriptors(options, names):
+    """name -> workload, with as many idle sessions as the limit of open files allows; what cannot be run is left out. Both are said, loudly."""
+    limit, found = resource.getrlimit(resource.RLIMIT_NOFILE)[1], {}
+    for name in names:
+        work = WORKLOADS[name]
+        if work.idle > 0 and limit != resource.RLIM_INFINITY:
+            possible = summary.idle_possible(work.idle, limit, options.sessions, work.domains * work.connections)
+            if possible < work.idle:
+                print("!!! %s: open files are limited to %d (ulimit -Hn): %d idle sessions instead of %d" % (name, limit, possible, work.idle))
+            if possible == 0:
+                print("!!! SKIPPED %s" % name, flush=True)
+                continue
+            work = work._replace(idle=possible)
+        found[name] = work
+    return found
+
+
+def run_round(options, programs, directory, group, relays, rounds, floors, number):
+    """Each workload of the group by each relay, and `floor` once for each kind of message; all are added to what there is."""
+    for size, trips in floors:
+        floors[size, trips].append(run_floor(options, directory, size, trips))
+    for name, work in group.items():
+        for relay in relays:
+            figures = run_relay(options, programs, directory, work, RELAYS[relay])
+            rounds[name][relay].append(figures)
+            each = figures["idle_session_bytes"]
             print(
-                "    round %d %-9s %7.0f messages/s, CPU %6.1f us/message; floor %5.1f us%s"
+                "    round %d %-15s %-9s %7.0f messages/s, CPU %6.1f us/message; floor %5.1f us%s%s"
                 % (
-                    number + 1,
+                    number,
                     name,
+                    relay,
                     figures["rate"],
                     figures["cpu_us"],
-                    floors[-1]["cpu_us_per_message"],
-                    "" if figures["well"] else "  NOT WELL: %s" % (harness.bad_figures(figures["sink"]) or figures["source"]["end"]),
+                    floors[size_of(work), work.trips][-1]["cpu_us_per_message"],
+                    "; %.2f KiB per idle session" % (each / 1024) if each is not None else "",
+                    "  NOT WELL: %s" % figures["trouble"] if figures["trouble"] else "",
                 ),
                 flush=True,
             )
-            well = well and figures["well"]
-    rows = [summary(options, directory, workload, name, rounds, floors) for name in relays]
-    for row in rows:
-        print_summary(row)
-    return rows, well
+
+
+def pair_notes(options, group, rounds, relay):
+    """name -> how it compares with the one it is held against."""
+    texts = {}
+    for pair in summary.pairs({name: rounds[name][relay] for name in group}, {name: work.against for name, work in group.items() if work.against}):
+        shards, base_shards = (group[name].shards or options.shards for name in (pair.name, pair.base))
+        caution = summary.rate_caution(shards, base_shards, os.cpu_count())
+        texts[pair.name] = "against %s: %s" % (pair.base, summary.pair_text(pair, group[pair.name].cpu_most, caution))
+    return texts
+
+
+def bench_group(options, programs, directory, group):
+    """The workloads of a group in the same rounds. The rows, and whether all went well."""
+    for name, work in group.items():
+        print("%s: %s" % (name, described(work)), flush=True)
+    relays = available(options, chosen(options.relays, RELAYS) if options.relays else next(iter(group.values())).relays)
+    if len(relays) > 1:
+        describe(options, relays)
+    rounds = {name: {relay: [] for relay in relays} for name in group}
+    floors = {(size_of(work), work.trips): [] for work in group.values()}
+    for number in range(options.rounds):
+        run_round(options, programs, directory, group, relays, rounds, floors, number + 1)
+    notes = {relay: pair_notes(options, group, rounds, relay) for relay in relays}
+    rows = []
+    for name, work in group.items():
+        for relay in relays:
+            note = notes[relay].get(name, "")
+            rows.append(make_row(options, directory, name, work, relay, rounds[name], floors[size_of(work), work.trips], [note]))
+            print_row(rows[-1])
+            idle = summary.idle_text(rounds[name][relay])
+            if idle:
+                print("  %-15s %-9s %s" % (name, relay, idle))
+    for relay in relays:
+        for name, text in notes[relay].items():
+            print("  pair %s %s %s" % (relay, name, text), flush=True)
+    return rows, not any(figures["trouble"] for of_name in rounds.values() for of_relay in of_name.values() for figures in of_relay)
 
 
 def bench(options, programs, directory):
@@ -332,8 +449,11 @@ def bench(options, programs, directory):
         flush=True,
     )
     all_well = True
-    for workload in chosen(options.workloads, WORKLOADS):
-        rows, well = bench_workload(options, programs, directory, workload)
+    for names in groups(chosen(options.workloads, WORKLOADS)):
+        group = within_descriptors(options, names)
+        if not group:
+            continue
+        rows, well = bench_group(options, programs, directory, group)
         all_well = all_well and well
         if options.out:
             append_rows(options.out, rows)

@@ -46,7 +46,7 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
       {"to", OPTION_TEXT, &s->to, "HOST:PORT", "the relay (default 127.0.0.1:2525)", NULL},
       {"messages", OPTION_COUNT, &s->messages, "N", "how many; with suffix k or M (default 10000, with --duration no limit)", NULL},
       {"duration", OPTION_DURATION, &s->duration_ns, "TIME", "for how long (default: until all messages are in)", NULL},
-      {"sessions", OPTION_COUNT, &s->sessions, "N", "that send at the same time (default 100)", NULL},
+      {"sessions", OPTION_COUNT, &s->sessions, "N", "that send at the same time (default 100); 0: none, --idle ones are held until SIGTERM", NULL},
       {"messages-per-session", OPTION_COUNT, &s->messages_per_session, "N", "then QUIT and connect anew (default 0: never)", NULL},
       {"rate", OPTION_COUNT, &s->rate, "N",
        "messages a second, on a fixed schedule: latency counts from the time a message\n"
@@ -83,7 +83,9 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
       "long each was under way from MAIL to the final reply. `sink`, behind the relay, finds out what became of them.",
       "Recipient n of a run is user-<n>@<domain>; message m has recipients m*R to m*R + R - 1. The header has a stamp that sink\n"
       "reads, X-Bench: run, sequence number, time of injection, messages and recipients of the run, size of the body.\n"
-      "With --pipelining message the next MAIL goes out behind the content of the message before, and latency counts from there.\n\n"
+      "With --pipelining message the next MAIL goes out behind the content of the message before, and latency counts from there.\n"
+      "With --sessions 0 a line that begins with `ready` on standard error says that the relay has greeted all --idle sessions; at\n"
+      "SIGTERM, or after --duration, they say QUIT.\n\n"
       "Exit status: 0 every message was accepted; 1 some were refused, given up or not sent, or a failure; 2 wrong usage."};
   options_run(&usage, table, sizeof table / sizeof *table, argc, argv);
 }
@@ -97,9 +99,13 @@ static void need(const char *option, bool fine, const char *why) {
   if (!fine) usage_error(option, why);
 }
 
+/* Nothing is sent: the idle sessions are all there is. */
+static bool only_holds(const struct settings *s) { return s->sessions == 0 && s->idle >= s->threads; }
+
 static void check_settings(struct settings *s) {
   need("threads", s->threads >= 1 && s->threads <= THREADS_MAX, "from 1 to 64");
-  need("sessions", s->sessions >= s->threads && s->sessions < 1000000, "from 1 (for each thread) to 999999");
+  need("sessions", (s->sessions >= s->threads || only_holds(s)) && s->sessions < 1000000, "from 1 (for each thread; 0 with --idle) to 999999");
+  need("messages", !only_holds(s) || s->messages == 0, "not with --sessions 0");
   need("idle", s->idle < 1000000, "at most 999999");
   need("size", s->size >= SIZE_MIN && s->size <= SENDER_SIZE_MAX, "from 512 to 78MiB");
   need("recipients", s->recipients >= 1 && s->recipients <= RECIPIENTS_MAX, "from 1 to 10000");
@@ -107,7 +113,7 @@ static void check_settings(struct settings *s) {
   need("from", strlen(s->from) <= DOMAIN_NAME_MAX && strpbrk(s->from, "<>\r\n") == NULL, "an address without < and >");
   need("helo", strlen(s->hostname) <= DOMAIN_NAME_MAX && strpbrk(s->hostname, " \r\n") == NULL, "a host name");
   need("sessions", s->sessions + s->idle + 32 < process_raise_files(), "with --idle more than the limit of open files allows (ulimit -n)");
-  if (s->messages == 0 && s->duration_ns == 0) s->messages = 10000;
+  if (s->messages == 0 && s->duration_ns == 0 && !only_holds(s)) s->messages = 10000;
 }
 
 static void set_up(struct source *source) {
@@ -266,11 +272,21 @@ static bool all_ended(const struct source *source) {
   return true;
 }
 
+/* Once, when all are there; true from then on. */
+static bool say_held(const struct source *source) {
+  uint64_t held = SUM(source, idle_open);
+  if (held < source->settings.idle) return false;
+  fprintf(stderr, "ready: %llu idle sessions\n", (unsigned long long)held);
+  return true;
+}
+
 static void control(struct source *source) {
+  bool said = !only_holds(&source->settings);
   uint64_t before = 0, next_progress_ns = source->client.started_ns + 1000000000;
   bool progress = source->settings.progress || isatty(STDERR_FILENO);
   while (!all_ended(source)) {
     uint64_t now_ns = process_now_ns();
+    said = said || say_held(source);
     if (progress && now_ns >= next_progress_ns) {
       next_progress_ns += 1000000000;
       print_progress(source, now_ns, &before);

@@ -387,7 +387,9 @@ static bool is_stuck(const struct loop *loop) {
 
 static bool is_over(struct loop *loop) {
   if (loop->thread->end == CLIENT_NO_CONNECTION) return true;
-  if (loop->quit_ns == 0 && __atomic_load_n(&loop->client->stop, __ATOMIC_RELAXED)) {
+  bool stop = __atomic_load_n(&loop->client->stop, __ATOMIC_RELAXED), holds = loop->client->sessions == 0;
+  if (holds && (stop || process_now_ns() >= loop->client->stop_taking_ns)) loop->exhausted = true; /* there never was a message to take */
+  if (loop->quit_ns == 0 && stop && !holds) {
     loop->thread->end = CLIENT_STOPPED;
     return true;
   }

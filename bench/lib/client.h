@@ -14,7 +14,7 @@ struct client {
   struct sender_plan plan;
   struct endpoint to;
   unsigned threads;
-  uint32_t sessions;       /* in all */
+  uint32_t sessions;       /* in all; 0: the idle ones are held until `stop` or stop_taking_ns, then say QUIT */
   uint32_t idle;           /* sessions besides, that only stay open */
   uint64_t rate;           /* messages a second in all; 0: as fast as replies come */
   uint64_t stop_taking_ns; /* no new message from then on; UINT64_MAX: never */

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The bench programs as they are: source against sink over real sockets, their reports and exit statuses; floor."""
+"""The bench programs as they are: source against sink over real sockets, their reports and exit statuses; floor. And the arithmetic of run.py."""
 import json
 import os
 import signal
@@ -9,7 +9,12 @@ import sys
 import tempfile
 import time
 
-BUILD = os.environ.get("RINGPOST_BUILD", os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "build"))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("RINGPOST_BUILD", os.path.join(ROOT, "build"))
+sys.path.insert(0, os.path.join(ROOT, "bench"))  # before tests/lib, which has a harness of its own
+import harness  # noqa: E402
+import summary  # noqa: E402
+
 failures = 0
 
 
@@ -86,6 +91,31 @@ def reconnecting_and_idle():
     check(status == 0 and sink_status == 0 and got["arrived"] == 200, "%s %s" % (sent, got))
     check(sent["sessions"]["idle"] == 30 and sent["sessions"]["broken"] == 0, "idle %s" % sent["sessions"])
     check(got["connections"]["count"] >= 80 and got["connections"]["max"] >= 31, "connections %s" % got["connections"])
+
+
+def holds_idle_sessions():
+    """Only those: ready when all are greeted, and at SIGTERM they say QUIT. A server that refuses some is not ready."""
+    for rules, ready in ((), True), (("--rule", "stage=connect reply=421 4.3.2 busy first=1"), False):
+        sink = Sink(*rules)
+        process = subprocess.Popen(
+            [program("source"), "--to", "127.0.1.1:%d" % sink.port, "--json", "--sessions", "0", "--idle", "40", "--retry-after", "60s"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if ready:
+            line = process.stderr.readline()
+            check(line == "ready: 40 idle sessions\n", "said %s" % line)
+        else:
+            time.sleep(0.3)  # it must not say so meanwhile
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=20)
+        sent, (_, got) = json.loads(output), sink.stop()
+        check(ready or "ready" not in errors, "ready without all: %s" % errors)
+        if ready:
+            check(process.returncode == 0 and sent["end"] == "finished" and sent["accepted"] == 0, "%s" % sent)
+            check(sent["sessions"]["idle"] == 40 and sent["sessions"]["broken"] == 0, "%s" % sent["sessions"])
+            check(got["connections"]["max"] == 40 and got["arrived"] == 0, "%s" % got["connections"])
 
 
 def deferred_until_accepted():
@@ -177,6 +207,8 @@ def exit_statuses():
         ("source", ["--size", "10"]),
         ("source", ["--domain-pattern", "%s"]),
         ("source", ["--to", "nowhere"]),
+        ("source", ["--sessions", "0"]),
+        ("source", ["--sessions", "0", "--idle", "3", "--messages", "4"]),
         ("sink", ["--rule", "cut"]),
         ("sink", ["--listen", "10.0.0.0/8:25"]),
         ("floor", ["--trips", "3"]),
@@ -251,6 +283,68 @@ def floor_measures():
         check(os.listdir(directory) == [], "left behind: %s" % os.listdir(directory))
 
 
+def figures(rate, cpu_us, idle_session_bytes=None):
+    return {"rate": rate, "cpu_us": cpu_us, "idle_session_bytes": idle_session_bytes}
+
+
+def what_is_lost_is_among_the_figures():
+    """The sink waits for one that does not come: the run ends all the same, long before its limit, and says so."""
+    programs = harness.Programs()
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            rule = ["--rule", "stage=rcpt rcpt=user-7@* reply=450 4.1.1 no", "--expect", "10", "--no-address-check"]
+            world = harness.World(programs, BUILD, directory, harness.Progress(), rule)
+            relay = harness.Direct(programs, directory, world.dns, world.mx_port)
+            relay.start()
+            started = time.monotonic()
+            found = harness.run_once(world, relay, ["--messages", "10", "--no-retry"], 60, quiet_s=1)
+        finally:
+            programs.stop_all()
+    check(not found["well"] and found["sink"]["lost"] == 1 and found["messages"] == 9, "%s" % found)
+    check(time.monotonic() - started < 20, "took %.0f s" % (time.monotonic() - started))
+
+
+def pairs_are_made_round_by_round():
+    """The second round was twice as slow for both: the medians of each alone would say 1.5, the rounds' own ratios say 1.1."""
+    one = [figures(1000, 10), figures(500, 20), figures(1000, 10)]
+    two = [figures(900, 11), figures(550, 22), figures(500, 15)]
+    (pair,) = summary.pairs({"one": one, "two": two}, {"two": "one", "three": "one", "two of another": "none"})
+    check((pair.name, pair.base) == ("two", "one"), "%s" % (pair,))
+    check([round(value, 3) for value in pair.cpu] == [1.1, 1.1, 1.5], "CPU %s" % (pair.cpu,))
+    check([round(value, 3) for value in pair.rate] == [0.9, 0.5, 1.1], "rate %s" % (pair.rate,))
+    check(summary.pairs({"two": two}, {"two": "one"}) == [], "without the other")
+    try:
+        summary.ratio(one, two[:2], "cpu_us")
+    except ValueError:
+        pass
+    else:
+        raise AssertionError("rounds without their counterpart")
+
+
+def pairs_are_told():
+    pair = summary.Pair("two", "one", summary.Ratio(0.9, 0.5, 1.1), summary.Ratio(1.15, 1.1, 1.5))
+    text = summary.pair_text(pair, 1.15, "not meaningful")
+    wanted = "CPU/message x1.15 (1.10 to 1.50), required: at most 1.15, met; messages/s x0.90 (0.50 to 1.10), not meaningful"
+    check(text == wanted, text)
+    check("NOT MET" in summary.pair_text(pair, 1.14), "one that is not met")
+    check("required" not in summary.pair_text(pair), "nothing required")
+    (nothing,) = summary.pairs({"one": [figures(0, 0)], "two": [figures(1, 0)]}, {"two": "one"})
+    check(summary.pair_text(nothing, 1.15) == "CPU/message -; messages/s -", "nothing to divide by: %s" % summary.pair_text(nothing, 1.15))
+    check(summary.rate_caution(2, 1, 4) is None, "processors for all")
+    check(summary.rate_caution(2, 1, 2) == "not meaningful: source and sink share 2 processors with 2 shards", "shards of the processors")
+    check(summary.rate_caution(1, 1, 2).startswith("the load tools' work is in it"), "the same shards on either side")
+
+
+def idle_sessions_are_counted():
+    check(summary.idle_possible(10000, 20000, 100, 1000) == 10000, "enough")
+    check(summary.idle_possible(10000, 4096, 100, 1000) == 4096 - 1100 - summary.DESCRIPTORS_BESIDES, "as many as there is room for")
+    check(summary.idle_possible(10000, 1024, 100, 1000) == 0, "none")
+    check(summary.bytes_each(8000, 18000, 10000) == 1024, "a KiB each")
+    text = summary.idle_text([figures(1, 1, 1024), figures(1, 1, 2048), figures(1, 1, 1536)])
+    check(text == "1.50 (1.00 to 2.00) KiB of resident memory per idle session", text)
+    check(summary.idle_text([figures(1, 1), figures(1, 1)]) == "", "none was measured")
+
+
 def main():
     global failures
     for name in ("source", "sink", "floor"):
@@ -261,6 +355,7 @@ def main():
         all_ways_of_sending,
         large_messages,
         reconnecting_and_idle,
+        holds_idle_sessions,
         deferred_until_accepted,
         losses_are_reported,
         damage_and_duplicates_are_reported,
@@ -273,11 +368,15 @@ def main():
         exit_statuses,
         interrupted_source_reports,
         floor_measures,
+        what_is_lost_is_among_the_figures,
+        pairs_are_made_round_by_round,
+        pairs_are_told,
+        idle_sessions_are_counted,
     ):
         try:
             skipped = test()
             print("skipped %s: %s" % (test.__name__, skipped) if skipped else "ok %s" % test.__name__, flush=True)
-        except (AssertionError, ValueError, OSError, KeyError, subprocess.SubprocessError) as error:
+        except (AssertionError, ValueError, OSError, KeyError, subprocess.SubprocessError, harness.Failure) as error:
             failures += 1
             print("not ok %s: %s" % (test.__name__, error), flush=True)
     return 1 if failures else 0
