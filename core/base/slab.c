@@ -16,17 +16,15 @@ struct slab_region { /* for slab_fini; itself the first page of the region */
 static const uint32_t class_size[SLAB_CLASSES] = {64,   128,  192,  256,  384,   512,   768,   1024,  1280,  1536,
                                                   2048, 3072, 4096, 8192, 12288, 16384, 24576, 32768, 49152, 65536};
 
+/* By size in units of 64 bytes up to 4096, in units of 4096 above; rounded up. */
+static const uint8_t class_small[65] = {0,  0,  1,  2,  3,  4,  4,  5,  5,  6,  6,  6,  6,  7,  7,  7,  7,  8,  8,  8,  8,  9,
+                                        9,  9,  9,  10, 10, 10, 10, 10, 10, 10, 10, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11,
+                                        11, 11, 11, 11, 11, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12};
+static const uint8_t class_large[17] = {12, 12, 13, 14, 15, 16, 16, 17, 17, 18, 18, 18, 18, 19, 19, 19, 19};
+
 static unsigned class_of(size_t size) {
-  unsigned low = 0, high = SLAB_CLASSES - 1;
-  while (low < high) {
-    unsigned middle = (low + high) / 2;
-    if (class_size[middle] < size) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
+  must(size <= SLAB_MAX);
+  return size <= 4096 ? class_small[(size + 63) / 64] : class_large[(size + 4095) / 4096];
 }
 
 size_t slab_size(size_t size) { return class_size[class_of(size)]; }

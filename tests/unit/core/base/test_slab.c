@@ -5,6 +5,19 @@
 
 #include "tests/lib/unit.h"
 
+START_TEST(a_size_gets_the_least_class_that_holds_it) {
+  size_t class = slab_size(1);
+  for (size_t size = 1; size <= SLAB_MAX; size++) {
+    if (size > class) {
+      ck_assert_uint_eq(slab_size(class), class); /* the class below was full to its last byte */
+      class = slab_size(size);
+    }
+    ck_quick(slab_size(size) == class && class >= size && (class < 2 * size || class == 64));
+  }
+  ck_assert_uint_eq(class, SLAB_MAX);
+}
+END_TEST
+
 START_TEST(blocks_do_not_overlap_and_keep_what_is_in_them) {
   struct slab slab;
   slab_init(&slab, 1 << 30);
@@ -97,6 +110,7 @@ END_TEST
 
 int main(void) {
   TCase *slab = tcase_create("slab");
+  tcase_add_test(slab, a_size_gets_the_least_class_that_holds_it);
   tcase_add_test(slab, blocks_do_not_overlap_and_keep_what_is_in_them);
   tcase_add_test(slab, the_limit_holds);
   tcase_add_test(slab, a_buffer_grows_and_is_eaten_from_the_front);
