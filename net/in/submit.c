@@ -44,6 +44,10 @@ struct submission *submit_begin(struct submit_context *context, const struct smt
                                     .eight_bit = mail->body == SMTP_BODY_8BITMIME,
                                     .created_ms = context->shard->wall_ms,
                                     .sender_len = (uint32_t)mail->sender.whole.len};
+  struct fmt text = fmt_over(submission->peer_text, sizeof submission->peer_text);
+  netaddr_format(peer, &text);
+  must(!text.overflow);
+  submission->peer_len = (uint8_t)text.len;
   if (buffer_append(context->slab, &submission->sender, mail->sender.whole) && buffer_append(context->slab, &submission->sender, mail->envid))
     return submission;
   submission_free(submission);
@@ -73,13 +77,14 @@ bool submit_recipient(struct submission *submission, const struct smtp_rcpt *rcp
 
 /* ---- head and Received ---- */
 
-static struct record_envelope envelope_of(const struct submission *submission, const struct data_scan *scan, struct fmt *peer) {
+static struct span peer_text(const struct submission *submission) { return span_of(submission->peer_text, submission->peer_len); }
+
+static struct record_envelope envelope_of(const struct submission *submission, const struct data_scan *scan) {
   struct span sender = buffer_span(&submission->sender);
-  netaddr_format(&submission->peer, peer);
   return (struct record_envelope){
       .sender = span_first(sender, submission->sender_len),
       .envid = span_skip(sender, submission->sender_len),
-      .peer = fmt_span(peer),
+      .peer = peer_text(submission),
       .created_ms = submission->created_ms,
       .session = submission->session,
       .ret = (uint8_t)submission->ret,
@@ -95,9 +100,9 @@ static struct record_envelope envelope_of(const struct submission *submission, c
 static bool append_head(struct submission *submission, struct content *content, const struct data_scan *scan) {
   static const uint8_t header[RECORD_HEADER_SIZE];
   struct slab *slab = submission->context->slab;
-  uint8_t room[2048], peer_room[48];
-  struct fmt peer = fmt_over(peer_room, sizeof peer_room), out = fmt_over(room, sizeof room);
-  struct record_envelope envelope = envelope_of(submission, scan, &peer);
+  uint8_t room[2048];
+  struct fmt out = fmt_over(room, sizeof room);
+  struct record_envelope envelope = envelope_of(submission, scan);
   record_envelope_encode(&envelope, &out);
   if (out.overflow || !content_append(slab, content, span_of(header, sizeof header)) || !content_append(slab, content, fmt_span(&out)) ||
       !content_append(slab, content, buffer_span(&submission->envelope)))
@@ -106,10 +111,23 @@ static bool append_head(struct submission *submission, struct content *content, 
   return true;
 }
 
-static void put_address_literal(struct fmt *out, const struct netaddr *peer) {
-  fmt_text(out, peer->family == 6 ? "[IPv6:" : "[");
-  netaddr_format(peer, out);
+static void put_address_literal(struct fmt *out, const struct submission *submission) {
+  fmt_text(out, submission->peer.family == 6 ? "[IPv6:" : "[");
+  fmt_put(out, peer_text(submission));
   fmt_char(out, ']');
+}
+
+/* Messages come by the thousand in a second: its date is made once. */
+static struct span date_now(struct submit_context *context) {
+  uint64_t now_s = context->shard->wall_ms / 1000;
+  if (now_s != context->date_s || context->date_len == 0) {
+    struct fmt date = fmt_over(context->date, sizeof context->date);
+    fmt_date(&date, context->shard->wall_ms);
+    must(!date.overflow);
+    context->date_len = (uint8_t)date.len;
+    context->date_s = now_s;
+  }
+  return span_of(context->date, context->date_len);
 }
 
 static bool append_received(struct submission *submission, struct span hello, bool esmtp) {
@@ -121,7 +139,7 @@ static bool append_received(struct submission *submission, struct span hello, bo
   fmt_text(&out, "Received: from ");
   fmt_put(&out, hello);
   fmt_text(&out, " (");
-  put_address_literal(&out, &submission->peer);
+  put_address_literal(&out, submission);
   fmt_text(&out, ")\r\n\tby ");
   fmt_put(&out, context->hostname);
   fmt_text(&out, submission->smtputf8 ? " (Ringpost) with UTF8SMTP id " : esmtp ? " (Ringpost) with ESMTP id " : " (Ringpost) with SMTP id ");
@@ -133,7 +151,7 @@ static bool append_received(struct submission *submission, struct span hello, bo
     fmt_char(&out, '>');
   }
   fmt_text(&out, ";\r\n\t");
-  fmt_date(&out, context->shard->wall_ms);
+  fmt_put(&out, date_now(context));
   fmt_text(&out, "\r\n");
   must(!out.overflow);
   return content_append(context->slab, submission->content, fmt_span(&out));
@@ -243,9 +261,7 @@ int submit_content(struct submission *submission, struct span bytes) {
 
 /* Now the scanner has seen all: the flags of the envelope are written over what append_head put there, in the same length. */
 static void correct_envelope(struct submission *submission, const struct data_scan *scan) {
-  uint8_t peer_room[48];
-  struct fmt peer = fmt_over(peer_room, sizeof peer_room);
-  struct record_envelope envelope = envelope_of(submission, scan, &peer);
+  struct record_envelope envelope = envelope_of(submission, scan);
   struct io_slice *first = &submission->content->slice[0];
   struct fmt out = fmt_over((uint8_t *)first->at + RECORD_HEADER_SIZE, first->len - RECORD_HEADER_SIZE);
   record_envelope_encode(&envelope, &out);

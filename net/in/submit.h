@@ -23,6 +23,9 @@ struct submit_context { /* one per shard */
   struct schedule *schedule;
   struct span hostname;
   uint64_t last_id;
+  uint64_t date_s; /* the second that `date` is of */
+  uint8_t date[40];
+  uint8_t date_len;
 };
 
 struct submission;
@@ -37,6 +40,8 @@ struct submission {
   uint64_t tag; /* of the session, for the calls back: it may be gone by then */
   uint64_t session;
   struct netaddr peer;
+  uint8_t peer_text[46];
+  uint8_t peer_len;
   struct buffer envelope; /* encoded recipients (record.h) */
   struct buffer sender;   /* sender and envid, one behind the other */
   uint32_t sender_len;

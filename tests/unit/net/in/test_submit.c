@@ -205,6 +205,25 @@ START_TEST(several_recipients_are_not_named_to_each_other) {
 }
 END_TEST
 
+START_TEST(the_date_goes_with_the_clock) {
+  static char text[4096];
+  static const char *const times[] = {"16:00:00", "16:00:00", "16:00:01", "16:00:00"}; /* it may be set back, too */
+  static const int steps_ms[] = {0, 999, 1000, 10};
+  for (unsigned i = 0; i < 4; i++) {
+    shard.wall_ms = WALL_MS + (uint64_t)steps_ms[i];
+    struct submission *submission = begin();
+    ck_assert(add_numbers(submission, 1) && data(submission));
+    end(submission, &(struct data_scan){0});
+    spool_turn(&spool, 0);
+    record_content(due_message->content, text, sizeof text);
+    ck_assert_ptr_nonnull(strstr(text, times[i]));
+    finish_due();
+  }
+  shard.wall_ms = WALL_MS;
+  expect_nothing_left();
+}
+END_TEST
+
 START_TEST(postmaster_is_ours) {
   struct submission *submission = begin();
   ck_assert(add_recipient(submission, "PostMaster", "", (struct span){NULL, 0}) && data(submission));
@@ -441,6 +460,7 @@ int main(void) {
   tcase_add_test(ids, ids_are_above_the_newest_of_the_spool);
   tcase_add_test(usual, a_message_is_stored_and_then_due);
   tcase_add_test(usual, several_recipients_are_not_named_to_each_other);
+  tcase_add_test(usual, the_date_goes_with_the_clock);
   tcase_add_test(usual, postmaster_is_ours);
   tcase_add_test(usual, the_head_may_span_chunks);
   tcase_add_test(usual, an_envelope_has_its_limit);
