@@ -39,7 +39,7 @@ struct message {
   uint64_t size;               /* of the content, wire form, without the final ".CRLF" */
   struct spool_place place;    /* of the message record; segment 0: not on disk */
   struct spool_place *parts;   /* of long messages; owned (malloc) */
-  struct content *content;     /* the message record in memory, or NULL */
+  struct content *content;     /* the message record in memory, or NULL; with message_content and message_set_content */
   struct message *next, *prev; /* all messages of the shard */
   struct timer timer;          /* of the earliest WAITING recipient */
   struct schedule *schedule;   /* whose it is, once schedule_add took it */
@@ -59,6 +59,15 @@ struct message {
 /* Builds a message from an encoded envelope (record.h); NULL without memory, or if the envelope is damaged. State of all recipients: WAITING. */
 struct message *message_new(struct slab *slab, uint64_t id, struct span envelope);
 void message_free(struct slab *slab, struct message *message);
+
+/*
+ * The content comes back from disk (on the message's own shard) while a job of the message may be looked at on another: whoever sees the pointer sees what it points to.
+ * It goes away only when no job is left.
+ */
+static inline struct content *message_content(const struct message *message) { return __atomic_load_n(&message->content, __ATOMIC_ACQUIRE); }
+static inline void message_set_content(struct message *message, struct content *content) {
+  __atomic_store_n(&message->content, content, __ATOMIC_RELEASE);
+}
 
 struct span message_sender(const struct message *message);
 struct span message_envid(const struct message *message);

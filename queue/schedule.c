@@ -49,6 +49,12 @@ static void unlink_message(struct schedule *schedule, struct message *message) {
   schedule->messages--;
 }
 
+/* No job is left that might look at it. */
+static void drop_content(struct schedule *schedule, struct message *message) {
+  content_free(schedule->slab, message_content(message));
+  message_set_content(message, NULL);
+}
+
 /* ---- due times ---- */
 
 /* Sets the timer for the earliest WAITING recipient. The wheel runs on the monotonic clock, due times are wall clock: a jump of the latter is met when the timer fires. */
@@ -96,9 +102,8 @@ static void message_due(void *context, struct timer *timer) {
 void schedule_add(struct schedule *schedule, struct message *message) {
   link_message(schedule, message);
   schedule->waiting += message->live;
-  if (message->content != NULL && message->place.segment != 0 && schedule->slab->used_bytes > schedule->memory_high_bytes) {
-    content_free(schedule->slab, message->content);
-    message->content = NULL;
+  if (message_content(message) != NULL && message->place.segment != 0 && schedule->slab->used_bytes > schedule->memory_high_bytes) {
+    drop_content(schedule, message);
   }
   give_out(schedule, message);
 }
@@ -181,21 +186,18 @@ static void stored(struct spool_entry *entry, int error) {
   slab_put(schedule->slab, store, sizeof *store);
   message->storing = false;
   if (error == E_OK) message->place = place;
-  if (error == E_OK && message->jobs == 0) {
-    content_free(schedule->slab, message->content);
-    message->content = NULL;
-  }
+  if (error == E_OK && message->jobs == 0) drop_content(schedule, message);
   if (error == E_OK) catch_up(schedule, message);
   free_if_over(schedule, message);
 }
 
 static void store_message(struct schedule *schedule, struct message *message) {
-  if (message->place.segment != 0 || message->storing || message->content == NULL) return;
+  if (message->place.segment != 0 || message->storing || message_content(message) == NULL) return;
   struct store *store = slab_get(schedule->slab, sizeof *store);
   if (store == NULL) return; /* it stays in memory, and is tried again after its next attempt */
   *store = (struct store){.schedule = schedule, .message = message};
-  store->entry.slices = message->content->slice;
-  store->entry.slices_count = message->content->chunks;
+  store->entry.slices = message_content(message)->slice;
+  store->entry.slices_count = message_content(message)->chunks;
   store->entry.store = true;
   store->entry.durable = stored;
   message->storing = true;
@@ -215,12 +217,11 @@ bool schedule_store_all(struct schedule *schedule) {
 void schedule_job_ended(struct schedule *schedule, struct message *message) {
   must(message->jobs > 0);
   if (--message->jobs > 0) return;
-  if (message->live > 0 && message->content != NULL) {
+  if (message->live > 0 && message_content(message) != NULL) {
     if (message->place.segment == 0) {
       store_message(schedule, message);
     } else if (!message->storing) {
-      content_free(schedule->slab, message->content);
-      message->content = NULL;
+      drop_content(schedule, message);
     }
   }
   free_if_over(schedule, message);
@@ -261,7 +262,7 @@ static void load_done(struct load *load, int error) {
     return;
   }
   if (error == E_OK) {
-    message->content = load->content;
+    message_set_content(message, load->content);
     load->content = NULL;
   }
   struct load *waiting = message->loads; /* itself, and whoever asked meanwhile */
@@ -303,7 +304,7 @@ void schedule_load(struct schedule *schedule, struct load *load) {
   load->_next = NULL;
   load->_chunk = 0;
   load->content = NULL;
-  if (own && message->content != NULL) {
+  if (own && message_content(message) != NULL) {
     load->done(load, E_OK);
     return;
   }

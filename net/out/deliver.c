@@ -214,7 +214,7 @@ static void load_here(struct outlet *outlet, struct job *job) {
 }
 
 bool outlet_load(struct outlet *outlet, struct job *job, uint64_t connection) {
-  if (job->load.part >= job->message->parts_count && job->message->content != NULL) return true;
+  if (job->load.part >= job->message->parts_count && message_content(job->message) != NULL) return true;
   job->loading = true;
   job->connection = connection;
   job->deliverer = (uint16_t)outlet->o.shard->index;
