@@ -40,18 +40,21 @@ struct message {
   struct spool_place place;    /* of the message record; segment 0: not on disk */
   struct spool_place *parts;   /* of long messages; owned (malloc) */
   struct content *content;     /* the message record in memory, or NULL; with message_content and message_set_content */
-  struct message *next, *prev; /* all messages of the shard */
+  struct message *next, *prev; /* in one of the schedule's lists */
   struct timer timer;          /* of the earliest WAITING recipient */
   struct schedule *schedule;   /* whose it is, once schedule_add took it */
   struct load *loads;          /* reads of the content under way */
   uint32_t parts_count;
+  uint32_t oldest; /* segment in which anything of it lies; 0: not on disk */
   uint32_t block_size;
   uint16_t recipients;
-  uint16_t live; /* recipients not DONE */
-  uint16_t jobs; /* jobs of the outgoing side that name it */
+  uint16_t live;  /* recipients not DONE */
+  uint16_t jobs;  /* jobs of the outgoing side that name it, and a move */
+  uint16_t reads; /* of it, under way */
   uint8_t ret;
   bool smtputf8, eight_bit, leading_dot;
   bool storing; /* an append of it is under way */
+  bool moving;  /* something of it is being written anew */
   uint16_t sender_len, envid_len, peer_len;
   struct recipient recipient[];
 };

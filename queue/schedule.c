@@ -11,42 +11,71 @@ void schedule_init(struct schedule *schedule, struct shard *shard, struct slab *
                    schedule_due due, void *context) {
   *schedule = (struct schedule){
       .shard = shard, .slab = slab, .spool = spool, .counters = counters, .due = due, .context = context, .memory_high_bytes = slab->limit_bytes / 2};
+  mover_init(&schedule->mover, schedule);
 }
 
 void schedule_fini(struct schedule *schedule) {
-  for (struct message *message = schedule->first, *next; message != NULL; message = next) {
-    next = message->next;
-    timer_cancel(&schedule->shard->wheel, &message->timer);
-    message_free(schedule->slab, message);
+  mover_fini(&schedule->mover);
+  for (unsigned i = 0; i < SCHEDULE_LISTS; i++) {
+    for (struct message *message = schedule->list[i].first, *next; message != NULL; message = next) {
+      next = message->next;
+      timer_cancel(&schedule->shard->wheel, &message->timer);
+      message_free(schedule->slab, message);
+    }
+    schedule->list[i] = (struct message_list){NULL, NULL};
   }
-  schedule->first = schedule->last = NULL;
+}
+
+/* ---- lists ---- */
+
+static struct message_list *list_of(struct schedule *schedule, const struct message *message) {
+  if (message->place.segment == 0) return &schedule->list[SCHEDULE_UNSTORED];
+  return &schedule->list[message->parts_count > 0 ? SCHEDULE_LONG : SCHEDULE_STORED];
+}
+
+static uint32_t oldest_of(const struct message *message) {
+  uint32_t oldest = message->place.segment;
+  for (uint32_t i = 0; message->parts != NULL && i < message->parts_count; i++)
+    if (message->parts[i].segment < oldest) oldest = message->parts[i].segment;
+  return oldest;
+}
+
+/* Where its age belongs, looked for from `near` on: what was stored last goes to the end at once. */
+static void list_insert(struct message_list *list, struct message *message, struct message *near) {
+  message->oldest = oldest_of(message);
+  while (near != NULL && near->oldest > message->oldest) near = near->prev;
+  struct message *next = near != NULL ? near->next : list->first;
+  for (; next != NULL && next->oldest <= message->oldest; next = next->next) near = next;
+  message->prev = near;
+  message->next = next;
+  *(near != NULL ? &near->next : &list->first) = message;
+  *(next != NULL ? &next->prev : &list->last) = message;
+}
+
+static void list_remove(struct message_list *list, struct message *message) {
+  *(message->prev != NULL ? &message->prev->next : &list->first) = message->next;
+  *(message->next != NULL ? &message->next->prev : &list->last) = message->prev;
 }
 
 static void link_message(struct schedule *schedule, struct message *message) {
+  struct message_list *list = list_of(schedule, message);
   message->schedule = schedule;
-  message->prev = schedule->last;
-  message->next = NULL;
-  if (schedule->last != NULL) {
-    schedule->last->next = message;
-  } else {
-    schedule->first = message;
-  }
-  schedule->last = message;
+  list_insert(list, message, list->last);
   schedule->messages++;
 }
 
 static void unlink_message(struct schedule *schedule, struct message *message) {
-  if (message->prev != NULL) {
-    message->prev->next = message->next;
-  } else {
-    schedule->first = message->next;
-  }
-  if (message->next != NULL) {
-    message->next->prev = message->prev;
-  } else {
-    schedule->last = message->prev;
-  }
+  list_remove(list_of(schedule, message), message);
   schedule->messages--;
+}
+
+void schedule_set_place(struct schedule *schedule, struct message *message, uint32_t part, struct spool_place place) {
+  struct message_list *before = list_of(schedule, message), *list;
+  list_remove(before, message);
+  *(part < message->parts_count ? &message->parts[part] : &message->place) = place;
+  list = list_of(schedule, message);
+  bool is_newest = list->last == NULL || oldest_of(message) >= list->last->oldest;
+  list_insert(list, message, list != before || is_newest ? list->last : message->prev);
 }
 
 /* No job is left that might look at it. */
@@ -185,7 +214,7 @@ static void stored(struct spool_entry *entry, int error) {
   struct spool_place place = entry->place;
   slab_put(schedule->slab, store, sizeof *store);
   message->storing = false;
-  if (error == E_OK) message->place = place;
+  if (error == E_OK) schedule_set_place(schedule, message, message->parts_count, place);
   if (error == E_OK && message->jobs == 0) drop_content(schedule, message);
   if (error == E_OK) catch_up(schedule, message);
   free_if_over(schedule, message);
@@ -205,11 +234,11 @@ static void store_message(struct schedule *schedule, struct message *message) {
 }
 
 bool schedule_store_all(struct schedule *schedule) {
-  bool all = true;
-  for (struct message *message = schedule->first; message != NULL; message = message->next) {
+  bool all = mover_stop(&schedule->mover);
+  for (struct message *message = schedule->list[SCHEDULE_UNSTORED].first; message != NULL; message = message->next) {
     if (message->live == 0) continue;
     store_message(schedule, message);
-    all &= message->place.segment != 0 && !message->storing;
+    all = false;
   }
   return all;
 }
@@ -231,19 +260,15 @@ void schedule_job_ended(struct schedule *schedule, struct message *message) {
 
 static void load_next_chunk(struct load *load);
 
-static struct spool_place load_place(const struct load *load) {
-  return load->part < load->message->parts_count ? load->message->parts[load->part] : load->message->place;
-}
-
 /* The record as read: is it whole, and whose is it? The head's size comes from its header. */
 static int check_record(const struct load *load, struct content *content) {
   struct record_header header;
   uint64_t hash;
-  int error = spool_check(load->_schedule->spool, load_place(load), content->slice, content->chunks);
+  int error = spool_check(load->_schedule->spool, load->_place, content->slice, content->chunks);
   if (error != E_OK) return error;
-  error = record_header_decode(&header, content->slice[0].at, content->slice[0].len, load_place(load).segment, &hash);
+  error = record_header_decode(&header, content->slice[0].at, content->slice[0].len, load->_place.segment, &hash);
   if (error != E_OK) return error;
-  if (header.id != load->message->id || header.length != load_place(load).length) return E_CORRUPT;
+  if (header.id != load->message->id || header.length != load->_place.length) return E_CORRUPT;
   content->head_size = RECORD_HEADER_SIZE + header.envelope_size;
   content->total = content->head_size + (uint64_t)header.content_size;
   return E_OK;
@@ -252,6 +277,7 @@ static int check_record(const struct load *load, struct content *content) {
 static void load_done(struct load *load, int error) {
   struct schedule *schedule = load->_schedule;
   struct message *message = load->message;
+  if (--message->reads == 0 && message->moving) mover_look(&schedule->mover); /* it may wait for the end of the reads */
   if (error == E_OK) error = check_record(load, load->content);
   if (error != E_OK) {
     content_free(schedule->slab, load->content);
@@ -292,8 +318,7 @@ static void load_chunk_done(struct spool_read *read, int64_t result) {
 static void load_next_chunk(struct load *load) {
   uint32_t offset = 0;
   for (uint32_t i = 0; i < load->_chunk; i++) offset += (uint32_t)load->content->slice[i].len;
-  load->_read =
-      (struct spool_read){.place = load_place(load), .offset = offset, .slice = load->content->slice[load->_chunk], .done = load_chunk_done};
+  load->_read = (struct spool_read){.place = load->_place, .offset = offset, .slice = load->content->slice[load->_chunk], .done = load_chunk_done};
   spool_read_start(load->_schedule->spool, &load->_read);
 }
 
@@ -313,12 +338,14 @@ void schedule_load(struct schedule *schedule, struct load *load) {
     message->loads->_next = load;
     return;
   }
-  load->content = load_place(load).segment == 0 ? NULL : content_for_read(schedule->slab, load_place(load).length);
+  load->_place = own ? message->place : message->parts[load->part];
+  load->content = load->_place.segment == 0 ? NULL : content_for_read(schedule->slab, load->_place.length);
   if (load->content == NULL) {
     load->done(load, E_NO_MEMORY);
     return;
   }
   if (own) message->loads = load;
+  message->reads++;
   load_next_chunk(load);
 }
 
@@ -384,18 +411,18 @@ static void restore_record(void *context, struct span record, struct spool_place
     restore_part(restore, known, &header, place);
     return;
   }
-  struct message *message = message_new(schedule->slab, header.id, span_of(record.at + RECORD_HEADER_SIZE, header.envelope_size));
-  known->unread = message == NULL;
-  if (message == NULL) return; /* without memory it stays live in its segment, for the next start */
-  message->place = place;
-  message->size = header.content_size;
-  message->parts_count = header.parts;
   if (known->message != NULL) { /* written anew under way: the newer one has the present recipients */
     spool_forget(schedule->spool, known->message->place);
     unlink_message(schedule, known->message);
     message_free(schedule->slab, known->message);
   }
+  struct message *message = message_new(schedule->slab, header.id, span_of(record.at + RECORD_HEADER_SIZE, header.envelope_size));
   known->message = message;
+  known->unread = message == NULL;
+  if (message == NULL) return; /* without memory it stays live in its segment, for the next start */
+  message->place = place;
+  message->size = header.content_size;
+  message->parts_count = header.parts;
   link_message(schedule, message);
 }
 
@@ -417,29 +444,34 @@ static void restore_outcome(void *context, struct span bytes) {
   }
 }
 
-/* Parts have to be all there; then the message has its true size and its places. */
-static bool attach_parts(struct message *message, struct known *known) {
+static bool has_all_parts(const struct message *message, const struct known *known) {
   if (known->parts_count < message->parts_count) return false;
   for (uint32_t i = 0; i < message->parts_count; i++)
     if (known->parts[i].segment == 0) return false;
-  if (message->parts_count > 0) {
-    message->size += known->parts_bytes;
-    message->parts = known->parts;
-    known->parts = NULL;
-  }
   return true;
+}
+
+/* Now the message has its true size and its places, and is older than its own record. */
+static void attach_parts(struct schedule *schedule, struct message *message, struct known *known) {
+  struct message_list *list = list_of(schedule, message);
+  list_remove(list, message);
+  message->size += known->parts_bytes;
+  message->parts = known->parts;
+  known->parts = NULL;
+  list_insert(list, message, message->prev);
 }
 
 static void restore_end(struct restore *restore, struct known *known) {
   struct schedule *schedule = restore->schedule;
   struct message *message = known->message;
-  bool whole = message != NULL && attach_parts(message, known);
+  bool whole = message != NULL && has_all_parts(message, known);
+  if (whole && message->parts_count > 0) attach_parts(schedule, message, known);
   if (!whole && !known->unread) /* its end never came: never answered with 250 */
     for (uint32_t i = 0; i < known->parts_count; i++) spool_forget(schedule->spool, known->parts[i]);
-  if (message != NULL && !whole) message->parts_count = 0;
   if (message != NULL && (message->live == 0 || !whole)) {
-    forget(schedule, message);
     unlink_message(schedule, message);
+    if (!whole) message->parts_count = 0;
+    forget(schedule, message);
     message_free(schedule->slab, message);
   }
   free(known->parts);
@@ -459,6 +491,10 @@ int schedule_restore(struct schedule *schedule, uint64_t *newest_id, uint64_t *d
 }
 
 void schedule_begin(struct schedule *schedule) {
-  for (struct message *message = schedule->first; message != NULL; message = message->next) schedule->waiting += message->live;
-  for (struct message *message = schedule->first; message != NULL; message = message->next) set_timer(schedule, message);
+  for (unsigned i = 0; i < SCHEDULE_LISTS; i++) {
+    for (struct message *message = schedule->list[i].first; message != NULL; message = message->next) {
+      schedule->waiting += message->live;
+      set_timer(schedule, message);
+    }
+  }
 }

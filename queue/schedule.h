@@ -13,9 +13,22 @@
 #include "core/event/counters.h"
 #include "core/shard/shard.h"
 #include "queue/message.h"
+#include "queue/move.h"
 
 struct load;
 typedef void (*schedule_due)(void *context, struct message *message, unsigned recipient);
+
+struct message_list {
+  struct message *first, *last;
+};
+
+/* Within each, in the order of message->oldest, so that what lies in the oldest segment is in front; and that is the order they were stored in. */
+enum schedule_list {
+  SCHEDULE_STORED,
+  SCHEDULE_LONG,     /* stored in parts */
+  SCHEDULE_UNSTORED, /* only in memory */
+  SCHEDULE_LISTS,
+};
 
 struct schedule {
   struct shard *shard;
@@ -24,7 +37,8 @@ struct schedule {
   struct counters *counters;
   schedule_due due;
   void *context;
-  struct message *first, *last; /* all, oldest first */
+  struct message_list list[SCHEDULE_LISTS]; /* of all messages */
+  struct mover mover;
   uint64_t messages;
   uint64_t waiting, ready;    /* recipients */
   uint64_t memory_high_bytes; /* slab use above which contents leave memory as soon as they are on disk */
@@ -64,12 +78,16 @@ struct load {
   /* private */
   struct schedule *_schedule;
   struct spool_read _read;
+  struct spool_place _place; /* what is moved meanwhile is still read where it was */
   struct load *_next;
   uint32_t _chunk;
 };
 void schedule_load(struct schedule *schedule, struct load *load);
 
-/* Everything that is only in memory is given to the spool (before a stop). True when nothing is left to be stored. */
+/* For the mover: part number `part`, or with part == parts_count the message record, now lies at `place`. The old place is still to be forgotten. */
+void schedule_set_place(struct schedule *schedule, struct message *message, uint32_t part, struct spool_place place);
+
+/* Everything that is only in memory is given to the spool, and nothing is moved any more (before a stop). True when nothing is left to be stored. */
 bool schedule_store_all(struct schedule *schedule);
 
 #endif

@@ -44,6 +44,8 @@ struct spool {
   unsigned appends_count;
   struct spool_read *reads;
   struct spool_stats stats;
+  spool_move move_ask;
+  void *move_context;
 };
 
 /* ---- for tests ---- */
@@ -254,6 +256,11 @@ void spool_complete(struct spool *spool, const struct io_completion *completion)
   (void)spool;
   (void)completion;
   must(false);
+}
+
+void spool_on_move(struct spool *spool, spool_move ask, void *context) {
+  spool->move_ask = ask;
+  spool->move_context = context;
 }
 
 unsigned spool_padding(const struct spool *spool) { return spool == NULL ? 0 : FAKE_SPOOL_PADDING; }
