@@ -34,6 +34,9 @@ struct relay {
   struct timer stop_timer;
   bool stopping;
   bool out_of_time;
+  bool unsafe;          /* it ended before the spool had everything */
+  uint64_t unstored;    /* messages only in memory, as of the last try to store them */
+  uint64_t progress_ms; /* when they last became fewer */
   bool schedule_ready;
 };
 
@@ -60,16 +63,25 @@ static void set_gauges(struct relay *relay) {
   count_set(counters, COUNT_LOOP_TURNS, relay->shard.turns);
 }
 
+/* Has the spool all it should have? Or is it no use to wait any longer: it failed, or nothing moves after the time is over. */
+static bool all_is_stored(struct relay *relay) {
+  uint64_t now_ms = relay->shard.now_ms, left = schedule_store_all(&relay->schedule);
+  spool_turn(relay->spool, now_ms);
+  if (left < relay->unstored || !relay->out_of_time) relay->progress_ms = now_ms;
+  relay->unstored = left;
+  if (left == 0 && spool_idle(relay->spool)) return true;
+  relay->unsafe = spool_failed(relay->spool) != E_OK || now_ms >= relay->progress_ms + RELAY_STORE_MS;
+  return relay->unsafe;
+}
+
 /* The end comes for all shards together: one may still hold jobs of another, whose outcomes have to reach it. */
 static void finish_if_over(struct relay *relay) {
   relay->shard.turn_due_ms = relay->shard.now_ms + STOP_POLL_MS;
   bool quiet = (intake_idle(relay->intake) && outlet_idle(relay->outlet)) || relay->out_of_time;
   if (!quiet || !shard_group_done(&relay->shard) || !mailbox_clear(&relay->shard)) return;
-  bool stored = schedule_store_all(&relay->schedule);
-  spool_turn(relay->spool, relay->shard.now_ms);
+  bool stored = all_is_stored(relay);
   event_writer_turn(relay->events, relay->shard.now_ms, true);
-  bool safe = spool_failed(relay->spool) != E_OK || (stored && spool_idle(relay->spool));
-  if (safe && (event_writer_idle(relay->events) || relay->out_of_time)) shard_finish(&relay->shard);
+  if (stored && (event_writer_idle(relay->events) || relay->out_of_time)) shard_finish(&relay->shard);
 }
 
 /* Events leave before the outcomes they tell of become durable: a crash in between repeats an event, but loses none. */
@@ -316,7 +328,20 @@ void relay_address(const struct relay *relay, struct netaddr *address) { intake_
 
 void relay_run(struct relay *relay) { shard_run(&relay->shard); }
 
-int relay_failed(const struct relay *relay) { return spool_failed(relay->spool); }
+int relay_failed(const struct relay *relay, struct fmt *why) {
+  if (!relay->unsafe) return spool_failed(relay->spool);
+  int error = spool_failed(relay->spool) != E_OK ? spool_failed(relay->spool) : E_NO_SPACE;
+  fmt_text(why, "spool: ");
+  fmt_text(why, error_text(error));
+  if (relay->unstored > 0) {
+    fmt_text(why, ": ");
+    fmt_u64(why, relay->unstored);
+    fmt_text(why, " messages were only in memory and are lost");
+  } else {
+    fmt_text(why, ": the last outcomes were not written, mail may be delivered again");
+  }
+  return error;
+}
 
 void relay_release(struct relay *relay) {
   if (relay == NULL || relay->outlet == NULL) return;

@@ -216,7 +216,4 @@ void mover_fini(struct mover *mover) {
   }
 }
 
-bool mover_stop(struct mover *mover) {
-  mover->stopped = true;
-  return mover->moves == 0;
-}
+void mover_stop(struct mover *mover) { mover->stopped = true; }

@@ -35,8 +35,8 @@ struct mover {
 void mover_init(struct mover *mover, struct schedule *schedule);
 /* Before the messages are freed. */
 void mover_fini(struct mover *mover);
-/* No move is begun any more; true when none is under way. */
-bool mover_stop(struct mover *mover);
+/* No move is begun any more. */
+void mover_stop(struct mover *mover);
 /* Something a move may have waited for has happened: it is looked at in the next turn. */
 void mover_look(struct mover *mover);
 

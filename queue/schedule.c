@@ -5,17 +5,28 @@
 #include "core/base/error.h"
 #include "core/base/map.h"
 
+/* A message on its way from memory to disk. */
+struct store {
+  struct spool_entry entry;
+  struct schedule *schedule;
+  struct message *message;
+  bool is_spare;
+};
+
 static void message_due(void *context, struct timer *timer);
 
 void schedule_init(struct schedule *schedule, struct shard *shard, struct slab *slab, struct spool *spool, struct counters *counters,
                    schedule_due due, void *context) {
   *schedule = (struct schedule){
       .shard = shard, .slab = slab, .spool = spool, .counters = counters, .due = due, .context = context, .memory_high_bytes = slab->limit_bytes / 2};
+  schedule->spare = calloc(1, sizeof *schedule->spare);
+  must(schedule->spare != NULL);
   mover_init(&schedule->mover, schedule);
 }
 
 void schedule_fini(struct schedule *schedule) {
   mover_fini(&schedule->mover);
+  free(schedule->spare);
   for (unsigned i = 0; i < SCHEDULE_LISTS; i++) {
     for (struct message *message = schedule->list[i].first, *next; message != NULL; message = next) {
       next = message->next;
@@ -189,12 +200,6 @@ void schedule_defer(struct schedule *schedule, struct message *message, unsigned
 
 /* ---- what is only in memory goes to disk: after a first attempt that failed, and before a stop ---- */
 
-struct store {
-  struct spool_entry entry;
-  struct schedule *schedule;
-  struct message *message;
-};
-
 /* The record's head is as the message came: what happened until now is said by outcomes. */
 static void catch_up(struct schedule *schedule, const struct message *message) {
   for (unsigned i = 0; i < message->recipients; i++) {
@@ -207,12 +212,31 @@ static void catch_up(struct schedule *schedule, const struct message *message) {
   }
 }
 
+static struct store *store_get(struct schedule *schedule, struct message *message) {
+  struct store *store = slab_get(schedule->slab, sizeof *store);
+  bool is_spare = store == NULL;
+  if (is_spare) {
+    store = schedule->spare;
+    schedule->spare = NULL;
+  }
+  if (store != NULL) *store = (struct store){.schedule = schedule, .message = message, .is_spare = is_spare};
+  return store;
+}
+
+static void store_put(struct schedule *schedule, struct store *store) {
+  if (store->is_spare) {
+    schedule->spare = store;
+  } else {
+    slab_put(schedule->slab, store, sizeof *store);
+  }
+}
+
 static void stored(struct spool_entry *entry, int error) {
   struct store *store = (struct store *)entry;
   struct schedule *schedule = store->schedule;
   struct message *message = store->message;
   struct spool_place place = entry->place;
-  slab_put(schedule->slab, store, sizeof *store);
+  store_put(schedule, store);
   message->storing = false;
   if (error == E_OK) schedule_set_place(schedule, message, message->parts_count, place);
   if (error == E_OK && message->jobs == 0) drop_content(schedule, message);
@@ -222,9 +246,8 @@ static void stored(struct spool_entry *entry, int error) {
 
 static void store_message(struct schedule *schedule, struct message *message) {
   if (message->place.segment != 0 || message->storing || message_content(message) == NULL) return;
-  struct store *store = slab_get(schedule->slab, sizeof *store);
+  struct store *store = store_get(schedule, message);
   if (store == NULL) return; /* it stays in memory, and is tried again after its next attempt */
-  *store = (struct store){.schedule = schedule, .message = message};
   store->entry.slices = message_content(message)->slice;
   store->entry.slices_count = message_content(message)->chunks;
   store->entry.store = true;
@@ -233,14 +256,15 @@ static void store_message(struct schedule *schedule, struct message *message) {
   spool_append(schedule->spool, &store->entry);
 }
 
-bool schedule_store_all(struct schedule *schedule) {
-  bool all = mover_stop(&schedule->mover);
+uint64_t schedule_store_all(struct schedule *schedule) {
+  uint64_t left = 0;
+  mover_stop(&schedule->mover);
   for (struct message *message = schedule->list[SCHEDULE_UNSTORED].first; message != NULL; message = message->next) {
     if (message->live == 0) continue;
     store_message(schedule, message);
-    all = false;
+    left++;
   }
-  return all;
+  return left;
 }
 
 void schedule_job_ended(struct schedule *schedule, struct message *message) {

@@ -16,6 +16,7 @@
 #include "queue/move.h"
 
 struct load;
+struct store;
 typedef void (*schedule_due)(void *context, struct message *message, unsigned recipient);
 
 struct message_list {
@@ -41,6 +42,7 @@ struct schedule {
   struct mover mover;
   uint64_t messages;
   uint64_t waiting, ready;    /* recipients */
+  struct store *spare;        /* for storing a message when the slab has nothing left; NULL: in use */
   uint64_t memory_high_bytes; /* slab use above which contents leave memory as soon as they are on disk */
 };
 
@@ -87,7 +89,10 @@ void schedule_load(struct schedule *schedule, struct load *load);
 /* For the mover: part number `part`, or with part == parts_count the message record, now lies at `place`. The old place is still to be forgotten. */
 void schedule_set_place(struct schedule *schedule, struct message *message, uint32_t part, struct spool_place place);
 
-/* Everything that is only in memory is given to the spool, and nothing is moved any more (before a stop). True when nothing is left to be stored. */
-bool schedule_store_all(struct schedule *schedule);
+/*
+ * Everything that is only in memory is given to the spool, and nothing is moved any more (before a stop). Returns how many messages are still only in memory: to be
+ * called again until there are none, or until the spool takes no more. It needs no memory but what was set aside.
+ */
+uint64_t schedule_store_all(struct schedule *schedule);
 
 #endif

@@ -271,4 +271,35 @@ def recipients_have_one_end_each_of_every_kind(t):
     until(lambda: relay.metrics()["ringpost_queued_messages"] == 0, "the message to be forgotten")
 
 
+@test
+def a_stop_ends_though_the_spool_is_full(t):
+    """What was only in memory and finds no room on disk is lost with the process, which says so: it must not wait for ever."""
+    address = free_address()
+    with socket.socket() as silent:  # connections are made, and nothing is ever said
+        silent.bind((address, 0))
+        silent.listen(64)
+        relay = Ringpost(
+            t,
+            {
+                "shards": 1,
+                "spool": {"durability": "memory", "segment_size": "8MiB", "max_size": "24MiB"},
+                "routes": [route("*", (address, silent.getsockname()[1]))],
+                "delivery": {"timeouts": {"greeting": "5m"}},
+            },
+            check=False,
+        )
+        content = b"Subject: big\r\n\r\n" + (b"b" * 98 + b"\r\n") * 8000
+        for i in range(60):
+            relay.send("a@b.example", "r%d@d.example" % i, content)
+        process, relay.process = relay.process, None
+        process.signal(signal.SIGTERM)
+        equal(process.wait(60), 1, process.log()[-2000:])
+        lines = [line for line in process.log().splitlines() if "lost" in line]
+        equal(len(lines), 1, process.log()[-2000:])
+        lost = int(re.search(r"(\d+) messages were only in memory and are lost", lines[0]).group(1))
+        equal(20 <= lost < 60, True, lines[0])
+    relay.start()
+    equal(relay.metrics()["ringpost_queued_messages"], 60 - lost)
+
+
 run_all()

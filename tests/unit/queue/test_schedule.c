@@ -393,13 +393,13 @@ START_TEST(before_a_stop_all_is_stored) {
   accept_message(3, &(struct plan){0});
   spool_turn(&spool, 0);
   spool.hold = true;
-  ck_assert(!schedule_store_all(&schedule));
-  answer_done(0, RECORD_DELIVERED); /* the last outcome of one that is being stored */
+  ck_assert_uint_eq(schedule_store_all(&schedule), 2); /* that which is not due yet was stored at once */
+  answer_done(0, RECORD_DELIVERED);                    /* the last outcome of one that is being stored */
   ck_assert_uint_eq(schedule.messages, 3);
   spool.hold = false;
   spool_turn(&spool, 0);
   ck_assert_uint_eq(schedule.messages, 2);
-  ck_assert(schedule_store_all(&schedule));
+  ck_assert_uint_eq(schedule_store_all(&schedule), 0);
   spool_turn(&spool, 0);
   restart();
   ck_assert_uint_eq(schedule.messages, 2);
@@ -410,17 +410,18 @@ START_TEST(before_a_stop_all_is_stored) {
 }
 END_TEST
 
-START_TEST(without_memory_for_the_write_it_stays_in_memory) {
+/* One at a time, with what was set aside for it. */
+START_TEST(without_memory_messages_are_stored_one_by_one) {
   spool.durability = SPOOL_MEMORY;
-  struct message *message = accept_message(7, &(struct plan){0});
-  fake_slab_requests_left = 0;
-  answer_defer(0, 1000);
-  ck_assert(!message->storing && message->content != NULL);
-  ck_assert(!schedule_store_all(&schedule));
-  fake_slab_requests_left = UINT64_MAX;
-  ck_assert(!schedule_store_all(&schedule));
+  for (unsigned i = 1; i <= 3; i++) accept_message(i, &(struct plan){0});
   spool_turn(&spool, 0);
-  ck_assert(schedule_store_all(&schedule));
+  fake_slab_requests_left = 0;
+  for (unsigned left = 3; left > 0; left--) {
+    ck_assert_uint_eq(schedule_store_all(&schedule), left);
+    ck_assert_uint_eq(spool.appends_count, 1);
+    spool_turn(&spool, 0);
+  }
+  ck_assert_uint_eq(schedule_store_all(&schedule), 0);
 }
 END_TEST
 
@@ -872,7 +873,7 @@ int main(void) {
   tcase_add_test(memory, in_memory_mode_the_first_deferral_stores);
   tcase_add_test(memory, in_memory_mode_a_write_that_fails_is_tried_again);
   tcase_add_test(memory, before_a_stop_all_is_stored);
-  tcase_add_test(memory, without_memory_for_the_write_it_stays_in_memory);
+  tcase_add_test(memory, without_memory_messages_are_stored_one_by_one);
   tcase_add_test(load, content_comes_back_from_disk);
   tcase_add_test(load, a_read_that_fails_is_told_to_all_who_asked);
   tcase_add_test(load, bytes_that_changed_on_disk_are_seen);
