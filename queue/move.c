@@ -7,6 +7,7 @@
 #define MOVES_MAX 32
 #define MOVES_BYTES_MAX (4u << 20) /* a single record may be as long as that */
 #define MOVE_RETRY_MS 1000         /* after memory or disk ran out */
+#define MOVE_WAIT_MS 5             /* for outcomes to be released: looks at it meanwhile */
 
 struct move {
   struct spool_entry entry;
@@ -15,9 +16,17 @@ struct move {
   struct message *message;
   struct content *copy;   /* until it is durable */
   struct spool_place old; /* what is to be forgotten */
+  uint16_t live;          /* recipients, when it was last looked at; */
+  uint64_t outcomes;      /* ... and so much was appended of outcomes: those that say why the others are not live have to be released */
+  bool loaded, appended;  /* the record is in memory; its copy is on its way */
   bool copied;            /* durable: only reads of the old place may still be under way */
   struct move *next;
 };
+
+static void look_at(struct mover *mover, uint64_t due_ms) {
+  if (timer_is_set(&mover->timer) && mover->timer.due_ms <= due_ms) return;
+  timer_set(&mover->schedule->shard->wheel, &mover->timer, due_ms);
+}
 
 /* ---- to and from the list ---- */
 
@@ -118,22 +127,45 @@ static void copy_durable(struct spool_entry *entry, int error) {
   mover_look(mover);
 }
 
+/* A head without a recipient says that it has ended: not before the log may say so. */
+static bool ends_are_released(struct move *move) {
+  const struct spool *spool = move->mover->schedule->spool;
+  if (move->live != move->message->live) {
+    move->live = move->message->live;
+    move->outcomes = spool_outcomes(spool);
+  }
+  return spool_outcomes_released(spool) >= move->outcomes;
+}
+
+/* The record is in memory. May end the move. */
+static void append_copy(struct move *move) {
+  struct mover *mover = move->mover;
+  if (move->message->live == 0) {
+    end_move(move); /* it ended meanwhile, and its place goes with it */
+    mover_look(mover);
+  } else if (!ends_are_released(move)) {
+    look_at(mover, mover->schedule->shard->now_ms + MOVE_WAIT_MS);
+  } else if (!make_copy(move)) {
+    move_failed(move, E_NO_MEMORY);
+    mover_look(mover);
+  } else {
+    move->entry =
+        (struct spool_entry){.slices = move->copy->slice, .slices_count = move->copy->chunks, .store = true, .move = true, .durable = copy_durable};
+    move->appended = true;
+    spool_append(mover->schedule->spool, &move->entry);
+  }
+}
+
 static void loaded(struct load *load, int error) {
   struct move *move = load->context;
   struct mover *mover = move->mover;
-  if (error == E_OK && move->message->live > 0 && !make_copy(move)) error = E_NO_MEMORY;
-  if (error != E_OK || move->message->live == 0) {
+  if (error != E_OK) {
+    move_failed(move, error);
     mover_look(mover);
-    if (error == E_OK) {
-      end_move(move); /* it ended meanwhile, and its place goes with it */
-    } else {
-      move_failed(move, error);
-    }
     return;
   }
-  move->entry =
-      (struct spool_entry){.slices = move->copy->slice, .slices_count = move->copy->chunks, .store = true, .move = true, .durable = copy_durable};
-  spool_append(mover->schedule->spool, &move->entry);
+  move->loaded = true;
+  append_copy(move);
 }
 
 /* ---- which next ---- */
@@ -184,16 +216,19 @@ static void look(void *context, struct timer *timer) {
   struct mover *mover = (struct mover *)((uint8_t *)timer - offsetof(struct mover, timer));
   for (struct move *move = mover->first, *next; move != NULL; move = next) {
     next = move->next;
-    if (move->copied && move->message->reads == 0) end_copied(move);
+    if (move->copied && move->message->reads == 0) {
+      end_copied(move);
+    } else if (move->loaded && !move->appended) {
+      append_copy(move);
+    }
   }
   begin_some(mover);
-  if (mover->segment != 0 && mover->schedule->shard->now_ms < mover->not_before_ms)
-    timer_set(&mover->schedule->shard->wheel, &mover->timer, mover->not_before_ms);
+  if (mover->segment != 0 && mover->schedule->shard->now_ms < mover->not_before_ms) look_at(mover, mover->not_before_ms);
 }
 
 /* ---- life ---- */
 
-void mover_look(struct mover *mover) { timer_set(&mover->schedule->shard->wheel, &mover->timer, mover->schedule->shard->now_ms); }
+void mover_look(struct mover *mover) { look_at(mover, mover->schedule->shard->now_ms); }
 
 static void asked(void *context, uint32_t segment) {
   struct mover *mover = context;
