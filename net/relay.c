@@ -29,6 +29,9 @@ struct relay {
   struct schedule schedule;
   struct resolver *resolver;
   struct event_writer *events;
+  struct { /* once so many event lines are settled, the outcomes up to this position may be committed */
+    uint64_t events, outcomes;
+  } waiting;
   struct intake *intake;
   struct outlet *outlet;
   struct timer stop_timer;
@@ -84,11 +87,24 @@ static void finish_if_over(struct relay *relay) {
   if (stored && (event_writer_idle(relay->events) || relay->out_of_time)) shard_finish(&relay->shard);
 }
 
-/* Events leave before the outcomes they tell of become durable: a crash in between repeats an event, but loses none. */
+/*
+ * Events leave before the outcomes they tell of become durable: a crash in between repeats an event, but loses none. The lines of jobs that were done on other shards
+ * are out before we hear of them (outlet_job_end).
+ */
+static void release_outcomes(struct relay *relay) {
+  uint64_t settled = event_writer_settled(relay->events);
+  if (settled < relay->waiting.events) return;
+  spool_release_outcomes(relay->spool, relay->waiting.outcomes);
+  relay->waiting.events = event_writer_gathered(relay->events);
+  relay->waiting.outcomes = spool_outcomes(relay->spool);
+  if (settled >= relay->waiting.events) spool_release_outcomes(relay->spool, relay->waiting.outcomes);
+}
+
 static void end_of_turn(void *context) {
   struct relay *relay = context;
   outlet_turn(relay->outlet);
   event_writer_turn(relay->events, relay->shard.now_ms, false);
+  release_outcomes(relay);
   spool_turn(relay->spool, relay->shard.now_ms);
   intake_turn(relay->intake);
   relay->shard.turn_due_ms = event_writer_due_ms(relay->events);
@@ -166,7 +182,8 @@ static int open_spool(struct relay *relay, struct fmt *why) {
                                   .segment_size_bytes = conf->segment_size_bytes,
                                   .disk_max_bytes = conf->spool_max_bytes / conf->shards,
                                   .lazy_sync_ms = 100,
-                                  .outcome_delay_ms = 5};
+                                  .outcome_delay_ms = 5,
+                                  .hold_outcomes = conf->events_path != NULL};
   struct io *io = relay->shard.io;
   uint64_t give_up_ns = io_now_ns(io) + SPOOL_WAIT_NS;
   for (;;) {
