@@ -50,6 +50,7 @@ static void set_gauges(struct relay *relay) {
   const struct spool_stats *spool = spool_stats(relay->spool);
   const struct resolver_stats *dns = resolver_stats(relay->resolver);
   count_set(counters, GAUGE_QUEUED_MESSAGES, relay->schedule.messages);
+  count_set(counters, GAUGE_UNLOADED_MESSAGES, relay->schedule.unloaded);
   count_set(counters, GAUGE_READY_RECIPIENTS, relay->schedule.ready);
   count_set(counters, GAUGE_DEFERRED_RECIPIENTS, relay->schedule.waiting);
   count_set(counters, GAUGE_BODY_BYTES, relay->slab.used_bytes);
@@ -269,6 +270,9 @@ static int restore(struct relay *relay, uint64_t *newest_id, struct fmt *why) {
   if (error == E_OK && relay->schedule.messages > 0)
     fprintf(stderr, "ringpost: shard=%u restored messages=%llu damaged_segments=%llu\n", relay->o.index, (unsigned long long)relay->schedule.messages,
             (unsigned long long)damaged);
+  if (error == E_OK && relay->schedule.unloaded > 0)
+    fprintf(stderr, "ringpost: shard=%u waiting on disk: %llu messages do not fit in limits.memory; they are taken up at the next start\n",
+            relay->o.index, (unsigned long long)relay->schedule.unloaded);
   return error;
 }
 

@@ -375,6 +375,10 @@ void schedule_load(struct schedule *schedule, struct load *load) {
 
 /* ---- restart ---- */
 
+/* Of the memory, messages that are restored take so many parts. */
+#define MEMORY_PARTS 4
+#define MESSAGE_PARTS 3
+
 struct restore {
   struct schedule *schedule;
   struct map by_id; /* struct known */
@@ -388,6 +392,9 @@ struct known { /* a message id seen in the spool */
   uint64_t parts_bytes; /* of content */
   uint32_t parts_count, parts_capacity;
   bool unread; /* its message is on disk, but there was no memory for it */
+  bool single; /* ... and it has one recipient, number `only` */
+  uint16_t only;
+  struct spool_place place; /* of the unread one */
 };
 
 static struct span known_key(const void *object) { return span_of(&((const struct known *)object)->id, sizeof(uint64_t)); }
@@ -423,6 +430,29 @@ static void restore_part(struct restore *restore, struct known *known, const str
   if (number >= known->parts_count) known->parts_count = number + 1;
 }
 
+/* What is known of its record until now is over. */
+static void forget_record(struct restore *restore, struct known *known) {
+  struct schedule *schedule = restore->schedule;
+  if (known->unread) spool_forget(schedule->spool, known->place);
+  known->unread = false;
+  if (known->message == NULL) return;
+  spool_forget(schedule->spool, known->message->place);
+  unlink_message(schedule, known->message);
+  message_free(schedule->slab, known->message);
+  known->message = NULL;
+}
+
+/* It stays live in its segment, for the next start, unless an outcome of its only recipient follows. */
+static void leave_unread(struct known *known, struct span envelope, struct spool_place place) {
+  struct record_envelope decoded;
+  struct record_recipient recipient;
+  known->unread = true;
+  known->place = place;
+  known->single =
+      record_envelope_decode(&decoded, &envelope) == E_OK && decoded.recipients == 1 && record_recipient_decode(&recipient, &envelope) == E_OK;
+  if (known->single) known->only = recipient.index;
+}
+
 static void restore_record(void *context, struct span record, struct spool_place place) {
   struct restore *restore = context;
   struct schedule *schedule = restore->schedule;
@@ -435,15 +465,15 @@ static void restore_record(void *context, struct span record, struct spool_place
     restore_part(restore, known, &header, place);
     return;
   }
-  if (known->message != NULL) { /* written anew under way: the newer one has the present recipients */
-    spool_forget(schedule->spool, known->message->place);
-    unlink_message(schedule, known->message);
-    message_free(schedule->slab, known->message);
-  }
-  struct message *message = message_new(schedule->slab, header.id, span_of(record.at + RECORD_HEADER_SIZE, header.envelope_size));
+  forget_record(restore, known); /* if it was written anew under way: the newer one has the present recipients */
+  struct span envelope = span_of(record.at + RECORD_HEADER_SIZE, header.envelope_size);
+  bool has_room = schedule->slab->used_bytes < schedule->slab->limit_bytes / MEMORY_PARTS * MESSAGE_PARTS;
+  struct message *message = has_room ? message_new(schedule->slab, header.id, envelope) : NULL;
   known->message = message;
-  known->unread = message == NULL;
-  if (message == NULL) return; /* without memory it stays live in its segment, for the next start */
+  if (message == NULL) {
+    leave_unread(known, envelope, place);
+    return;
+  }
   message->place = place;
   message->size = header.content_size;
   message->parts_count = header.parts;
@@ -455,17 +485,22 @@ static void restore_outcome(void *context, struct span bytes) {
   struct record_outcome outcome;
   if (record_outcome_decode(&outcome, bytes) != E_OK) return;
   struct known *known = map_find(&restore->by_id, span_of(&outcome.id, sizeof outcome.id));
-  if (known == NULL || known->message == NULL) return; /* of a message whose segment is long recycled */
+  if (known == NULL) return; /* of a message whose segment is long recycled */
+  bool ended = outcome.kind != RECORD_DEFERRED;
+  if (known->unread && known->single && ended && outcome.recipient == known->only) forget_record(restore, known);
   struct message *message = known->message;
+  if (message == NULL) return;
   for (unsigned i = 0; i < message->recipients; i++) {
     struct recipient *recipient = &message->recipient[i];
     if (recipient->index != outcome.recipient || recipient->state == RECIPIENT_DONE) continue;
+    if (!ended && outcome.attempts < recipient->attempts) continue; /* from before the record was written anew */
     recipient->attempts = outcome.attempts;
     recipient->due_ms = outcome.due_ms;
-    if (outcome.kind == RECORD_DEFERRED) continue;
+    if (!ended) continue;
     recipient->state = RECIPIENT_DONE;
     message->live--;
   }
+  if (message->live == 0) forget_record(restore, known); /* its memory is for others that are still to be read */
 }
 
 static bool has_all_parts(const struct message *message, const struct known *known) {
@@ -498,6 +533,7 @@ static void restore_end(struct restore *restore, struct known *known) {
     forget(schedule, message);
     message_free(schedule->slab, message);
   }
+  if (known->unread) schedule->unloaded++;
   free(known->parts);
   free(known);
 }

@@ -41,6 +41,7 @@ struct schedule {
   struct message_list list[SCHEDULE_LISTS]; /* of all messages */
   struct mover mover;
   uint64_t messages;
+  uint64_t unloaded;          /* messages on disk that found no room in memory at the start */
   uint64_t waiting, ready;    /* recipients */
   struct store *spare;        /* for storing a message when the slab has nothing left; NULL: in use */
   uint64_t memory_high_bytes; /* slab use above which contents leave memory as soon as they are on disk */
@@ -54,7 +55,10 @@ void schedule_fini(struct schedule *schedule);
 /* Takes an accepted message and gives out its recipients: due now, or waiting for their time. */
 void schedule_add(struct schedule *schedule, struct message *message);
 
-/* Reads the spool back; messages are known afterwards, and schedule_begin gives them out. Errors as spool_replay. */
+/*
+ * Reads the spool back; messages are known afterwards, and schedule_begin gives them out. They take three quarters of the memory at most, so that there is room for jobs and
+ * content: what does not fit is counted in `unloaded`, stays on disk, and is for the next start. Errors as spool_replay.
+ */
 must_check int schedule_restore(struct schedule *schedule, uint64_t *newest_id, uint64_t *damaged, struct fmt *why);
 void schedule_begin(struct schedule *schedule);
 

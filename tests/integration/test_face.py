@@ -7,7 +7,7 @@ import socket
 
 from fakemx import FakeMx
 from harness import Process, equal, free_address, free_port, run_all, run_program, test, until
-from relay import Ringpost, binary, relay_and_mx, route
+from relay import Ringpost, binary, relay_and_mx, route, yaml
 
 CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
 GOOD = """hostname: relay.ringpost.example
@@ -269,6 +269,42 @@ def recipients_have_one_end_each_of_every_kind(t):
     )
     equal(sorted(mx.recipients), ["yes@one.example", "yes@three.example"])
     until(lambda: relay.metrics()["ringpost_queued_messages"] == 0, "the message to be forgotten")
+
+
+@test
+def what_does_not_fit_in_memory_waits_for_the_next_start(t):
+    """With a sixteenth of the memory: what fits is delivered, the rest is named and comes later; none is lost or twice."""
+    address = free_address()
+    port = free_port(address)
+    relay = Ringpost(
+        t, {"shards": 1, "limits": {"memory": "64MiB"}, "queue": {"retry_initial": "2s", "retry_max": "2s"}, "routes": [route("*", (address, port))]}
+    )
+    with relay.client() as client:
+        client.hello()
+        for i in range(5000):
+            command = "MAIL FROM:<%s@b.example> ENVID=%s" % ("s" * 60, "e" * 90)
+            client.ask(command, 250)
+            client.ask("RCPT TO:<r%d@d.example> ORCPT=rfc822;%s@b.example" % (i, "o" * 200), 250)
+            client.ask("DATA", 354)
+            client.send(CONTENT + b".\r\n")
+            client.expect(250)
+        client.quit()
+    relay.stop()
+    mx = FakeMx(t, address, port)
+    relay.config["limits"]["memory"] = "4MiB"
+    waiting, starts = 5000, 0
+    while waiting:
+        relay.config_path = t.write("less.yaml", yaml(relay.config) + "\n")
+        relay.start()
+        before, waiting = waiting, int(relay.metrics()["ringpost_queue_messages_unloaded"])
+        starts += 1
+        equal("waiting on disk: %d messages do not fit in limits.memory" % waiting in relay.log(), waiting > 0, relay.log())
+        equal(waiting < before and (starts > 1 or waiting > 0), True, "%d of %d did not fit" % (waiting, before))
+        relay.wait_outcomes(5000 - waiting, timeout_s=60)
+        until(lambda: relay.metrics()["ringpost_queued_messages"] == 0, "the queue to be empty")
+        relay.stop()
+    equal(len(mx.recipients), 5000)
+    equal(len(set(mx.recipients)), 5000)
 
 
 @test

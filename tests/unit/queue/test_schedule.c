@@ -751,8 +751,62 @@ START_TEST(without_memory_at_the_start_nothing_on_disk_is_given_up) {
   ck_assert_uint_eq(newest_id, 3);
   ck_assert_uint_eq(schedule.messages, 0);
   ck_assert_uint_eq(fake_spool_live(&spool), 3); /* all but the part that never had a message */
+  ck_assert_uint_eq(schedule.unloaded, 2);
   restart();
   ck_assert_uint_eq(schedule.messages, 2);
+}
+END_TEST
+
+static void put_outcome(uint64_t id, enum record_outcome_kind kind) {
+  uint8_t room[RECORD_OUTCOME_SIZE];
+  record_outcome_encode(&(struct record_outcome){.kind = kind, .id = id, .attempts = 1}, room);
+  spool_append_outcome(&spool, span_of(room, sizeof room));
+  spool_turn(&spool, 0);
+}
+
+/* A part of the memory stays for jobs and content; what ended is not in the way of what did not. */
+START_TEST(messages_do_not_take_all_memory_at_the_start) {
+  uint64_t taken = slab_size(sizeof(struct message) + sizeof(struct recipient) + 24);
+  for (uint64_t id = 1; id <= 200; id++) {
+    put_on_disk(id, &(struct plan){0});
+    if (id > 20 && id <= 100) put_outcome(id, RECORD_DELIVERED);
+  }
+  slab.limit_bytes = 100 * taken;
+  restart();
+  ck_assert_uint_eq(schedule.messages, 75);
+  ck_assert_uint_eq(schedule.unloaded, 120 - 75);
+  ck_assert_uint_eq(fake_spool_live(&spool), 120);
+  slab.limit_bytes = 64 << 20;
+}
+END_TEST
+
+/* Nor is it waited for if its end is read later; but of several recipients nobody can tell. */
+START_TEST(what_did_not_fit_and_ended_is_forgotten) {
+  put_on_disk(1, &(struct plan){0});
+  put_on_disk(2, &(struct plan){.type = RECORD_PART, .content = 1000});
+  put_on_disk(2, &(struct plan){.parts = 1});
+  put_on_disk(3, &(struct plan){0});
+  put_on_disk(4, &(struct plan){.recipients = 2});
+  put_on_disk(5, &(struct plan){0});
+  put_on_disk(5, &(struct plan){0}); /* written anew */
+  put_outcome(1, RECORD_DEFERRED);
+  for (uint64_t id = 2; id <= 4; id++) put_outcome(id, RECORD_DELIVERED);
+  slab.limit_bytes = 1;
+  restart();
+  ck_assert_uint_eq(schedule.messages, 0);
+  ck_assert_uint_eq(schedule.unloaded, 3);
+  ck_assert_uint_eq(fake_spool_live(&spool), 3);
+  slab.limit_bytes = 64 << 20;
+}
+END_TEST
+
+/* Outcomes of before stand behind a new record in the same commit; the newer state is the record's. */
+START_TEST(an_older_deferral_does_not_undo_a_newer_record) {
+  put_on_disk(5, &(struct plan){.attempts = 3, .due_ms = 42});
+  put_outcome(5, RECORD_DEFERRED);
+  restart();
+  ck_assert_uint_eq(first_of(SCHEDULE_STORED)->recipient[0].attempts, 3);
+  ck_assert_uint_eq(first_of(SCHEDULE_STORED)->recipient[0].due_ms, 42);
 }
 END_TEST
 
@@ -887,6 +941,9 @@ int main(void) {
   tcase_add_test(start, the_newest_id_is_known_even_of_what_is_over);
   tcase_add_test(start, outcomes_that_fit_nothing_change_nothing);
   tcase_add_test(start, without_memory_at_the_start_nothing_on_disk_is_given_up);
+  tcase_add_test(start, messages_do_not_take_all_memory_at_the_start);
+  tcase_add_test(start, what_did_not_fit_and_ended_is_forgotten);
+  tcase_add_test(start, an_older_deferral_does_not_undo_a_newer_record);
   tcase_add_test(order, in_any_order_every_recipient_ends_once_and_nothing_is_left);
   return unit_main("queue/schedule", cases, 5);
 }
