@@ -89,8 +89,8 @@ static void finish_if_over(struct relay *relay) {
 }
 
 /*
- * Events leave before the outcomes they tell of become durable: a crash in between repeats an event, but loses none. The lines of jobs that were done on other shards
- * are out before we hear of them (outlet_job_end).
+ * Events leave before the outcomes they tell of become durable: a crash in between repeats an event, but loses none. The lines of jobs that were
+ * done on other shards are out before we hear of them (outlet_job_end).
  */
 static void release_outcomes(struct relay *relay) {
   uint64_t settled = event_writer_settled(relay->events);

@@ -27,8 +27,8 @@ must_check int relay_listen(struct relay *relay, struct fmt *why);
 void relay_address(const struct relay *relay, struct netaddr *address);
 void relay_run(struct relay *relay);
 /*
- * From any thread: no new sessions, transactions end (within RELAY_STOP_MS), everything is synced, relay_run returns. When that time is over and for RELAY_STORE_MS nothing
- * could be stored of what is left, it returns all the same.
+ * From any thread: no new sessions, transactions end (within RELAY_STOP_MS), everything is synced, relay_run returns. When that time is over and for
+ * RELAY_STORE_MS nothing could be stored of what is left, it returns all the same.
  */
 #define RELAY_STOP_MS 30000
 #define RELAY_STORE_MS 2000

@@ -64,8 +64,8 @@ struct message *message_new(struct slab *slab, uint64_t id, struct span envelope
 void message_free(struct slab *slab, struct message *message);
 
 /*
- * The content comes back from disk (on the message's own shard) while a job of the message may be looked at on another: whoever sees the pointer sees what it points to.
- * It goes away only when no job is left.
+ * The content comes back from disk (on the message's own shard) while a job of the message may be looked at on another: whoever sees the pointer
+ * sees what it points to. It goes away only when no job is left.
  */
 static inline struct content *message_content(const struct message *message) { return __atomic_load_n(&message->content, __ATOMIC_ACQUIRE); }
 static inline void message_set_content(struct message *message, struct content *content) {

@@ -171,8 +171,8 @@ static void loaded(struct load *load, int error) {
 /* ---- which next ---- */
 
 /*
- * In each list those that lie in the oldest segments are in front; as they are moved they leave it, so only those under way have to be passed over, and those that
- * have ended but for their last job.
+ * In each list those that lie in the oldest segments are in front; as they are moved they leave it, so only those under way have to be passed over,
+ * and those that have ended but for their last job.
  */
 static struct message *find(const struct mover *mover, enum schedule_list list) {
   struct message *message = mover->schedule->list[list].first;

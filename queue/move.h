@@ -1,13 +1,13 @@
 /*
- * move: takes what is still live in the oldest segments of the spool to its front, so that a few messages that wait for long do not keep all that was stored after
- * them on disk.
+ * move: takes what is still live in the oldest segments of the spool to its front, so that a few messages that wait for long do not keep all that
+ * was stored after them on disk.
  *
- * Owner: one shard; part of its schedule. The log says from which segment on (spool_on_move); then each record of a message in there is read, or taken from memory,
- * and appended anew with a head that tells of the present; once that is durable the old place is forgotten. A few moves are under way at a time, the rest follows. Without
- * memory or room on disk it goes on later, after any other error when the log asks again.
+ * Owner: one shard; part of its schedule. The log says from which segment on (spool_on_move); then each record of a message in there is read, or
+ * taken from memory, and appended anew with a head that tells of the present; once that is durable the old place is forgotten. A few moves are under
+ * way at a time, the rest follows. Without memory or room on disk it goes on later, after any other error when the log asks again.
  *
- * A move is a job of its message: the message stays while it lasts. What ends or is put off meanwhile is told by outcomes, which the log never writes before the copy if
- * they were appended after it (log.h).
+ * A move is a job of its message: the message stays while it lasts. What ends or is put off meanwhile is told by outcomes, which the log never
+ * writes before the copy if they were appended after it (log.h).
  */
 #ifndef QUEUE_MOVE_H
 #define QUEUE_MOVE_H

@@ -56,8 +56,8 @@ void schedule_fini(struct schedule *schedule);
 void schedule_add(struct schedule *schedule, struct message *message);
 
 /*
- * Reads the spool back; messages are known afterwards, and schedule_begin gives them out. They take three quarters of the memory at most, so that there is room for jobs and
- * content: what does not fit is counted in `unloaded`, stays on disk, and is for the next start. Errors as spool_replay.
+ * Reads the spool back; messages are known afterwards, and schedule_begin gives them out. They take three quarters of the memory at most, so that
+ * there is room for jobs and content: what does not fit is counted in `unloaded`, stays on disk, and is for the next start. Errors as spool_replay.
  */
 must_check int schedule_restore(struct schedule *schedule, uint64_t *newest_id, uint64_t *damaged, struct fmt *why);
 void schedule_begin(struct schedule *schedule);
@@ -94,8 +94,8 @@ void schedule_load(struct schedule *schedule, struct load *load);
 void schedule_set_place(struct schedule *schedule, struct message *message, uint32_t part, struct spool_place place);
 
 /*
- * Everything that is only in memory is given to the spool, and nothing is moved any more (before a stop). Returns how many messages are still only in memory: to be
- * called again until there are none, or until the spool takes no more. It needs no memory but what was set aside.
+ * Everything that is only in memory is given to the spool, and nothing is moved any more (before a stop). Returns how many messages are still only
+ * in memory: to be called again until there are none, or until the spool takes no more. It needs no memory but what was set aside.
  */
 uint64_t schedule_store_all(struct schedule *schedule);
 

@@ -47,8 +47,9 @@ void event_write(struct event_writer *writer, const struct event *event);
 /* Once a loop turn: starts a write if there is enough, or old enough. `now` forces what there is out. `now_ms` is any monotonic clock. */
 void event_writer_turn(struct event_writer *writer, uint64_t now_ms, bool now);
 /*
- * How many lines there were until now, and how many of them are settled: given to the kernel, so that they survive the process, or lost, or waiting for the disk for more
- * than EVENT_STALL_MS. Both only grow. What must not happen before a line is written waits until `settled` has reached what `gathered` was then.
+ * How many lines there were until now, and how many of them are settled: given to the kernel, so that they survive the process, or lost, or waiting
+ * for the disk for more than EVENT_STALL_MS. Both only grow. What must not happen before a line is written waits until `settled` has reached what
+ * `gathered` was then.
  */
 uint64_t event_writer_gathered(const struct event_writer *writer);
 uint64_t event_writer_settled(const struct event_writer *writer);

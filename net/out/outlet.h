@@ -77,7 +77,10 @@ struct outlet {
 };
 
 /* ---- deliver.c ---- */
-/* The job has a fate for every recipient (those without are deferred): back to its owner, who may make it durable: so not before the events that tell of it are written. */
+/*
+ * The job has a fate for every recipient (those without are deferred): back to its owner, who may make it durable: so not before the events that
+ * tell of it are written.
+ */
 void outlet_job_end(struct outlet *outlet, struct job *job);
 /* Asks the owner for the job's content; connection_loaded follows, unless it is there already (then true). */
 bool outlet_load(struct outlet *outlet, struct job *job, uint64_t connection);

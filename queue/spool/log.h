@@ -106,8 +106,9 @@ void spool_append(struct spool *spool, struct spool_entry *entry);
 #define SPOOL_OUTCOME_MAX 64
 void spool_append_outcome(struct spool *spool, struct span outcome);
 /*
- * With hold_outcomes: outcomes before this position may be committed, with the next spool_turn. Positions count what was appended, spool_outcomes is the present one;
- * they only grow. Records never wait for outcomes; outcomes that are held keep the spool from being idle, and segments that wait for them from being retired.
+ * With hold_outcomes: outcomes before this position may be committed, with the next spool_turn. Positions count what was appended, spool_outcomes is
+ * the present one; they only grow. Records never wait for outcomes; outcomes that are held keep the spool from being idle, and segments that wait
+ * for them from being retired.
  */
 void spool_release_outcomes(struct spool *spool, uint64_t position);
 uint64_t spool_outcomes(const struct spool *spool);

@@ -1,6 +1,6 @@
 /*
- * What stays for long is taken to the front of the spool: the schedule on the real log, on a disk in memory that is full, or short of memory, or loses its power at any
- * moment. A ledger of what the schedule was told is held against what it knows after a restart.
+ * What stays for long is taken to the front of the spool: the schedule on the real log, on a disk in memory that is full, or short of memory, or
+ * loses its power at any moment. A ledger of what the schedule was told is held against what it knows after a restart.
  */
 #include "queue/schedule.h"
 
@@ -595,8 +595,8 @@ static bool is_live_in(const struct message *message, unsigned index) {
 }
 
 /*
- * What was not released must not be there; but on a disk so full that not even outcomes find room a segment goes without them (FORMAT.md), and a write that found no
- * space may be there.
+ * What was not released must not be there; but on a disk so full that not even outcomes find room a segment goes without them (FORMAT.md), and a
+ * write that found no space may be there.
  */
 static void crash_and_check(bool power, bool sound) {
   static struct message *found[IDS];

@@ -656,7 +656,9 @@ START_TEST(a_long_message_has_all_its_parts_or_is_none) {
 }
 END_TEST
 
-/* The copy is durable while a job is still reading the part, a piece at a time: it goes on where it began, and only then the old place is forgotten. */
+/*
+ * The copy is durable while a job is still reading the part, a piece at a time: it goes on where it began, and only then the old place is forgotten.
+ */
 START_TEST(what_is_being_read_is_not_forgotten_by_a_move) {
   put_on_disk(1, &(struct plan){.type = RECORD_PART, .content = 150000, .recipients = 2});
   put_on_disk(1, &(struct plan){.parts = 1, .content = 10, .recipients = 2});
