@@ -106,7 +106,7 @@ bench: all
 	@bench/run.py --build $(BUILD) --out bench/RESULTS.md $(BENCH)
 
 # ---- what needs threads that race: with ThreadSanitizer ----
-TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c,$(UNITS))
+TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c %/test_message.c,$(UNITS))
 TSANMAKE := $(MAKE) --no-print-directory BUILD=$(BUILD)/tsan HARDEN= CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread'
 tsan:
 	@$(TSANMAKE) $(TSAN_UNITS:tests/%.c=$(BUILD)/tsan/unit/%)

@@ -29,11 +29,17 @@ struct relay {
   struct schedule schedule;
   struct resolver *resolver;
   struct event_writer *events;
+  struct { /* once so many event lines are settled, the outcomes up to this position may be committed */
+    uint64_t events, outcomes;
+  } waiting;
   struct intake *intake;
   struct outlet *outlet;
   struct timer stop_timer;
   bool stopping;
   bool out_of_time;
+  bool unsafe;          /* it ended before the spool had everything */
+  uint64_t unstored;    /* messages only in memory, as of the last try to store them */
+  uint64_t progress_ms; /* when they last became fewer */
   bool schedule_ready;
 };
 
@@ -44,6 +50,7 @@ static void set_gauges(struct relay *relay) {
   const struct spool_stats *spool = spool_stats(relay->spool);
   const struct resolver_stats *dns = resolver_stats(relay->resolver);
   count_set(counters, GAUGE_QUEUED_MESSAGES, relay->schedule.messages);
+  count_set(counters, GAUGE_UNLOADED_MESSAGES, relay->schedule.unloaded);
   count_set(counters, GAUGE_READY_RECIPIENTS, relay->schedule.ready);
   count_set(counters, GAUGE_DEFERRED_RECIPIENTS, relay->schedule.waiting);
   count_set(counters, GAUGE_BODY_BYTES, relay->slab.used_bytes);
@@ -60,23 +67,45 @@ static void set_gauges(struct relay *relay) {
   count_set(counters, COUNT_LOOP_TURNS, relay->shard.turns);
 }
 
+/* Has the spool all it should have? Or is it no use to wait any longer: it failed, or nothing moves after the time is over. */
+static bool all_is_stored(struct relay *relay) {
+  uint64_t now_ms = relay->shard.now_ms, left = schedule_store_all(&relay->schedule);
+  spool_turn(relay->spool, now_ms);
+  if (left < relay->unstored || !relay->out_of_time) relay->progress_ms = now_ms;
+  relay->unstored = left;
+  if (left == 0 && spool_idle(relay->spool)) return true;
+  relay->unsafe = spool_failed(relay->spool) != E_OK || now_ms >= relay->progress_ms + RELAY_STORE_MS;
+  return relay->unsafe;
+}
+
 /* The end comes for all shards together: one may still hold jobs of another, whose outcomes have to reach it. */
 static void finish_if_over(struct relay *relay) {
   relay->shard.turn_due_ms = relay->shard.now_ms + STOP_POLL_MS;
   bool quiet = (intake_idle(relay->intake) && outlet_idle(relay->outlet)) || relay->out_of_time;
   if (!quiet || !shard_group_done(&relay->shard) || !mailbox_clear(&relay->shard)) return;
-  bool stored = schedule_store_all(&relay->schedule);
-  spool_turn(relay->spool, relay->shard.now_ms);
+  bool stored = all_is_stored(relay);
   event_writer_turn(relay->events, relay->shard.now_ms, true);
-  bool safe = spool_failed(relay->spool) != E_OK || (stored && spool_idle(relay->spool));
-  if (safe && (event_writer_idle(relay->events) || relay->out_of_time)) shard_finish(&relay->shard);
+  if (stored && (event_writer_idle(relay->events) || relay->out_of_time)) shard_finish(&relay->shard);
 }
 
-/* Events leave before the outcomes they tell of become durable: a crash in between repeats an event, but loses none. */
+/*
+ * Events leave before the outcomes they tell of become durable: a crash in between repeats an event, but loses none. The lines of jobs that were
+ * done on other shards are out before we hear of them (outlet_job_end).
+ */
+static void release_outcomes(struct relay *relay) {
+  uint64_t settled = event_writer_settled(relay->events);
+  if (settled < relay->waiting.events) return;
+  spool_release_outcomes(relay->spool, relay->waiting.outcomes);
+  relay->waiting.events = event_writer_gathered(relay->events);
+  relay->waiting.outcomes = spool_outcomes(relay->spool);
+  if (settled >= relay->waiting.events) spool_release_outcomes(relay->spool, relay->waiting.outcomes);
+}
+
 static void end_of_turn(void *context) {
   struct relay *relay = context;
   outlet_turn(relay->outlet);
   event_writer_turn(relay->events, relay->shard.now_ms, false);
+  release_outcomes(relay);
   spool_turn(relay->spool, relay->shard.now_ms);
   intake_turn(relay->intake);
   relay->shard.turn_due_ms = event_writer_due_ms(relay->events);
@@ -154,7 +183,8 @@ static int open_spool(struct relay *relay, struct fmt *why) {
                                   .segment_size_bytes = conf->segment_size_bytes,
                                   .disk_max_bytes = conf->spool_max_bytes / conf->shards,
                                   .lazy_sync_ms = 100,
-                                  .outcome_delay_ms = 5};
+                                  .outcome_delay_ms = 5,
+                                  .hold_outcomes = conf->events_path != NULL};
   struct io *io = relay->shard.io;
   uint64_t give_up_ns = io_now_ns(io) + SPOOL_WAIT_NS;
   for (;;) {
@@ -240,6 +270,9 @@ static int restore(struct relay *relay, uint64_t *newest_id, struct fmt *why) {
   if (error == E_OK && relay->schedule.messages > 0)
     fprintf(stderr, "ringpost: shard=%u restored messages=%llu damaged_segments=%llu\n", relay->o.index, (unsigned long long)relay->schedule.messages,
             (unsigned long long)damaged);
+  if (error == E_OK && relay->schedule.unloaded > 0)
+    fprintf(stderr, "ringpost: shard=%u waiting on disk: %llu messages do not fit in limits.memory; they are taken up at the next start\n",
+            relay->o.index, (unsigned long long)relay->schedule.unloaded);
   return error;
 }
 
@@ -316,7 +349,20 @@ void relay_address(const struct relay *relay, struct netaddr *address) { intake_
 
 void relay_run(struct relay *relay) { shard_run(&relay->shard); }
 
-int relay_failed(const struct relay *relay) { return spool_failed(relay->spool); }
+int relay_failed(const struct relay *relay, struct fmt *why) {
+  if (!relay->unsafe) return spool_failed(relay->spool);
+  int error = spool_failed(relay->spool) != E_OK ? spool_failed(relay->spool) : E_NO_SPACE;
+  fmt_text(why, "spool: ");
+  fmt_text(why, error_text(error));
+  if (relay->unstored > 0) {
+    fmt_text(why, ": ");
+    fmt_u64(why, relay->unstored);
+    fmt_text(why, " messages were only in memory and are lost");
+  } else {
+    fmt_text(why, ": the last outcomes were not written, mail may be delivered again");
+  }
+  return error;
+}
 
 void relay_release(struct relay *relay) {
   if (relay == NULL || relay->outlet == NULL) return;

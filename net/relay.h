@@ -26,11 +26,15 @@ must_check int relay_listen(struct relay *relay, struct fmt *why);
 /* The address the first listener has. */
 void relay_address(const struct relay *relay, struct netaddr *address);
 void relay_run(struct relay *relay);
-/* From any thread: no new sessions, transactions end (within RELAY_STOP_MS), everything is synced, relay_run returns. */
+/*
+ * From any thread: no new sessions, transactions end (within RELAY_STOP_MS), everything is synced, relay_run returns. When that time is over and for
+ * RELAY_STORE_MS nothing could be stored of what is left, it returns all the same.
+ */
 #define RELAY_STOP_MS 30000
+#define RELAY_STORE_MS 2000
 void relay_stop(struct relay *relay);
-/* After relay_run: 0, or the error of the spool that it ended with. */
-int relay_failed(const struct relay *relay);
+/* After relay_run: 0, or the error it ended with: the spool failed, or did not take all that was in memory (then `why` gets a line). */
+int relay_failed(const struct relay *relay, struct fmt *why);
 /* In two steps, all shards the first before any the second: jobs of one shard's memory may sit in another's queues. */
 void relay_release(struct relay *relay);
 void relay_close(struct relay *relay);

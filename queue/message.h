@@ -39,19 +39,22 @@ struct message {
   uint64_t size;               /* of the content, wire form, without the final ".CRLF" */
   struct spool_place place;    /* of the message record; segment 0: not on disk */
   struct spool_place *parts;   /* of long messages; owned (malloc) */
-  struct content *content;     /* the message record in memory, or NULL */
-  struct message *next, *prev; /* all messages of the shard */
+  struct content *content;     /* the message record in memory, or NULL; with message_content and message_set_content */
+  struct message *next, *prev; /* in one of the schedule's lists */
   struct timer timer;          /* of the earliest WAITING recipient */
   struct schedule *schedule;   /* whose it is, once schedule_add took it */
   struct load *loads;          /* reads of the content under way */
   uint32_t parts_count;
+  uint32_t oldest; /* segment in which anything of it lies; 0: not on disk */
   uint32_t block_size;
   uint16_t recipients;
-  uint16_t live; /* recipients not DONE */
-  uint16_t jobs; /* jobs of the outgoing side that name it */
+  uint16_t live;  /* recipients not DONE */
+  uint16_t jobs;  /* jobs of the outgoing side that name it, and a move */
+  uint16_t reads; /* of it, under way */
   uint8_t ret;
   bool smtputf8, eight_bit, leading_dot;
   bool storing; /* an append of it is under way */
+  bool moving;  /* something of it is being written anew */
   uint16_t sender_len, envid_len, peer_len;
   struct recipient recipient[];
 };
@@ -59,6 +62,15 @@ struct message {
 /* Builds a message from an encoded envelope (record.h); NULL without memory, or if the envelope is damaged. State of all recipients: WAITING. */
 struct message *message_new(struct slab *slab, uint64_t id, struct span envelope);
 void message_free(struct slab *slab, struct message *message);
+
+/*
+ * The content comes back from disk (on the message's own shard) while a job of the message may be looked at on another: whoever sees the pointer
+ * sees what it points to. It goes away only when no job is left.
+ */
+static inline struct content *message_content(const struct message *message) { return __atomic_load_n(&message->content, __ATOMIC_ACQUIRE); }
+static inline void message_set_content(struct message *message, struct content *content) {
+  __atomic_store_n(&message->content, content, __ATOMIC_RELEASE);
+}
 
 struct span message_sender(const struct message *message);
 struct span message_envid(const struct message *message);

@@ -5,48 +5,94 @@
 #include "core/base/error.h"
 #include "core/base/map.h"
 
+/* A message on its way from memory to disk. */
+struct store {
+  struct spool_entry entry;
+  struct schedule *schedule;
+  struct message *message;
+  bool is_spare;
+};
+
 static void message_due(void *context, struct timer *timer);
 
 void schedule_init(struct schedule *schedule, struct shard *shard, struct slab *slab, struct spool *spool, struct counters *counters,
                    schedule_due due, void *context) {
   *schedule = (struct schedule){
       .shard = shard, .slab = slab, .spool = spool, .counters = counters, .due = due, .context = context, .memory_high_bytes = slab->limit_bytes / 2};
+  schedule->spare = calloc(1, sizeof *schedule->spare);
+  must(schedule->spare != NULL);
+  mover_init(&schedule->mover, schedule);
 }
 
 void schedule_fini(struct schedule *schedule) {
-  for (struct message *message = schedule->first, *next; message != NULL; message = next) {
-    next = message->next;
-    timer_cancel(&schedule->shard->wheel, &message->timer);
-    message_free(schedule->slab, message);
+  mover_fini(&schedule->mover);
+  free(schedule->spare);
+  for (unsigned i = 0; i < SCHEDULE_LISTS; i++) {
+    for (struct message *message = schedule->list[i].first, *next; message != NULL; message = next) {
+      next = message->next;
+      timer_cancel(&schedule->shard->wheel, &message->timer);
+      message_free(schedule->slab, message);
+    }
+    schedule->list[i] = (struct message_list){NULL, NULL};
   }
-  schedule->first = schedule->last = NULL;
+}
+
+/* ---- lists ---- */
+
+static struct message_list *list_of(struct schedule *schedule, const struct message *message) {
+  if (message->place.segment == 0) return &schedule->list[SCHEDULE_UNSTORED];
+  return &schedule->list[message->parts_count > 0 ? SCHEDULE_LONG : SCHEDULE_STORED];
+}
+
+static uint32_t oldest_of(const struct message *message) {
+  uint32_t oldest = message->place.segment;
+  for (uint32_t i = 0; message->parts != NULL && i < message->parts_count; i++)
+    if (message->parts[i].segment < oldest) oldest = message->parts[i].segment;
+  return oldest;
+}
+
+/* Where its age belongs, looked for from `near` on: what was stored last goes to the end at once. */
+static void list_insert(struct message_list *list, struct message *message, struct message *near) {
+  message->oldest = oldest_of(message);
+  while (near != NULL && near->oldest > message->oldest) near = near->prev;
+  struct message *next = near != NULL ? near->next : list->first;
+  for (; next != NULL && next->oldest <= message->oldest; next = next->next) near = next;
+  message->prev = near;
+  message->next = next;
+  *(near != NULL ? &near->next : &list->first) = message;
+  *(next != NULL ? &next->prev : &list->last) = message;
+}
+
+static void list_remove(struct message_list *list, struct message *message) {
+  *(message->prev != NULL ? &message->prev->next : &list->first) = message->next;
+  *(message->next != NULL ? &message->next->prev : &list->last) = message->prev;
 }
 
 static void link_message(struct schedule *schedule, struct message *message) {
+  struct message_list *list = list_of(schedule, message);
   message->schedule = schedule;
-  message->prev = schedule->last;
-  message->next = NULL;
-  if (schedule->last != NULL) {
-    schedule->last->next = message;
-  } else {
-    schedule->first = message;
-  }
-  schedule->last = message;
+  list_insert(list, message, list->last);
   schedule->messages++;
 }
 
 static void unlink_message(struct schedule *schedule, struct message *message) {
-  if (message->prev != NULL) {
-    message->prev->next = message->next;
-  } else {
-    schedule->first = message->next;
-  }
-  if (message->next != NULL) {
-    message->next->prev = message->prev;
-  } else {
-    schedule->last = message->prev;
-  }
+  list_remove(list_of(schedule, message), message);
   schedule->messages--;
+}
+
+void schedule_set_place(struct schedule *schedule, struct message *message, uint32_t part, struct spool_place place) {
+  struct message_list *before = list_of(schedule, message), *list;
+  list_remove(before, message);
+  *(part < message->parts_count ? &message->parts[part] : &message->place) = place;
+  list = list_of(schedule, message);
+  bool is_newest = list->last == NULL || oldest_of(message) >= list->last->oldest;
+  list_insert(list, message, list != before || is_newest ? list->last : message->prev);
+}
+
+/* No job is left that might look at it. */
+static void drop_content(struct schedule *schedule, struct message *message) {
+  content_free(schedule->slab, message_content(message));
+  message_set_content(message, NULL);
 }
 
 /* ---- due times ---- */
@@ -96,9 +142,8 @@ static void message_due(void *context, struct timer *timer) {
 void schedule_add(struct schedule *schedule, struct message *message) {
   link_message(schedule, message);
   schedule->waiting += message->live;
-  if (message->content != NULL && message->place.segment != 0 && schedule->slab->used_bytes > schedule->memory_high_bytes) {
-    content_free(schedule->slab, message->content);
-    message->content = NULL;
+  if (message_content(message) != NULL && message->place.segment != 0 && schedule->slab->used_bytes > schedule->memory_high_bytes) {
+    drop_content(schedule, message);
   }
   give_out(schedule, message);
 }
@@ -155,12 +200,6 @@ void schedule_defer(struct schedule *schedule, struct message *message, unsigned
 
 /* ---- what is only in memory goes to disk: after a first attempt that failed, and before a stop ---- */
 
-struct store {
-  struct spool_entry entry;
-  struct schedule *schedule;
-  struct message *message;
-};
-
 /* The record's head is as the message came: what happened until now is said by outcomes. */
 static void catch_up(struct schedule *schedule, const struct message *message) {
   for (unsigned i = 0; i < message->recipients; i++) {
@@ -173,54 +212,69 @@ static void catch_up(struct schedule *schedule, const struct message *message) {
   }
 }
 
+static struct store *store_get(struct schedule *schedule, struct message *message) {
+  struct store *store = slab_get(schedule->slab, sizeof *store);
+  bool is_spare = store == NULL;
+  if (is_spare) {
+    store = schedule->spare;
+    schedule->spare = NULL;
+  }
+  if (store != NULL) *store = (struct store){.schedule = schedule, .message = message, .is_spare = is_spare};
+  return store;
+}
+
+static void store_put(struct schedule *schedule, struct store *store) {
+  if (store->is_spare) {
+    schedule->spare = store;
+  } else {
+    slab_put(schedule->slab, store, sizeof *store);
+  }
+}
+
 static void stored(struct spool_entry *entry, int error) {
   struct store *store = (struct store *)entry;
   struct schedule *schedule = store->schedule;
   struct message *message = store->message;
   struct spool_place place = entry->place;
-  slab_put(schedule->slab, store, sizeof *store);
+  store_put(schedule, store);
   message->storing = false;
-  if (error == E_OK) message->place = place;
-  if (error == E_OK && message->jobs == 0) {
-    content_free(schedule->slab, message->content);
-    message->content = NULL;
-  }
+  if (error == E_OK) schedule_set_place(schedule, message, message->parts_count, place);
+  if (error == E_OK && message->jobs == 0) drop_content(schedule, message);
   if (error == E_OK) catch_up(schedule, message);
   free_if_over(schedule, message);
 }
 
 static void store_message(struct schedule *schedule, struct message *message) {
-  if (message->place.segment != 0 || message->storing || message->content == NULL) return;
-  struct store *store = slab_get(schedule->slab, sizeof *store);
+  if (message->place.segment != 0 || message->storing || message_content(message) == NULL) return;
+  struct store *store = store_get(schedule, message);
   if (store == NULL) return; /* it stays in memory, and is tried again after its next attempt */
-  *store = (struct store){.schedule = schedule, .message = message};
-  store->entry.slices = message->content->slice;
-  store->entry.slices_count = message->content->chunks;
+  store->entry.slices = message_content(message)->slice;
+  store->entry.slices_count = message_content(message)->chunks;
   store->entry.store = true;
   store->entry.durable = stored;
   message->storing = true;
   spool_append(schedule->spool, &store->entry);
 }
 
-bool schedule_store_all(struct schedule *schedule) {
-  bool all = true;
-  for (struct message *message = schedule->first; message != NULL; message = message->next) {
+uint64_t schedule_store_all(struct schedule *schedule) {
+  uint64_t left = 0;
+  mover_stop(&schedule->mover);
+  for (struct message *message = schedule->list[SCHEDULE_UNSTORED].first; message != NULL; message = message->next) {
     if (message->live == 0) continue;
     store_message(schedule, message);
-    all &= message->place.segment != 0 && !message->storing;
+    left++;
   }
-  return all;
+  return left;
 }
 
 void schedule_job_ended(struct schedule *schedule, struct message *message) {
   must(message->jobs > 0);
   if (--message->jobs > 0) return;
-  if (message->live > 0 && message->content != NULL) {
+  if (message->live > 0 && message_content(message) != NULL) {
     if (message->place.segment == 0) {
       store_message(schedule, message);
     } else if (!message->storing) {
-      content_free(schedule->slab, message->content);
-      message->content = NULL;
+      drop_content(schedule, message);
     }
   }
   free_if_over(schedule, message);
@@ -230,19 +284,15 @@ void schedule_job_ended(struct schedule *schedule, struct message *message) {
 
 static void load_next_chunk(struct load *load);
 
-static struct spool_place load_place(const struct load *load) {
-  return load->part < load->message->parts_count ? load->message->parts[load->part] : load->message->place;
-}
-
 /* The record as read: is it whole, and whose is it? The head's size comes from its header. */
 static int check_record(const struct load *load, struct content *content) {
   struct record_header header;
   uint64_t hash;
-  int error = spool_check(load->_schedule->spool, load_place(load), content->slice, content->chunks);
+  int error = spool_check(load->_schedule->spool, load->_place, content->slice, content->chunks);
   if (error != E_OK) return error;
-  error = record_header_decode(&header, content->slice[0].at, content->slice[0].len, load_place(load).segment, &hash);
+  error = record_header_decode(&header, content->slice[0].at, content->slice[0].len, load->_place.segment, &hash);
   if (error != E_OK) return error;
-  if (header.id != load->message->id || header.length != load_place(load).length) return E_CORRUPT;
+  if (header.id != load->message->id || header.length != load->_place.length) return E_CORRUPT;
   content->head_size = RECORD_HEADER_SIZE + header.envelope_size;
   content->total = content->head_size + (uint64_t)header.content_size;
   return E_OK;
@@ -251,6 +301,7 @@ static int check_record(const struct load *load, struct content *content) {
 static void load_done(struct load *load, int error) {
   struct schedule *schedule = load->_schedule;
   struct message *message = load->message;
+  if (--message->reads == 0 && message->moving) mover_look(&schedule->mover); /* it may wait for the end of the reads */
   if (error == E_OK) error = check_record(load, load->content);
   if (error != E_OK) {
     content_free(schedule->slab, load->content);
@@ -261,7 +312,7 @@ static void load_done(struct load *load, int error) {
     return;
   }
   if (error == E_OK) {
-    message->content = load->content;
+    message_set_content(message, load->content);
     load->content = NULL;
   }
   struct load *waiting = message->loads; /* itself, and whoever asked meanwhile */
@@ -291,8 +342,7 @@ static void load_chunk_done(struct spool_read *read, int64_t result) {
 static void load_next_chunk(struct load *load) {
   uint32_t offset = 0;
   for (uint32_t i = 0; i < load->_chunk; i++) offset += (uint32_t)load->content->slice[i].len;
-  load->_read =
-      (struct spool_read){.place = load_place(load), .offset = offset, .slice = load->content->slice[load->_chunk], .done = load_chunk_done};
+  load->_read = (struct spool_read){.place = load->_place, .offset = offset, .slice = load->content->slice[load->_chunk], .done = load_chunk_done};
   spool_read_start(load->_schedule->spool, &load->_read);
 }
 
@@ -303,7 +353,7 @@ void schedule_load(struct schedule *schedule, struct load *load) {
   load->_next = NULL;
   load->_chunk = 0;
   load->content = NULL;
-  if (own && message->content != NULL) {
+  if (own && message_content(message) != NULL) {
     load->done(load, E_OK);
     return;
   }
@@ -312,16 +362,22 @@ void schedule_load(struct schedule *schedule, struct load *load) {
     message->loads->_next = load;
     return;
   }
-  load->content = load_place(load).segment == 0 ? NULL : content_for_read(schedule->slab, load_place(load).length);
+  load->_place = own ? message->place : message->parts[load->part];
+  load->content = load->_place.segment == 0 ? NULL : content_for_read(schedule->slab, load->_place.length);
   if (load->content == NULL) {
     load->done(load, E_NO_MEMORY);
     return;
   }
   if (own) message->loads = load;
+  message->reads++;
   load_next_chunk(load);
 }
 
 /* ---- restart ---- */
+
+/* Of the memory, messages that are restored take so many parts. */
+#define MEMORY_PARTS 4
+#define MESSAGE_PARTS 3
 
 struct restore {
   struct schedule *schedule;
@@ -336,6 +392,9 @@ struct known { /* a message id seen in the spool */
   uint64_t parts_bytes; /* of content */
   uint32_t parts_count, parts_capacity;
   bool unread; /* its message is on disk, but there was no memory for it */
+  bool single; /* ... and it has one recipient, number `only` */
+  uint16_t only;
+  struct spool_place place; /* of the unread one */
 };
 
 static struct span known_key(const void *object) { return span_of(&((const struct known *)object)->id, sizeof(uint64_t)); }
@@ -371,6 +430,29 @@ static void restore_part(struct restore *restore, struct known *known, const str
   if (number >= known->parts_count) known->parts_count = number + 1;
 }
 
+/* What is known of its record until now is over. */
+static void forget_record(struct restore *restore, struct known *known) {
+  struct schedule *schedule = restore->schedule;
+  if (known->unread) spool_forget(schedule->spool, known->place);
+  known->unread = false;
+  if (known->message == NULL) return;
+  spool_forget(schedule->spool, known->message->place);
+  unlink_message(schedule, known->message);
+  message_free(schedule->slab, known->message);
+  known->message = NULL;
+}
+
+/* It stays live in its segment, for the next start, unless an outcome of its only recipient follows. */
+static void leave_unread(struct known *known, struct span envelope, struct spool_place place) {
+  struct record_envelope decoded;
+  struct record_recipient recipient;
+  known->unread = true;
+  known->place = place;
+  known->single =
+      record_envelope_decode(&decoded, &envelope) == E_OK && decoded.recipients == 1 && record_recipient_decode(&recipient, &envelope) == E_OK;
+  if (known->single) known->only = recipient.index;
+}
+
 static void restore_record(void *context, struct span record, struct spool_place place) {
   struct restore *restore = context;
   struct schedule *schedule = restore->schedule;
@@ -383,18 +465,18 @@ static void restore_record(void *context, struct span record, struct spool_place
     restore_part(restore, known, &header, place);
     return;
   }
-  struct message *message = message_new(schedule->slab, header.id, span_of(record.at + RECORD_HEADER_SIZE, header.envelope_size));
-  known->unread = message == NULL;
-  if (message == NULL) return; /* without memory it stays live in its segment, for the next start */
+  forget_record(restore, known); /* if it was written anew under way: the newer one has the present recipients */
+  struct span envelope = span_of(record.at + RECORD_HEADER_SIZE, header.envelope_size);
+  bool has_room = schedule->slab->used_bytes < schedule->slab->limit_bytes / MEMORY_PARTS * MESSAGE_PARTS;
+  struct message *message = has_room ? message_new(schedule->slab, header.id, envelope) : NULL;
+  known->message = message;
+  if (message == NULL) {
+    leave_unread(known, envelope, place);
+    return;
+  }
   message->place = place;
   message->size = header.content_size;
   message->parts_count = header.parts;
-  if (known->message != NULL) { /* written anew under way: the newer one has the present recipients */
-    spool_forget(schedule->spool, known->message->place);
-    unlink_message(schedule, known->message);
-    message_free(schedule->slab, known->message);
-  }
-  known->message = message;
   link_message(schedule, message);
 }
 
@@ -403,44 +485,55 @@ static void restore_outcome(void *context, struct span bytes) {
   struct record_outcome outcome;
   if (record_outcome_decode(&outcome, bytes) != E_OK) return;
   struct known *known = map_find(&restore->by_id, span_of(&outcome.id, sizeof outcome.id));
-  if (known == NULL || known->message == NULL) return; /* of a message whose segment is long recycled */
+  if (known == NULL) return; /* of a message whose segment is long recycled */
+  bool ended = outcome.kind != RECORD_DEFERRED;
+  if (known->unread && known->single && ended && outcome.recipient == known->only) forget_record(restore, known);
   struct message *message = known->message;
+  if (message == NULL) return;
   for (unsigned i = 0; i < message->recipients; i++) {
     struct recipient *recipient = &message->recipient[i];
     if (recipient->index != outcome.recipient || recipient->state == RECIPIENT_DONE) continue;
+    if (!ended && outcome.attempts < recipient->attempts) continue; /* from before the record was written anew */
     recipient->attempts = outcome.attempts;
     recipient->due_ms = outcome.due_ms;
-    if (outcome.kind == RECORD_DEFERRED) continue;
+    if (!ended) continue;
     recipient->state = RECIPIENT_DONE;
     message->live--;
   }
+  if (message->live == 0) forget_record(restore, known); /* its memory is for others that are still to be read */
 }
 
-/* Parts have to be all there; then the message has its true size and its places. */
-static bool attach_parts(struct message *message, struct known *known) {
+static bool has_all_parts(const struct message *message, const struct known *known) {
   if (known->parts_count < message->parts_count) return false;
   for (uint32_t i = 0; i < message->parts_count; i++)
     if (known->parts[i].segment == 0) return false;
-  if (message->parts_count > 0) {
-    message->size += known->parts_bytes;
-    message->parts = known->parts;
-    known->parts = NULL;
-  }
   return true;
+}
+
+/* Now the message has its true size and its places, and is older than its own record. */
+static void attach_parts(struct schedule *schedule, struct message *message, struct known *known) {
+  struct message_list *list = list_of(schedule, message);
+  list_remove(list, message);
+  message->size += known->parts_bytes;
+  message->parts = known->parts;
+  known->parts = NULL;
+  list_insert(list, message, message->prev);
 }
 
 static void restore_end(struct restore *restore, struct known *known) {
   struct schedule *schedule = restore->schedule;
   struct message *message = known->message;
-  bool whole = message != NULL && attach_parts(message, known);
+  bool whole = message != NULL && has_all_parts(message, known);
+  if (whole && message->parts_count > 0) attach_parts(schedule, message, known);
   if (!whole && !known->unread) /* its end never came: never answered with 250 */
     for (uint32_t i = 0; i < known->parts_count; i++) spool_forget(schedule->spool, known->parts[i]);
-  if (message != NULL && !whole) message->parts_count = 0;
   if (message != NULL && (message->live == 0 || !whole)) {
-    forget(schedule, message);
     unlink_message(schedule, message);
+    if (!whole) message->parts_count = 0;
+    forget(schedule, message);
     message_free(schedule->slab, message);
   }
+  if (known->unread) schedule->unloaded++;
   free(known->parts);
   free(known);
 }
@@ -458,6 +551,10 @@ int schedule_restore(struct schedule *schedule, uint64_t *newest_id, uint64_t *d
 }
 
 void schedule_begin(struct schedule *schedule) {
-  for (struct message *message = schedule->first; message != NULL; message = message->next) schedule->waiting += message->live;
-  for (struct message *message = schedule->first; message != NULL; message = message->next) set_timer(schedule, message);
+  for (unsigned i = 0; i < SCHEDULE_LISTS; i++) {
+    for (struct message *message = schedule->list[i].first; message != NULL; message = message->next) {
+      schedule->waiting += message->live;
+      set_timer(schedule, message);
+    }
+  }
 }

@@ -13,9 +13,23 @@
 #include "core/event/counters.h"
 #include "core/shard/shard.h"
 #include "queue/message.h"
+#include "queue/move.h"
 
 struct load;
+struct store;
 typedef void (*schedule_due)(void *context, struct message *message, unsigned recipient);
+
+struct message_list {
+  struct message *first, *last;
+};
+
+/* Within each, in the order of message->oldest, so that what lies in the oldest segment is in front; and that is the order they were stored in. */
+enum schedule_list {
+  SCHEDULE_STORED,
+  SCHEDULE_LONG,     /* stored in parts */
+  SCHEDULE_UNSTORED, /* only in memory */
+  SCHEDULE_LISTS,
+};
 
 struct schedule {
   struct shard *shard;
@@ -24,9 +38,12 @@ struct schedule {
   struct counters *counters;
   schedule_due due;
   void *context;
-  struct message *first, *last; /* all, oldest first */
+  struct message_list list[SCHEDULE_LISTS]; /* of all messages */
+  struct mover mover;
   uint64_t messages;
+  uint64_t unloaded;          /* messages on disk that found no room in memory at the start */
   uint64_t waiting, ready;    /* recipients */
+  struct store *spare;        /* for storing a message when the slab has nothing left; NULL: in use */
   uint64_t memory_high_bytes; /* slab use above which contents leave memory as soon as they are on disk */
 };
 
@@ -38,7 +55,10 @@ void schedule_fini(struct schedule *schedule);
 /* Takes an accepted message and gives out its recipients: due now, or waiting for their time. */
 void schedule_add(struct schedule *schedule, struct message *message);
 
-/* Reads the spool back; messages are known afterwards, and schedule_begin gives them out. Errors as spool_replay. */
+/*
+ * Reads the spool back; messages are known afterwards, and schedule_begin gives them out. They take three quarters of the memory at most, so that
+ * there is room for jobs and content: what does not fit is counted in `unloaded`, stays on disk, and is for the next start. Errors as spool_replay.
+ */
 must_check int schedule_restore(struct schedule *schedule, uint64_t *newest_id, uint64_t *damaged, struct fmt *why);
 void schedule_begin(struct schedule *schedule);
 
@@ -64,12 +84,19 @@ struct load {
   /* private */
   struct schedule *_schedule;
   struct spool_read _read;
+  struct spool_place _place; /* what is moved meanwhile is still read where it was */
   struct load *_next;
   uint32_t _chunk;
 };
 void schedule_load(struct schedule *schedule, struct load *load);
 
-/* Everything that is only in memory is given to the spool (before a stop). True when nothing is left to be stored. */
-bool schedule_store_all(struct schedule *schedule);
+/* For the mover: part number `part`, or with part == parts_count the message record, now lies at `place`. The old place is still to be forgotten. */
+void schedule_set_place(struct schedule *schedule, struct message *message, uint32_t part, struct spool_place place);
+
+/*
+ * Everything that is only in memory is given to the spool, and nothing is moved any more (before a stop). Returns how many messages are still only
+ * in memory: to be called again until there are none, or until the spool takes no more. It needs no memory but what was set aside.
+ */
+uint64_t schedule_store_all(struct schedule *schedule);
 
 #endif

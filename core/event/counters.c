@@ -34,6 +34,7 @@ static const struct {
     [GAUGE_CONNECTIONS] = {"connections_open", "Connections to other hosts now open"},
     [GAUGE_SITES] = {"sites", "Sites now known"},
     [GAUGE_QUEUED_MESSAGES] = {"queued_messages", "Messages with a recipient that has no outcome yet"},
+    [GAUGE_UNLOADED_MESSAGES] = {"queue_messages_unloaded", "Messages on disk that found no room in memory at the start and wait for the next"},
     [GAUGE_READY_RECIPIENTS] = {"ready_recipients", "Recipients that wait for a connection"},
     [GAUGE_DEFERRED_RECIPIENTS] = {"deferred_recipients", "Recipients that wait for their next try"},
     [GAUGE_BODY_BYTES] = {"body_bytes", "Memory that holds content of messages"},

@@ -42,6 +42,10 @@ struct event_writer {
   bool gathering;    /* since_ms is set */
   uint64_t since_ms; /* the first turn that saw the oldest line of `filling` */
   uint64_t now_ms, retry_ms;
+  uint64_t gathered; /* lines, ever */
+  uint64_t passed;   /* up to here they are settled though the disk did not take them in time */
+  uint64_t mark;     /* ... and up to here they will be, EVENT_STALL_MS after mark_ms */
+  uint64_t mark_ms;
 };
 
 /* ---- names ---- */
@@ -209,6 +213,7 @@ static bool gather(struct event_writer *writer, const struct event *event) {
   if (line.overflow) return false;
   buffer->len += line.len;
   buffer->lines++;
+  writer->gathered++;
   return true;
 }
 
@@ -252,8 +257,24 @@ static bool worth_a_write(const struct event_writer *writer, bool now) {
   return now || writer->filling.len >= EVENT_FLUSH_BYTES || writer->now_ms - writer->since_ms >= EVENT_FLUSH_MS;
 }
 
+uint64_t event_writer_gathered(const struct event_writer *writer) { return writer->gathered; }
+
+uint64_t event_writer_settled(const struct event_writer *writer) {
+  uint64_t written = writer->gathered - writer->writing.lines - writer->filling.lines;
+  return written > writer->passed ? written : writer->passed;
+}
+
+/* A disk that fails or stalls keeps nobody waiting for ever. */
+static void watch_stall(struct event_writer *writer) {
+  if (writer->mark > event_writer_settled(writer) && writer->now_ms - writer->mark_ms >= EVENT_STALL_MS) writer->passed = writer->mark;
+  if (writer->mark > event_writer_settled(writer)) return;
+  writer->mark = writer->gathered;
+  writer->mark_ms = writer->now_ms;
+}
+
 void event_writer_turn(struct event_writer *writer, uint64_t now_ms, bool now) {
   writer->now_ms = now_ms;
+  watch_stall(writer);
   if (writer->filling.len > 0 && !writer->gathering) {
     writer->gathering = true;
     writer->since_ms = now_ms;
@@ -263,11 +284,17 @@ void event_writer_turn(struct event_writer *writer, uint64_t now_ms, bool now) {
   if (writer->writing.len > 0) start_write(writer);
 }
 
-uint64_t event_writer_due_ms(const struct event_writer *writer) {
+static uint64_t write_due_ms(const struct event_writer *writer) {
   if (writer->in_flight) return UINT64_MAX; /* its completion comes first */
   if (writer->writing.len > 0) return writer->retry_ms;
   if (writer->filling.len == 0) return UINT64_MAX;
   return writer->gathering ? writer->since_ms + EVENT_FLUSH_MS : 0;
+}
+
+uint64_t event_writer_due_ms(const struct event_writer *writer) {
+  uint64_t due_ms = write_due_ms(writer);
+  uint64_t stall_ms = writer->mark > event_writer_settled(writer) ? writer->mark_ms + EVENT_STALL_MS : UINT64_MAX;
+  return due_ms < stall_ms ? due_ms : stall_ms;
 }
 
 void event_writer_complete(struct event_writer *writer, const struct io_completion *completion) {

@@ -25,6 +25,7 @@ struct worker {
   struct fmt why;
   int error;
   bool started;
+  bool ran; /* to its end, whatever that was */
 };
 
 struct server {
@@ -67,12 +68,14 @@ static void *work(void *argument) {
   pthread_barrier_wait(&server->barrier);
   if (!atomic_load(&server->failed)) {
     relay_run(worker->relay);
-    worker->error = relay_failed(worker->relay);
+    worker->error = relay_failed(worker->relay, &worker->why);
+    worker->ran = true;
   }
+  bool closes = worker->ran || worker->error == E_OK;
   pthread_barrier_wait(&server->barrier); /* letters may name another's memory: nobody leaves before all have ended */
-  if (worker->error == E_OK) relay_release(worker->relay);
+  if (closes) relay_release(worker->relay);
   pthread_barrier_wait(&server->barrier);
-  if (worker->error == E_OK) relay_close(worker->relay);
+  if (closes) relay_close(worker->relay);
   return NULL;
 }
 

@@ -232,6 +232,9 @@ static void part_stored(void *context, uint64_t tag) {
 
 /* ---- what the server machine asks ---- */
 
+/* The last part of so many is for what delivers: a queue without memory for jobs would never become shorter. */
+#define MEMORY_KEPT_PART 8
+
 static void on_mail(struct session *s, struct fmt *out) {
   const struct intake *intake = s->intake;
   if (intake->stopping) {
@@ -242,6 +245,8 @@ static void on_mail(struct session *s, struct fmt *out) {
     smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient disk space, try again later");
   } else if (intake->o.schedule->messages >= intake->o.conf->queue_messages_max / intake->o.conf->shards) {
     smtp_server_refuse(&s->server, out, 452, "4.3.1", "the queue is full, try again later");
+  } else if (intake->o.slab->used_bytes > intake->o.slab->limit_bytes - intake->o.slab->limit_bytes / MEMORY_KEPT_PART) {
+    smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient memory, try again later");
   } else {
     submit_abandon(s->submission);
     s->submission = submit_begin(&s->intake->submit, &s->server.mail, &s->peer, s->id);

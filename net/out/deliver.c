@@ -122,13 +122,24 @@ static void end_own(struct outlet *outlet, struct job *job) {
   schedule_job_ended(outlet->o.schedule, message);
 }
 
+static void post_ended(struct outlet *outlet) {
+  uint64_t settled = event_writer_settled(outlet->o.events);
+  for (struct job *job; (job = outlet->ended_first) != NULL && job->events <= settled;) {
+    outlet->ended_first = job->next;
+    shard_post(outlet->o.shard, job->owner, (struct letter){LETTER_JOB_END, 0, job});
+  }
+}
+
 void outlet_job_end(struct outlet *outlet, struct job *job) {
   must(!job->loading);
   if (job->owner == outlet->o.shard->index) {
     end_own(outlet, job);
-  } else {
-    shard_post(outlet->o.shard, job->owner, (struct letter){LETTER_JOB_END, 0, job});
+    return;
   }
+  job->events = event_writer_gathered(outlet->o.events);
+  job->next = NULL;
+  *(outlet->ended_first == NULL ? &outlet->ended_first : &outlet->ended_last->next) = job;
+  outlet->ended_last = job;
 }
 
 /* ---- events ---- */
@@ -231,7 +242,7 @@ static void load_here(struct outlet *outlet, struct job *job) {
 }
 
 bool outlet_load(struct outlet *outlet, struct job *job, uint64_t connection) {
-  if (job->load.part >= job->message->parts_count && job->message->content != NULL) return true;
+  if (job->load.part >= job->message->parts_count && message_content(job->message) != NULL) return true;
   job->loading = true;
   job->connection = connection;
   job->deliverer = (uint16_t)outlet->o.shard->index;
@@ -331,6 +342,7 @@ void outlet_turn(struct outlet *outlet) {
     site_pump(site);
   }
   connections_flush(outlet);
+  post_ended(outlet);
   count_set(outlet->o.counters, GAUGE_SITES, outlet->sites.count);
   count_set(outlet->o.counters, GAUGE_CONNECTIONS, outlet->connections.used);
 }
@@ -340,4 +352,4 @@ void outlet_stop(struct outlet *outlet) {
   connections_stop(outlet);
 }
 
-bool outlet_idle(const struct outlet *outlet) { return outlet->connections.used == 0; }
+bool outlet_idle(const struct outlet *outlet) { return outlet->connections.used == 0 && outlet->ended_first == NULL; }

@@ -18,7 +18,7 @@ struct job_recipient {
 };
 
 struct job {
-  struct job *next; /* in a ready queue or a domain's waiting list */
+  struct job *next; /* in a ready queue, a domain's waiting list, or the list of those on their way home */
   struct message *message;
   uint16_t owner;      /* shard */
   uint16_t deliverer;  /* shard that works on it */
@@ -34,6 +34,7 @@ struct job {
   struct smtp_client_envelope envelope; /* envelope.recipient == smtp */
   struct smtp_client_recipient *smtp;
   struct job_recipient *each;
+  uint64_t events; /* lines of events there were when it ended here, away from its owner */
   struct load load;
   struct smtp_client_recipient one_smtp; /* room for the usual single recipient */
   struct job_recipient one_each;

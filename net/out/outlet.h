@@ -69,6 +69,7 @@ struct outlet {
   struct connection *dirty_connections;
   struct connection *idle_oldest, *idle_newest; /* of all sites: the oldest go first when slots run out */
   struct site *dirty_sites;
+  struct job *ended_first, *ended_last; /* of other shards: they go home when the lines of their events are written */
   struct timer sweep;
   uint32_t domains_swept, sites_swept; /* how far the present sweep is in their maps */
   struct smtp_client_options smtp, smtp_plain;
@@ -77,7 +78,10 @@ struct outlet {
 };
 
 /* ---- deliver.c ---- */
-/* The job has a fate for every recipient (those without are deferred): back to its owner. */
+/*
+ * The job has a fate for every recipient (those without are deferred): back to its owner, who may make it durable: so not before the events that
+ * tell of it are written.
+ */
 void outlet_job_end(struct outlet *outlet, struct job *job);
 /* Asks the owner for the job's content; connection_loaded follows, unless it is there already (then true). */
 bool outlet_load(struct outlet *outlet, struct job *job, uint64_t connection);

@@ -168,7 +168,7 @@ static void send_content(struct connection *c, uint32_t tag) {
     stream_next(c);
     return;
   }
-  push_content(c, job, job->message->content);
+  push_content(c, job, message_content(job->message));
   if (!push_dot(c, tag)) {
     no_memory(c);
     return;
@@ -226,7 +226,7 @@ static void take(struct connection *c) {
     outlet_job_end(c->outlet, job);
   } else if (give_back_unfit(c, job)) {
     return;
-  } else if (job->message->parts_count == 0 && job->message->content == NULL) {
+  } else if (job->message->parts_count == 0 && message_content(job->message) == NULL) {
     job->load.part = 0;
     c->loading = job;
     if (!outlet_load(c->outlet, job, connection_token(c, CONNECTION_OP_SEND))) return;
@@ -277,7 +277,7 @@ static void load_failed(struct connection *c, struct job *job, int error) {
 static void stream_loaded(struct connection *c, struct job *job) {
   struct message *message = job->message;
   bool last = job->load.part >= message->parts_count;
-  push_content(c, job, last ? message->content : job->load.content);
+  push_content(c, job, last ? message_content(message) : job->load.content);
   if (!last) {
     c->part = job->load.content;
     c->part_flush = job->flush;

@@ -55,6 +55,7 @@ struct spool {
   struct entries waiting;
   struct entries finished; /* with their _error, to be told in the next turn */
   struct outcomes outcomes;
+  uint64_t released; /* position of the first outcome that is held; UINT64_MAX: none ever is */
   struct group group;
   struct segment *unsynced; /* written to without sync; NULL: none */
   bool sync_under_way;
@@ -157,7 +158,28 @@ void spool_append_outcome(struct spool *spool, struct span outcome) {
   memcpy(at + 1, outcome.at, outcome.len);
   outcomes->len += 1 + outcome.len;
   spool->segments.appended.outcomes += 1 + outcome.len;
-  if (!spool->group.under_way && !timer_is_set(&spool->outcome_timer)) want_turn(spool);
+  bool held = spool->segments.appended.outcomes > spool->released; /* then it is the release that brings a turn */
+  if (!held && !spool->group.under_way && !timer_is_set(&spool->outcome_timer)) want_turn(spool);
+}
+
+void spool_release_outcomes(struct spool *spool, uint64_t position) {
+  must(position <= spool->segments.appended.outcomes);
+  if (position > spool->released) spool->released = position;
+}
+
+uint64_t spool_outcomes(const struct spool *spool) { return spool->segments.appended.outcomes; }
+
+uint64_t spool_outcomes_released(const struct spool *spool) {
+  return spool->released < spool->segments.appended.outcomes ? spool->released : spool->segments.appended.outcomes;
+}
+
+/* The position of the first outcome that waits. */
+static uint64_t outcomes_front(const struct spool *spool) { return spool->segments.appended.outcomes - spool->outcomes.len; }
+
+/* Bytes of outcomes that wait and are not held. */
+static size_t outcomes_ready(const struct spool *spool) {
+  uint64_t released = spool_outcomes_released(spool), front = outcomes_front(spool);
+  return released > front ? (size_t)(released - front) : 0;
 }
 
 /* How many bytes of whole frames there are within `limit`. */
@@ -229,10 +251,9 @@ static void note_written(struct spool *spool, struct segment *segment, size_t ou
 
 /* Something to commit, and not worth waiting for company? */
 static bool commit_is_due(struct spool *spool) {
-  const struct outcomes *outcomes = &spool->outcomes;
-  if (spool->waiting.first != NULL || (outcomes->len > 0 && outcomes->due) || outcomes->len >= OUTCOMES_RECORD_MAX / 2) return true;
-  if (outcomes->len > 0 && !timer_is_set(&spool->outcome_timer))
-    timer_set(spool->wheel, &spool->outcome_timer, spool->now_ms + spool->outcome_delay_ms);
+  size_t ready = outcomes_ready(spool);
+  if (spool->waiting.first != NULL || (ready > 0 && spool->outcomes.due) || ready >= OUTCOMES_RECORD_MAX / 2) return true;
+  if (ready > 0 && !timer_is_set(&spool->outcome_timer)) timer_set(spool->wheel, &spool->outcome_timer, spool->now_ms + spool->outcome_delay_ms);
   return false;
 }
 
@@ -264,7 +285,7 @@ static bool find_target(struct spool *spool, struct segment **segment) {
     if (error == E_OK || error == E_BUSY) return error == E_OK;
     finish(spool, entries_take(&spool->waiting), error);
   }
-  return spool->outcomes.len > 0 && find_segment(spool, SEGMENT_BLOCK, true, segment) == E_OK;
+  return outcomes_ready(spool) > 0 && find_segment(spool, SEGMENT_BLOCK, true, segment) == E_OK;
 }
 
 /* ---- commit: what ---- */
@@ -310,9 +331,10 @@ static void gather_outcomes(struct spool *spool, uint64_t room) {
   uint64_t room_here = room - group->bytes < OUTCOMES_RECORD_MAX ? room - group->bytes : OUTCOMES_RECORD_MAX;
   size_t limit = room_here < RECORD_HEADER_SIZE ? 0 : (size_t)room_here - RECORD_HEADER_SIZE;
   const struct spool_entry *next = spool->waiting.first;
-  uint64_t front = spool->segments.appended.outcomes - outcomes->len; /* position of the first that waits */
+  uint64_t front = outcomes_front(spool);
   uint64_t before_next = next == NULL ? outcomes->len : next->_outcomes > front ? next->_outcomes - front : 0;
   if (before_next < limit) limit = (size_t)before_next;
+  if (outcomes_ready(spool) < limit) limit = outcomes_ready(spool);
   group->outcome_bytes = outcomes_within(outcomes, limit, &group->outcomes);
   uint64_t length = round_up(group->bytes + (group->outcome_bytes == 0 ? 0 : RECORD_HEADER_SIZE + group->outcome_bytes)) - group->bytes;
   if (length == 0) return;
@@ -370,8 +392,8 @@ static void commit_succeeded(struct spool *spool, struct group *group) {
   spool->segments.sequence_end = segment->end;
   spool->outcomes.first += group->outcome_bytes;
   spool->outcomes.len -= group->outcome_bytes;
-  if (spool->outcomes.len == 0) {
-    spool->outcomes.first = 0;
+  if (spool->outcomes.len == 0) spool->outcomes.first = 0;
+  if (outcomes_ready(spool) == 0) {
     spool->outcomes.due = false;
     timer_cancel(spool->wheel, &spool->outcome_timer);
   }
@@ -493,6 +515,7 @@ int spool_open(struct spool **out, struct io *io, struct wheel *wheel, const str
   spool->outcomes = (struct outcomes){.bytes = outcomes, .capacity = OUTCOMES_MEMORY_FIRST};
   spool->wheel = wheel;
   spool->durability = options->durability;
+  spool->released = options->hold_outcomes ? 0 : UINT64_MAX;
   spool->lazy_sync_ms = options->lazy_sync_ms == 0 ? LAZY_SYNC_MS : options->lazy_sync_ms;
   spool->outcome_delay_ms = options->outcome_delay_ms == 0 ? OUTCOME_DELAY_MS : options->outcome_delay_ms;
   spool->outcome_timer.fire = outcomes_are_due;

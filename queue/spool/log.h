@@ -33,6 +33,7 @@ struct spool_options {
   uint64_t disk_max_bytes;     /* of all segments together, at least three; 0: what the disk has. Beyond: E_NO_SPACE */
   uint32_t lazy_sync_ms;       /* SPOOL_LAZY: default 100 */
   uint32_t outcome_delay_ms;   /* a group of outcomes alone may wait this long for company: default 5 */
+  bool hold_outcomes;          /* they are committed only when they are released */
   bool buffered;               /* through the page cache even where direct I/O works: for comparison */
 };
 
@@ -104,6 +105,15 @@ void spool_append(struct spool *spool, struct spool_entry *entry);
 /* Copies the bytes (1 to SPOOL_OUTCOME_MAX) into the group. They become durable with the group; nobody is told. E_FULL cannot happen: room for outcomes is kept. */
 #define SPOOL_OUTCOME_MAX 64
 void spool_append_outcome(struct spool *spool, struct span outcome);
+/*
+ * With hold_outcomes: outcomes before this position may be committed, with the next spool_turn. Positions count what was appended, spool_outcomes is
+ * the present one; they only grow. Records never wait for outcomes; outcomes that are held keep the spool from being idle, and segments that wait
+ * for them from being retired.
+ */
+void spool_release_outcomes(struct spool *spool, uint64_t position);
+uint64_t spool_outcomes(const struct spool *spool);
+/* Up to where they are released; without hold_outcomes always all. */
+uint64_t spool_outcomes_released(const struct spool *spool);
 /*
  * The record at this place is of no more use: its message has ended and the outcomes that say so are appended, or a newer copy is durable. Segments
  * are freed oldest first, once nothing in them is live and those outcomes are durable. Harmless for segment 0.

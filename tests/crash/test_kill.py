@@ -1,4 +1,4 @@
-"""kill -9 under load, again and again: every message answered with 250 arrives, and what arrives twice had been taken by the peer before.
+"""kill -9 under load, again and again: every message answered with 250 arrives, and what arrives twice had been taken by the peer before. Of each the events tell.
 
 The MX is a fake one, so that each recipient's arrivals are known with their times; the injector notes which message got its 250 and when.
 """
@@ -84,6 +84,7 @@ def killed_again_and_again(
         wrong = check_event(event)
         if wrong:
             raise AssertionError("event breaks the contract: %s: %s" % (wrong, event))
+    _every_end_is_told(relay, mx, accepted)
     relay.start()  # nothing of it may come back after an orderly stop
     before = len(mx.contents)
     relay.send("a@b.example", "last@d.example", SMALL)
@@ -112,6 +113,18 @@ def _explain(mx, accepted, kills):
         "# %d recipients accepted, %d kills, %d delivered again, all taken by the MX at most %.3f s before the kill"
         % (len(accepted), len(kills), duplicates, latest)
     )
+
+
+def _every_end_is_told(relay, mx, accepted):
+    """Over all lives of the relay each recipient has an event of its end: one, or one more for each time it was delivered again."""
+    ends = {}
+    for event in relay.finals():
+        ends[event["recipient"]] = ends.get(event["recipient"], 0) + 1
+    untold = [recipient for recipient in accepted if recipient not in ends]
+    equal(untold, [], "%d of %d recipients have no event of their end" % (len(untold), len(accepted)))
+    taken = arrivals(mx)
+    for recipient, count in ends.items():
+        equal(count <= len(taken.get(recipient, [])), True, "%s ended %d times and arrived %d times" % (recipient, count, len(taken.get(recipient, []))))
 
 
 @test

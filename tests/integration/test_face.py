@@ -7,7 +7,7 @@ import socket
 
 from fakemx import FakeMx
 from harness import Process, equal, free_address, free_port, run_all, run_program, test, until
-from relay import Ringpost, binary, relay_and_mx, route
+from relay import Ringpost, binary, relay_and_mx, route, yaml
 
 CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
 GOOD = """hostname: relay.ringpost.example
@@ -269,6 +269,73 @@ def recipients_have_one_end_each_of_every_kind(t):
     )
     equal(sorted(mx.recipients), ["yes@one.example", "yes@three.example"])
     until(lambda: relay.metrics()["ringpost_queued_messages"] == 0, "the message to be forgotten")
+
+
+@test
+def what_does_not_fit_in_memory_waits_for_the_next_start(t):
+    """With a sixteenth of the memory: what fits is delivered, the rest is named and comes later; none is lost or twice."""
+    address = free_address()
+    port = free_port(address)
+    relay = Ringpost(
+        t, {"shards": 1, "limits": {"memory": "64MiB"}, "queue": {"retry_initial": "2s", "retry_max": "2s"}, "routes": [route("*", (address, port))]}
+    )
+    with relay.client() as client:
+        client.hello()
+        for i in range(5000):
+            command = "MAIL FROM:<%s@b.example> ENVID=%s" % ("s" * 60, "e" * 90)
+            client.ask(command, 250)
+            client.ask("RCPT TO:<r%d@d.example> ORCPT=rfc822;%s@b.example" % (i, "o" * 200), 250)
+            client.ask("DATA", 354)
+            client.send(CONTENT + b".\r\n")
+            client.expect(250)
+        client.quit()
+    relay.stop()
+    mx = FakeMx(t, address, port)
+    relay.config["limits"]["memory"] = "4MiB"
+    waiting, starts = 5000, 0
+    while waiting:
+        relay.config_path = t.write("less.yaml", yaml(relay.config) + "\n")
+        relay.start()
+        before, waiting = waiting, int(relay.metrics()["ringpost_queue_messages_unloaded"])
+        starts += 1
+        equal("waiting on disk: %d messages do not fit in limits.memory" % waiting in relay.log(), waiting > 0, relay.log())
+        equal(waiting < before and (starts > 1 or waiting > 0), True, "%d of %d did not fit" % (waiting, before))
+        relay.wait_outcomes(5000 - waiting, timeout_s=60)
+        until(lambda: relay.metrics()["ringpost_queued_messages"] == 0, "the queue to be empty")
+        relay.stop()
+    equal(len(mx.recipients), 5000)
+    equal(len(set(mx.recipients)), 5000)
+
+
+@test
+def a_stop_ends_though_the_spool_is_full(t):
+    """What was only in memory and finds no room on disk is lost with the process, which says so: it must not wait for ever."""
+    address = free_address()
+    with socket.socket() as silent:  # connections are made, and nothing is ever said
+        silent.bind((address, 0))
+        silent.listen(64)
+        relay = Ringpost(
+            t,
+            {
+                "shards": 1,
+                "spool": {"durability": "memory", "segment_size": "8MiB", "max_size": "24MiB"},
+                "routes": [route("*", (address, silent.getsockname()[1]))],
+                "delivery": {"timeouts": {"greeting": "5m"}},
+            },
+            check=False,
+        )
+        content = b"Subject: big\r\n\r\n" + (b"b" * 98 + b"\r\n") * 8000
+        for i in range(60):
+            relay.send("a@b.example", "r%d@d.example" % i, content)
+        process, relay.process = relay.process, None
+        process.signal(signal.SIGTERM)
+        equal(process.wait(60), 1, process.log()[-2000:])
+        lines = [line for line in process.log().splitlines() if "lost" in line]
+        equal(len(lines), 1, process.log()[-2000:])
+        lost = int(re.search(r"(\d+) messages were only in memory and are lost", lines[0]).group(1))
+        equal(20 <= lost < 60, True, lines[0])
+    relay.start()
+    equal(relay.metrics()["ringpost_queued_messages"], 60 - lost)
 
 
 run_all()

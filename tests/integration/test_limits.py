@@ -214,6 +214,50 @@ def a_hundred_recipients_in_a_hundred_domains(t):
 
 
 @test
+def one_that_waits_does_not_fill_the_spool(t):
+    """Several times what the spool may hold passes by a message that is put off; it is delivered after a restart, once the MX is willing."""
+    address = free_address()
+    port = free_port(address)
+    willing = {"now": False}
+    late = FakeMx(t, address, port, script={"RCPT": lambda *_: None if willing["now"] else "451 4.3.0 later"})
+    passing_address = free_address()
+    passing = FakeMx(t, passing_address, free_port(passing_address))
+    segment, segments = 8 << 20, 3
+    relay = Ringpost(
+        t,
+        {
+            "shards": 1,
+            "spool": {"segment_size": "8MiB", "max_size": "%dMiB" % (segments * segment >> 20)},
+            "queue": {"retry_initial": "6s", "retry_max": "6s"},
+            "routes": [route("late.example", (late.address, late.port)), route("*", (passing.address, passing.port))],
+        },
+    )
+    waiting = b"Subject: waits\r\n\r\n" + (b"w" * 98 + b"\r\n") * 20000
+    relay.send("a@b.example", ["one@late.example", "two@late.example"], waiting)
+    until(lambda: relay.tally().get("TransientFailure", 0) >= 2, "both to be put off")
+    content = b"Subject: passes\r\n\r\n" + (b"p" * 98 + b"\r\n") * 5000
+    count = 5 * segments * segment // len(content)
+    with relay.client() as client:
+        client.hello()
+        for i in range(count):
+            equal(client.message("a@b.example", ["r%d@d.example" % i], content).code, 250, "message %d of %d" % (i, count))
+        client.quit()
+    relay.wait_outcomes(count)
+    metrics = relay.metrics()
+    equal(metrics["ringpost_queued_messages"], 1)
+    equal(metrics["ringpost_spool_disk_bytes"] <= segments * segment, True, metrics["ringpost_spool_disk_bytes"])
+    equal(metrics["ringpost_messages_rejected_total"], 0)
+    equal(late.recipients, [])
+    relay.stop()
+    willing["now"] = True
+    relay.start()
+    relay.wait_outcomes(count + 2)
+    equal(sorted(late.recipients), ["one@late.example", "two@late.example"])
+    equal({without_envelope_headers(message.content) == waiting for message in late.messages}, {True})
+    equal(min(event["num_attempts"] for event in relay.events("Delivery") if event["recipient"].endswith("@late.example")) >= 2, True)
+
+
+@test
 def nothing_stays_when_all_is_delivered(t):
     relay, _ = relay_and_mx(t, {"delivery": {"idle": "200ms"}})
     send_many(relay, 50)

@@ -44,6 +44,9 @@ struct spool {
   unsigned appends_count;
   struct spool_read *reads;
   struct spool_stats stats;
+  uint64_t outcomes;
+  spool_move move_ask;
+  void *move_context;
 };
 
 /* ---- for tests ---- */
@@ -134,6 +137,7 @@ void spool_append_outcome(struct spool *spool, struct span outcome) {
   must(bytes != NULL);
   memcpy(bytes, outcome.at, outcome.len);
   add_append(spool, (struct fake_append){NULL, bytes, outcome.len});
+  spool->outcomes++;
 }
 
 static void add_item(struct spool *spool, struct fake_item item) {
@@ -255,6 +259,15 @@ void spool_complete(struct spool *spool, const struct io_completion *completion)
   (void)completion;
   must(false);
 }
+
+void spool_on_move(struct spool *spool, spool_move ask, void *context) {
+  spool->move_ask = ask;
+  spool->move_context = context;
+}
+
+/* They count outcomes, and nothing is ever held. */
+uint64_t spool_outcomes(const struct spool *spool) { return spool->outcomes; }
+uint64_t spool_outcomes_released(const struct spool *spool) { return spool->outcomes; }
 
 unsigned spool_padding(const struct spool *spool) { return spool == NULL ? 0 : FAKE_SPOOL_PADDING; }
 bool spool_idle(const struct spool *spool) { return spool->appends_count == 0; }

@@ -1,5 +1,7 @@
 #include "queue/message.h"
 
+#include <pthread.h>
+
 #include "tests/unit/queue/fake_slab.c"
 
 #include "tests/lib/unit.h"
@@ -182,6 +184,30 @@ START_TEST(a_new_head_that_finds_no_memory_says_so) {
 }
 END_TEST
 
+/* As another shard that works on a job. The race detector watches (make tsan). */
+static void *look_for_content(void *argument) {
+  const struct message *message = argument;
+  const struct content *content;
+  while ((content = message_content(message)) == NULL) {
+  }
+  return (void *)(uintptr_t)content->total;
+}
+
+START_TEST(content_that_comes_is_seen_whole_by_another_thread) {
+  for (unsigned round = 0; round < 50; round++) {
+    struct content content = {0};
+    struct message message = {0};
+    pthread_t thread;
+    void *seen;
+    ck_assert_int_eq(pthread_create(&thread, NULL, look_for_content, &message), 0);
+    content.total = 4711;
+    message_set_content(&message, &content);
+    pthread_join(thread, &seen);
+    ck_assert_uint_eq((uintptr_t)seen, 4711);
+  }
+}
+END_TEST
+
 int main(void) {
   TCase *message = tcase_create("message");
   tcase_add_checked_fixture(message, open_slab, close_slab);
@@ -191,5 +217,6 @@ int main(void) {
   tcase_add_test(message, the_domain_is_behind_the_last_at);
   tcase_add_test(message, a_new_head_has_the_present_state_of_those_that_are_left);
   tcase_add_test(message, a_new_head_that_finds_no_memory_says_so);
+  tcase_add_test(message, content_that_comes_is_seen_whole_by_another_thread);
   return unit_main("queue/message", (TCase *const[]){message}, 1);
 }

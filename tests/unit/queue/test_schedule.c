@@ -66,8 +66,7 @@ static void expect_nothing_left(void) {
   ck_assert_uint_eq(schedule.messages, 0);
   ck_assert_uint_eq(schedule.waiting, 0);
   ck_assert_uint_eq(schedule.ready, 0);
-  ck_assert_ptr_null(schedule.first);
-  ck_assert_ptr_null(schedule.last);
+  for (unsigned i = 0; i < SCHEDULE_LISTS; i++) ck_assert(schedule.list[i].first == NULL && schedule.list[i].last == NULL);
   ck_assert_uint_eq(slab.used_bytes, 0);
   ck_assert_uint_eq(fake_spool_live(&spool), 0);
   ck_assert_uint_eq(shard.wheel.count, 0);
@@ -78,6 +77,8 @@ static void expect_counts(uint64_t messages, uint64_t waiting, uint64_t ready) {
   ck_assert_uint_eq(schedule.waiting, waiting);
   ck_assert_uint_eq(schedule.ready, ready);
 }
+
+static struct message *first_of(enum schedule_list list) { return schedule.list[list].first; }
 
 static void pass(uint64_t ms) {
   shard.now_ms += ms;
@@ -356,7 +357,7 @@ START_TEST(in_memory_mode_the_first_deferral_stores) {
   ck_assert(!message->storing && message->content == NULL && message->place.segment != 0);
   restart();
   ck_assert_uint_eq(schedule.messages, 1);
-  message = schedule.first;
+  message = first_of(SCHEDULE_STORED);
   ck_assert_uint_eq(message->live, 2);
   ck_assert_uint_eq(message->recipient[0].state, RECIPIENT_DONE);
   ck_assert_uint_eq(message->recipient[1].state, RECIPIENT_DONE);
@@ -392,13 +393,13 @@ START_TEST(before_a_stop_all_is_stored) {
   accept_message(3, &(struct plan){0});
   spool_turn(&spool, 0);
   spool.hold = true;
-  ck_assert(!schedule_store_all(&schedule));
-  answer_done(0, RECORD_DELIVERED); /* the last outcome of one that is being stored */
+  ck_assert_uint_eq(schedule_store_all(&schedule), 2); /* that which is not due yet was stored at once */
+  answer_done(0, RECORD_DELIVERED);                    /* the last outcome of one that is being stored */
   ck_assert_uint_eq(schedule.messages, 3);
   spool.hold = false;
   spool_turn(&spool, 0);
   ck_assert_uint_eq(schedule.messages, 2);
-  ck_assert(schedule_store_all(&schedule));
+  ck_assert_uint_eq(schedule_store_all(&schedule), 0);
   spool_turn(&spool, 0);
   restart();
   ck_assert_uint_eq(schedule.messages, 2);
@@ -409,17 +410,18 @@ START_TEST(before_a_stop_all_is_stored) {
 }
 END_TEST
 
-START_TEST(without_memory_for_the_write_it_stays_in_memory) {
+/* One at a time, with what was set aside for it. */
+START_TEST(without_memory_messages_are_stored_one_by_one) {
   spool.durability = SPOOL_MEMORY;
-  struct message *message = accept_message(7, &(struct plan){0});
-  fake_slab_requests_left = 0;
-  answer_defer(0, 1000);
-  ck_assert(!message->storing && message->content != NULL);
-  ck_assert(!schedule_store_all(&schedule));
-  fake_slab_requests_left = UINT64_MAX;
-  ck_assert(!schedule_store_all(&schedule));
+  for (unsigned i = 1; i <= 3; i++) accept_message(i, &(struct plan){0});
   spool_turn(&spool, 0);
-  ck_assert(schedule_store_all(&schedule));
+  fake_slab_requests_left = 0;
+  for (unsigned left = 3; left > 0; left--) {
+    ck_assert_uint_eq(schedule_store_all(&schedule), left);
+    ck_assert_uint_eq(spool.appends_count, 1);
+    spool_turn(&spool, 0);
+  }
+  ck_assert_uint_eq(schedule_store_all(&schedule), 0);
 }
 END_TEST
 
@@ -562,7 +564,7 @@ START_TEST(what_is_unfinished_comes_back_as_it_was) {
   answer_defer(8, 9000);
   restart();
   ck_assert_uint_eq(schedule.messages, 2);
-  struct message *message = schedule.first;
+  struct message *message = first_of(SCHEDULE_STORED);
   ck_assert_uint_eq(message->id, 1);
   ck_assert_uint_eq(message->live, 2);
   ck_assert_uint_eq(message->size, 3000);
@@ -599,12 +601,12 @@ START_TEST(a_record_written_anew_wins) {
   spool_append_outcome(&spool, span_of(room, sizeof room));
   restart();
   ck_assert_uint_eq(schedule.messages, 1);
-  ck_assert_uint_eq(schedule.first->live, 2);
-  ck_assert_uint_eq(schedule.first->recipient[0].index, 2);
-  ck_assert_uint_eq(schedule.first->recipient[0].attempts, 3);
-  ck_assert_uint_eq(schedule.first->recipient[0].due_ms, 42);
-  ck_assert_uint_eq(schedule.first->recipient[1].attempts, 4);
-  ck_assert_uint_eq(schedule.first->recipient[1].due_ms, 99);
+  ck_assert_uint_eq(first_of(SCHEDULE_STORED)->live, 2);
+  ck_assert_uint_eq(first_of(SCHEDULE_STORED)->recipient[0].index, 2);
+  ck_assert_uint_eq(first_of(SCHEDULE_STORED)->recipient[0].attempts, 3);
+  ck_assert_uint_eq(first_of(SCHEDULE_STORED)->recipient[0].due_ms, 42);
+  ck_assert_uint_eq(first_of(SCHEDULE_STORED)->recipient[1].attempts, 4);
+  ck_assert_uint_eq(first_of(SCHEDULE_STORED)->recipient[1].due_ms, 99);
   ck_assert_uint_eq(fake_spool_live(&spool), 1);
   schedule_begin(&schedule);
   pass(0);
@@ -634,7 +636,7 @@ START_TEST(a_long_message_has_all_its_parts_or_is_none) {
   put_on_disk(4, &(struct plan){.parts = 1}); /* of the only one nothing is there */
   restart();
   ck_assert_uint_eq(schedule.messages, 1);
-  struct message *message = schedule.first;
+  struct message *message = first_of(SCHEDULE_LONG);
   ck_assert_uint_eq(message->id, 1);
   ck_assert_uint_eq(message->size, 20010);
   ck_assert_uint_eq(message->parts_count, 20);
@@ -654,6 +656,47 @@ START_TEST(a_long_message_has_all_its_parts_or_is_none) {
 }
 END_TEST
 
+/*
+ * The copy is durable while a job is still reading the part, a piece at a time: it goes on where it began, and only then the old place is forgotten.
+ */
+START_TEST(what_is_being_read_is_not_forgotten_by_a_move) {
+  put_on_disk(1, &(struct plan){.type = RECORD_PART, .content = 150000, .recipients = 2});
+  put_on_disk(1, &(struct plan){.parts = 1, .content = 10, .recipients = 2});
+  restart();
+  schedule_begin(&schedule);
+  pass(0);
+  struct message *message = first_of(SCHEDULE_LONG);
+  struct spool_place old = message->parts[0];
+  answer_done(0, RECORD_DELIVERED);
+  spool_turn(&spool, 0);
+  spool.hold = true;
+  spool.move_ask(spool.move_context, 1);
+  pass(0);
+  for (unsigned turns = 0; turns < 10 && spool.appends_count == 0; turns++) spool_turn(&spool, 0);
+  struct wish wish;
+  ask(&wish, message, 0);
+  spool_turn(&spool, 0);
+  spool.hold = false;
+  spool.hold_reads = true;
+  spool_turn(&spool, 0);
+  pass(0);
+  ck_assert(message->parts[0].segment != 0 && message->parts[0].offset != old.offset);
+  ck_assert(item_at(&spool, old)->live && wish.calls == 0);
+  spool.hold_reads = false;
+  for (unsigned turns = 0; turns < 10 && wish.calls == 0; turns++) spool_turn(&spool, 0);
+  ck_assert(wish.calls == 1 && wish.error == E_OK);
+  check_content(wish.load.content, 1, 150000);
+  content_free(&slab, wish.load.content);
+  pass(0);
+  ck_assert(!item_at(&spool, old)->live);
+  for (unsigned turns = 0; turns < 10; turns++, pass(0)) spool_turn(&spool, 0);
+  ck_assert_uint_eq(schedule.mover.moves, 0);
+  ck_assert_uint_eq(fake_spool_live(&spool), 2);
+  answer_done(1, RECORD_DELIVERED);
+  expect_nothing_left();
+}
+END_TEST
+
 START_TEST(a_part_that_was_moved_counts_once) {
   struct plan part = {.type = RECORD_PART, .content = 1000};
   put_on_disk(1, &part);
@@ -661,7 +704,7 @@ START_TEST(a_part_that_was_moved_counts_once) {
   put_on_disk(1, &part);
   restart();
   ck_assert_uint_eq(schedule.messages, 1);
-  ck_assert_uint_eq(schedule.first->size, 1010);
+  ck_assert_uint_eq(first_of(SCHEDULE_LONG)->size, 1010);
   ck_assert_uint_eq(fake_spool_live(&spool), 2);
 }
 END_TEST
@@ -690,7 +733,7 @@ START_TEST(outcomes_that_fit_nothing_change_nothing) {
   spool_append_outcome(&spool, span_of(room, sizeof room)); /* twice: it counts once */
   restart();
   ck_assert_uint_eq(schedule.messages, 1);
-  ck_assert_uint_eq(schedule.first->live, 1);
+  ck_assert_uint_eq(first_of(SCHEDULE_STORED)->live, 1);
 }
 END_TEST
 
@@ -710,8 +753,62 @@ START_TEST(without_memory_at_the_start_nothing_on_disk_is_given_up) {
   ck_assert_uint_eq(newest_id, 3);
   ck_assert_uint_eq(schedule.messages, 0);
   ck_assert_uint_eq(fake_spool_live(&spool), 3); /* all but the part that never had a message */
+  ck_assert_uint_eq(schedule.unloaded, 2);
   restart();
   ck_assert_uint_eq(schedule.messages, 2);
+}
+END_TEST
+
+static void put_outcome(uint64_t id, enum record_outcome_kind kind) {
+  uint8_t room[RECORD_OUTCOME_SIZE];
+  record_outcome_encode(&(struct record_outcome){.kind = kind, .id = id, .attempts = 1}, room);
+  spool_append_outcome(&spool, span_of(room, sizeof room));
+  spool_turn(&spool, 0);
+}
+
+/* A part of the memory stays for jobs and content; what ended is not in the way of what did not. */
+START_TEST(messages_do_not_take_all_memory_at_the_start) {
+  uint64_t taken = slab_size(sizeof(struct message) + sizeof(struct recipient) + 24);
+  for (uint64_t id = 1; id <= 200; id++) {
+    put_on_disk(id, &(struct plan){0});
+    if (id > 20 && id <= 100) put_outcome(id, RECORD_DELIVERED);
+  }
+  slab.limit_bytes = 100 * taken;
+  restart();
+  ck_assert_uint_eq(schedule.messages, 75);
+  ck_assert_uint_eq(schedule.unloaded, 120 - 75);
+  ck_assert_uint_eq(fake_spool_live(&spool), 120);
+  slab.limit_bytes = 64 << 20;
+}
+END_TEST
+
+/* Nor is it waited for if its end is read later; but of several recipients nobody can tell. */
+START_TEST(what_did_not_fit_and_ended_is_forgotten) {
+  put_on_disk(1, &(struct plan){0});
+  put_on_disk(2, &(struct plan){.type = RECORD_PART, .content = 1000});
+  put_on_disk(2, &(struct plan){.parts = 1});
+  put_on_disk(3, &(struct plan){0});
+  put_on_disk(4, &(struct plan){.recipients = 2});
+  put_on_disk(5, &(struct plan){0});
+  put_on_disk(5, &(struct plan){0}); /* written anew */
+  put_outcome(1, RECORD_DEFERRED);
+  for (uint64_t id = 2; id <= 4; id++) put_outcome(id, RECORD_DELIVERED);
+  slab.limit_bytes = 1;
+  restart();
+  ck_assert_uint_eq(schedule.messages, 0);
+  ck_assert_uint_eq(schedule.unloaded, 3);
+  ck_assert_uint_eq(fake_spool_live(&spool), 3);
+  slab.limit_bytes = 64 << 20;
+}
+END_TEST
+
+/* Outcomes of before stand behind a new record in the same commit; the newer state is the record's. */
+START_TEST(an_older_deferral_does_not_undo_a_newer_record) {
+  put_on_disk(5, &(struct plan){.attempts = 3, .due_ms = 42});
+  put_outcome(5, RECORD_DEFERRED);
+  restart();
+  ck_assert_uint_eq(first_of(SCHEDULE_STORED)->recipient[0].attempts, 3);
+  ck_assert_uint_eq(first_of(SCHEDULE_STORED)->recipient[0].due_ms, 42);
 }
 END_TEST
 
@@ -832,7 +929,7 @@ int main(void) {
   tcase_add_test(memory, in_memory_mode_the_first_deferral_stores);
   tcase_add_test(memory, in_memory_mode_a_write_that_fails_is_tried_again);
   tcase_add_test(memory, before_a_stop_all_is_stored);
-  tcase_add_test(memory, without_memory_for_the_write_it_stays_in_memory);
+  tcase_add_test(memory, without_memory_messages_are_stored_one_by_one);
   tcase_add_test(load, content_comes_back_from_disk);
   tcase_add_test(load, a_read_that_fails_is_told_to_all_who_asked);
   tcase_add_test(load, bytes_that_changed_on_disk_are_seen);
@@ -841,10 +938,14 @@ int main(void) {
   tcase_add_test(start, what_is_unfinished_comes_back_as_it_was);
   tcase_add_test(start, a_record_written_anew_wins);
   tcase_add_test(start, a_long_message_has_all_its_parts_or_is_none);
+  tcase_add_test(start, what_is_being_read_is_not_forgotten_by_a_move);
   tcase_add_test(start, a_part_that_was_moved_counts_once);
   tcase_add_test(start, the_newest_id_is_known_even_of_what_is_over);
   tcase_add_test(start, outcomes_that_fit_nothing_change_nothing);
   tcase_add_test(start, without_memory_at_the_start_nothing_on_disk_is_given_up);
+  tcase_add_test(start, messages_do_not_take_all_memory_at_the_start);
+  tcase_add_test(start, what_did_not_fit_and_ended_is_forgotten);
+  tcase_add_test(start, an_older_deferral_does_not_undo_a_newer_record);
   tcase_add_test(order, in_any_order_every_recipient_ends_once_and_nothing_is_left);
   return unit_main("queue/schedule", cases, 5);
 }

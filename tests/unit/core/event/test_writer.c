@@ -200,7 +200,7 @@ START_TEST(waits_for_company_but_not_long) {
   ck_assert_ptr_null(disk.slice);
   event_writer_turn(writer, 1007 + EVENT_FLUSH_MS, false);
   ck_assert_uint_eq(disk.write_token, (uint64_t)KIND << 56);
-  ck_assert_uint_eq(event_writer_due_ms(writer), UINT64_MAX);
+  ck_assert_uint_eq(event_writer_due_ms(writer), 1007 + EVENT_STALL_MS);
   write_events(1); /* the next one begins anew */
   event_writer_turn(writer, 2000, false);
   complete();
@@ -210,6 +210,62 @@ START_TEST(waits_for_company_but_not_long) {
   ck_assert_uint_eq(lines_on_disk(), 3);
   ck_assert_uint_eq(count_get(&counters, COUNT_EVENTS), 3);
   ck_assert_uint_eq(lost(), 0);
+}
+END_TEST
+
+START_TEST(a_line_is_settled_when_it_is_written) {
+  open_writer();
+  ck_assert_uint_eq(event_writer_settled(writer), event_writer_gathered(writer));
+  write_events(3);
+  uint64_t three = event_writer_gathered(writer);
+  event_writer_turn(writer, 1000, true);
+  write_events(2);
+  uint64_t five = event_writer_gathered(writer);
+  ck_assert(three < five && event_writer_settled(writer) < three);
+  complete();
+  ck_assert_uint_eq(event_writer_settled(writer), three);
+  event_writer_turn(writer, 1001, true);
+  ck_assert_uint_eq(event_writer_settled(writer), three);
+  complete();
+  ck_assert_uint_eq(event_writer_settled(writer), five);
+  event_writer_close(writer);
+}
+END_TEST
+
+START_TEST(a_line_that_is_lost_is_settled) {
+  open_writer();
+  write_events(3);
+  event_writer_turn(writer, 1000, true);
+  disk.write_error = E_IO;
+  disk.truncate_error = E_IO;
+  complete();
+  ck_assert_uint_eq(lost(), 3);
+  ck_assert_uint_eq(event_writer_settled(writer), event_writer_gathered(writer));
+  event_writer_close(writer);
+}
+END_TEST
+
+/* Its write does not end: after a second what waits is settled all the same, and what came later a second after that. */
+START_TEST(a_disk_that_stalls_keeps_nobody_waiting) {
+  open_writer();
+  write_events(1);
+  event_writer_turn(writer, 1000, false);
+  uint64_t one = event_writer_gathered(writer);
+  event_writer_turn(writer, 1000 + EVENT_FLUSH_MS, false);
+  ck_assert_ptr_nonnull(disk.slice);
+  ck_assert_uint_eq(event_writer_due_ms(writer), 1000 + EVENT_STALL_MS);
+  write_events(1);
+  uint64_t two = event_writer_gathered(writer);
+  event_writer_turn(writer, 1000 + EVENT_STALL_MS - 1, false);
+  ck_assert_uint_lt(event_writer_settled(writer), one);
+  event_writer_turn(writer, 1000 + EVENT_STALL_MS, false);
+  ck_assert(event_writer_settled(writer) >= one && event_writer_settled(writer) < two);
+  ck_assert_uint_eq(event_writer_due_ms(writer), 1000 + 2 * EVENT_STALL_MS);
+  event_writer_turn(writer, 1000 + 2 * EVENT_STALL_MS, false);
+  ck_assert_uint_eq(event_writer_settled(writer), two);
+  ck_assert_uint_eq(event_writer_due_ms(writer), UINT64_MAX);
+  event_writer_close(writer);
+  ck_assert_uint_eq(lines_on_disk(), 2);
 }
 END_TEST
 
@@ -456,6 +512,9 @@ int main(void) {
   TCase *cases[] = {flow, files, faults};
   for (unsigned i = 0; i < 3; i++) tcase_add_checked_fixture(cases[i], set_up, tear_down);
   tcase_add_test(flow, waits_for_company_but_not_long);
+  tcase_add_test(flow, a_line_is_settled_when_it_is_written);
+  tcase_add_test(flow, a_line_that_is_lost_is_settled);
+  tcase_add_test(flow, a_disk_that_stalls_keeps_nobody_waiting);
   tcase_add_test(flow, enough_bytes_go_at_once);
   tcase_add_test(flow, now_means_now);
   tcase_add_test(flow, recipients_beyond_a_line_go_into_several);

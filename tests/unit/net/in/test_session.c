@@ -280,6 +280,11 @@ START_TEST(what_is_wrong_with_the_spool_is_told) {
   say(c, "MAIL FROM:<s@example.org>\r\n");
   EXPECT(c, "452 4.3.1");
   conf.queue_messages_max = 10;
+  uint64_t taken = slab.limit_bytes / 16 * 15; /* there is some left, but not for new mail */
+  slab.used_bytes += taken;
+  say(c, "MAIL FROM:<s@example.org>\r\n");
+  EXPECT(c, "452 4.3.1");
+  slab.used_bytes -= taken;
   static const struct {
     int error;
     const char *reply;

@@ -120,6 +120,43 @@ START_TEST(outcomes_do_not_overtake_a_record_that_has_to_wait) {
 }
 END_TEST
 
+/* Records go on; outcomes wait for their release, without a write or a turn that is of no use, and then for company as ever. */
+START_TEST(outcomes_that_are_held_wait_for_their_release) {
+  struct world *world = world_new(1);
+  world->options.hold_outcomes = true;
+  world_start(world);
+  world_turns(world, 40);
+  uint64_t writes = world->io->writes;
+  append_outcome(world, RECORD_DELIVERED, 1, 1);
+  uint64_t first = spool_outcomes(world->spool);
+  append_outcome(world, RECORD_DELIVERED, 2, 1);
+  world_turns(world, 50);
+  ck_assert_uint_eq(world->io->writes, writes);
+  ck_assert_uint_eq(wheel_next_ms(&world->wheel), WHEEL_NEVER);
+  ck_assert(!spool_idle(world->spool));
+  struct message *m = send(world, 9, 4096);
+  world_turns(world, 10);
+  ck_assert(m->told && m->error == E_OK);
+  ck_assert_uint_eq(spool_stats(world->spool)->committed_outcomes, 0);
+  ck_assert_uint_eq(spool_outcomes_released(world->spool), 0);
+  spool_release_outcomes(world->spool, first);
+  ck_assert_uint_eq(spool_outcomes_released(world->spool), first);
+  world_turns(world, 20);
+  ck_assert_uint_eq(spool_stats(world->spool)->committed_outcomes, 1);
+  ck_assert(!spool_idle(world->spool));
+  ck_assert_uint_eq(wheel_next_ms(&world->wheel), WHEEL_NEVER);
+  world_crash(world, false);
+  world_start(world);
+  ck_assert_uint_eq(world->noted_count, 2); /* the record, and the one outcome */
+  append_outcome(world, RECORD_DELIVERED, 2, 1);
+  spool_release_outcomes(world->spool, spool_outcomes(world->spool));
+  world_settle(world);
+  ck_assert_uint_eq(spool_stats(world->spool)->committed_outcomes, 1);
+  message_free(m);
+  world_free(world);
+}
+END_TEST
+
 START_TEST(more_than_a_write_can_take_is_split) {
   struct world *world = world_new(1);
   world->options.segment_size_bytes = 4 << 20;
@@ -321,6 +358,7 @@ int main(void) {
   tcase_add_test(commit, what_was_stored_is_replayed_in_order);
   tcase_add_test(commit, outcomes_alone_wait_for_company_but_not_for_long);
   tcase_add_test(commit, outcomes_do_not_overtake_a_record_that_has_to_wait);
+  tcase_add_test(commit, outcomes_that_are_held_wait_for_their_release);
   tcase_add_test(commit, more_than_a_write_can_take_is_split);
   tcase_add_test(commit, records_longer_than_a_segment_are_refused_and_nothing_else);
   tcase_add_test(commit, appending_from_within_durable_works);
