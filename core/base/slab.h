@@ -32,9 +32,10 @@ void slab_fini(struct slab *slab);
 /* Not zeroed. NULL at the limit, when the system has no memory, or if size is 0 or above SLAB_MAX. */
 void *slab_get(struct slab *slab, size_t size);
 void slab_put(struct slab *slab, void *block, size_t size);
-/* Memory from elsewhere (larger than SLAB_MAX) that is to count as handed out. False at the limit: then it does not. */
+/* Memory from elsewhere (larger than SLAB_MAX) that is to count as handed out. It is for what has come already and has to go somewhere, so it may go beyond the
+ * limit by a quarter, while slab_get gives nothing any more. False beyond that: then it does not count. */
 must_check static inline bool slab_count(struct slab *slab, size_t size) {
-  if (size > slab->limit_bytes || slab->used_bytes > slab->limit_bytes - size) return false;
+  if (slab->used_bytes + size > slab->limit_bytes + slab->limit_bytes / 4) return false;
   slab->used_bytes += size;
   return true;
 }

@@ -103,6 +103,9 @@ void io_local(struct io *io, io_socket socket, struct netaddr *address);
 
 /* Bytes as they arrive, one completion each, until end of stream (result 0) or an error, after which receiving is off. */
 void io_receive(struct io *io, io_socket socket, uint64_t token);
+/* The next bytes only: one completion, of at most receive_buffer_size, then receiving is paused. For a peer of whom a whole burst would be too much.
+ * An io_receive that is still going on ends by this: what it has under way arrives, and the first of that is what was asked for here. */
+void io_receive_once(struct io *io, io_socket socket, uint64_t token);
 /* Back-pressure: takes no more from the socket until io_receive is called again. Completions already under way still arrive,
  * nothing is lost. Ends no stream. */
 void io_receive_pause(struct io *io, io_socket socket);

@@ -36,6 +36,7 @@ struct ring_socket {
   uint8_t operations; /* that the kernel still holds; the slot lives until they all ended */
   bool receiving;     /* a multishot receive or accept is armed */
   bool want_receive;  /* ... and should be */
+  bool once;          /* ... for one completion only: not a multishot */
   bool sending;
   bool closing;
   bool listener;

@@ -162,7 +162,11 @@ static void arm(struct io *io, struct ring_socket *s) {
     io_uring_prep_multishot_accept(sqe, s->fd, NULL, NULL, SOCK_CLOEXEC);
     io_uring_sqe_set_data64(sqe, tag_of(io, s, RING_ACCEPT));
   } else {
-    io_uring_prep_recv_multishot(sqe, s->fd, NULL, 0, 0);
+    if (s->once) {
+      io_uring_prep_recv(sqe, s->fd, NULL, 0, 0);
+    } else {
+      io_uring_prep_recv_multishot(sqe, s->fd, NULL, 0, 0);
+    }
     io_uring_sqe_set_flags(sqe, IOSQE_BUFFER_SELECT);
     sqe->buf_group = 0;
     if (s->fresh) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST; /* the peer speaks only after us: a first try would find nothing */
@@ -196,12 +200,17 @@ void socket_feed_starved(struct io *io) {
 
 void io_accept(struct io *io, io_socket listener, uint64_t token) { io_receive(io, listener, token); }
 
-void io_receive(struct io *io, io_socket socket, uint64_t token) {
-  struct ring_socket *s = at(io, socket);
+static void want_receive(struct io *io, struct ring_socket *s, uint64_t token) {
   must(!s->closing);
   s->receive_token = token;
   s->want_receive = true;
   if (!s->receiving && !s->starved) arm(io, s); /* still armed when a pause has not taken effect: then it just goes on */
+}
+
+void io_receive(struct io *io, io_socket socket, uint64_t token) {
+  struct ring_socket *s = at(io, socket);
+  s->once = false;
+  want_receive(io, s, token);
 }
 
 static void cancel(struct io *io, uint64_t tag) {
@@ -215,6 +224,13 @@ void io_receive_pause(struct io *io, io_socket socket) {
   struct ring_socket *s = at(io, socket);
   if (s->want_receive && s->receiving) cancel(io, tag_of(io, s, RING_RECEIVE));
   s->want_receive = false;
+}
+
+void io_receive_once(struct io *io, io_socket socket, uint64_t token) {
+  struct ring_socket *s = at(io, socket);
+  if (s->receiving && !s->once) cancel(io, tag_of(io, s, RING_RECEIVE)); /* a multishot; when it has ended the single one is armed */
+  s->once = true;
+  want_receive(io, s, token);
 }
 
 static void accepted(struct io *io, struct ring_socket *listener, int fd) {
@@ -242,6 +258,7 @@ static void receive_done(struct io *io, struct ring_socket *s, const struct io_u
   if (s->closing) return;
   if (cqe->res > 0 || (s->datagram && cqe->res == 0 && bytes.at != NULL)) {
     s->fresh = false;
+    if (s->once) s->want_receive = false;
     ring_complete(io, s->receive_token, cqe->res, bytes);
   } else if (cqe->res == -ENOBUFS) {
     starve(io, s);

@@ -12,6 +12,7 @@
 #define OUT_HIGH 16384          /* replies the peer does not read: then nothing more is read from it */
 #define STASH_HIGH (128 * 1024) /* bytes waiting behind a message that is being stored: then receiving pauses */
 #define EAT_MAX 65536           /* bytes given to the machine at a time: after so many it is asked whether the spool keeps up */
+#define LONG_CONTENT 131072     /* behind so much of a message its bytes are taken one buffer at a time, as the disk takes them */
 #define ENOUGH_CONTENT 65536    /* so much of it within session_timeout, or more: a sender that gives a byte a minute is like one that is silent */
 #define LISTEN_BACKLOG 4096
 
@@ -38,6 +39,7 @@ struct session {
   bool send_under_way;
   bool waiting; /* for the spool: nothing is read meanwhile */
   bool paused;
+  bool careful; /* receives one buffer at a time */
   bool feeding; /* inside feed(): a callback must not start another */
   bool leaving; /* close when what is to be sent is sent */
   bool gone;    /* the peer closed */
@@ -322,10 +324,18 @@ static void on_end(struct session *s, struct fmt *out) {
   submit_end(s->submission, &s->server.scan, token_of(s, OP_SEND), message_stored, s->intake);
 }
 
+static void pause_receiving(struct session *s) {
+  if (s->paused) return;
+  s->paused = true;
+  io_receive_pause(s->intake->o.shard->io, s->socket);
+}
+
 static void on_content(struct session *s) {
   s->content_bytes += (uint32_t)s->server.content.len; /* at most EAT_MAX above ENOUGH_CONTENT */
   s->progress |= s->content_bytes >= ENOUGH_CONTENT;
-  if (submit_content(s->submission, s->server.content) == E_BUSY) s->waiting = true;
+  if (submit_content(s->submission, s->server.content) != E_BUSY) return;
+  s->waiting = true; /* for a part of a long message to be written: until then the sender's bytes are better kept by its own system */
+  pause_receiving(s);
 }
 
 /* Lets the machine eat. False when it has to stop: input used up, waiting for the spool, or the session ends. */
@@ -376,10 +386,18 @@ static struct span eat(struct session *s, struct span in) {
   return in;
 }
 
+/* A fast sender can fill megabytes of buffers within one turn: of a long message they would only wait here for the disk. */
+static bool is_long(const struct session *s) { return s->submission != NULL && !s->submission->ended && s->submission->size > LONG_CONTENT; }
+
+static void go_on_receiving(struct session *s) {
+  s->careful = is_long(s);
+  (s->careful ? io_receive_once : io_receive)(s->intake->o.shard->io, s->socket, token_of(s, OP_RECEIVE));
+}
+
 static void resume_receiving(struct session *s) {
   if (!s->paused || s->stash.len > STASH_HIGH / 2 || s->closing) return;
   s->paused = false;
-  io_receive(s->intake->o.shard->io, s->socket, token_of(s, OP_RECEIVE));
+  go_on_receiving(s);
 }
 
 /* Goes on with what was stashed. Also without any of it: the machine may owe an event for what it has eaten. */
@@ -397,10 +415,7 @@ static void keep_rest(struct session *s, struct span rest) {
     begin_close(s);
     return;
   }
-  if (s->stash.len > STASH_HIGH && !s->paused) {
-    s->paused = true;
-    io_receive_pause(s->intake->o.shard->io, s->socket);
-  }
+  if (s->stash.len > STASH_HIGH) pause_receiving(s);
 }
 
 static void received(struct session *s, struct span bytes) {
@@ -412,7 +427,9 @@ static void received(struct session *s, struct span bytes) {
     struct span rest = eat(s, bytes);
     if (!s->closing && !s->leaving && rest.len > 0) keep_rest(s, rest);
   }
-  if (!s->closing && !s->waiting && s->progress) arm_timer(s, s->intake->o.conf->session_timeout_ms);
+  if (s->closing) return;
+  if (!s->paused && (s->careful || is_long(s))) go_on_receiving(s);
+  if (!s->waiting && s->progress) arm_timer(s, s->intake->o.conf->session_timeout_ms);
 }
 
 /* ---- life ---- */

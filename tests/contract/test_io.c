@@ -212,6 +212,63 @@ START_TEST(pause_and_at_once_receive_goes_on) {
 }
 END_TEST
 
+/* The peer has sent more than a buffer holds: each call brings a buffer, in order, and nothing comes without one. */
+static void receive_by_the_buffer(io_socket socket, size_t bytes) {
+  uint8_t got[4096];
+  size_t len, total = 0;
+  int64_t result;
+  while (total < bytes) {
+    for (unsigned i = 0; i < 3; i++) turn(1);
+    ck_assert_msg(!take(10, &result, NULL, NULL), "received without being asked");
+    io_receive_once(io, socket, 10);
+    while (!take(10, &result, got, &len)) turn(1000);
+    ck_assert(result == (int64_t)len && len > 0 && len <= 4096);
+    for (size_t i = 0; i < len; i++) ck_assert_uint_eq(got[i], (total + i) % 251);
+    total += len;
+  }
+}
+
+START_TEST(receiving_once_is_one_buffer) {
+  struct pair pair = connected();
+  static uint8_t bytes[40000];
+  struct io_slice slice = {bytes, sizeof bytes};
+  for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(i % 251);
+  io_send(io, pair.client, &slice, 1, 11);
+  ck_assert_int_eq(await(11), sizeof bytes);
+  receive_by_the_buffer(pair.server, sizeof bytes);
+  io_shutdown(io, pair.client);
+  io_receive_once(io, pair.server, 10);
+  ck_assert_int_eq(await(10), 0);
+}
+END_TEST
+
+START_TEST(receiving_once_and_on_change_into_each_other) {
+  struct pair pair = connected();
+  uint8_t got[8];
+  struct io_slice slice = {(void *)"1234", 4}, rest = {(void *)"5678", 4};
+  int64_t result;
+  io_receive(io, pair.server, 10);
+  turn(0);
+  io_receive_once(io, pair.server, 10); /* while the other is armed */
+  io_send(io, pair.client, &slice, 1, 11);
+  receive_all(10, got, 4);
+  ck_assert_int_eq(await(11), 4);
+  io_send(io, pair.client, &rest, 1, 11);
+  ck_assert_int_eq(await(11), 4);
+  for (unsigned i = 0; i < 5; i++) turn(1);
+  ck_assert_msg(!take(10, &result, NULL, NULL), "received twice");
+  io_receive_once(io, pair.server, 10);
+  io_receive(io, pair.server, 10); /* now all that comes */
+  receive_all(10, got + 4, 4);
+  ck_assert(memcmp(got, "12345678", 8) == 0);
+  for (unsigned i = 0; i < 3; i++) {
+    io_send(io, pair.client, &slice, 1, 11);
+    ck_assert_int_eq(await(11), 4);
+    receive_all(10, got, 4);
+  }
+}
+END_TEST
+
 START_TEST(close_completes_last_and_silences_the_rest) {
   struct pair pair = connected();
   static uint8_t big[8 << 20];
@@ -478,6 +535,8 @@ int main(void) {
   tcase_add_test(sockets, end_of_stream_is_zero_and_the_other_half_goes_on);
   tcase_add_test(sockets, pause_loses_nothing);
   tcase_add_test(sockets, pause_and_at_once_receive_goes_on);
+  tcase_add_test(sockets, receiving_once_is_one_buffer);
+  tcase_add_test(sockets, receiving_once_and_on_change_into_each_other);
   tcase_add_test(sockets, close_completes_last_and_silences_the_rest);
   tcase_add_test(sockets, a_closed_slot_is_used_again);
   tcase_add_test(sockets, abort_resets_the_peer);
