@@ -161,7 +161,18 @@ void connection_retire(struct connection *c) {
   connection_arm(c);
 }
 
-void connection_retire_idle(struct site *site) { connection_retire(site->idle); }
+static bool goes_on(const struct connection *c) { return !c->retiring && c->state < CONNECTION_QUITTING; }
+
+void connections_retire_surplus(struct site *site, uint32_t limit) {
+  uint32_t going_on = 0;
+  for (const struct connection *c = site->connections; c != NULL; c = c->next) going_on += goes_on(c);
+  for (; going_on > limit && site->idle != NULL; going_on--) connection_retire(site->idle);
+  for (struct connection *c = site->connections; c != NULL && going_on > limit; c = c->next) {
+    if (!goes_on(c)) continue;
+    connection_retire(c);
+    going_on--;
+  }
+}
 
 bool connection_end_oldest_idle(struct outlet *outlet) {
   if (outlet->idle_oldest == NULL) return false;

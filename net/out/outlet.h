@@ -42,6 +42,7 @@ struct site {
   uint32_t recipients_max; /* per transaction, as its servers say */
   unsigned home;           /* shard */
   struct lease_home lease_home;
+  uint32_t *owed; /* of lease_home.owed to each shard; NULL: nothing to anybody */
   struct lease_guest lease_guest;
   uint32_t domains;   /* that point here */
   struct timer timer; /* end of back-off */
@@ -156,8 +157,8 @@ void connection_complete(struct outlet *outlet, const struct io_completion *comp
 void connection_loaded(struct outlet *outlet, struct job *job, int error);
 void connections_flush(struct outlet *outlet);
 void connections_stop(struct outlet *outlet);
-/* Ends one idle connection of this site. */
-void connection_retire_idle(struct site *site);
+/* Ends connections of this site, idle ones first, the others after what they have under way, until only `limit` are left that go on. */
+void connections_retire_surplus(struct site *site, uint32_t limit);
 /* Ends an idle connection of any site. False if there is none. */
 bool connection_end_oldest_idle(struct outlet *outlet);
 void connections_close(struct outlet *outlet);

@@ -46,6 +46,7 @@ static void free_targets(struct target *targets, unsigned count) {
 static void site_free(struct site *site) {
   timer_cancel(&site->outlet->o.shard->wheel, &site->timer);
   free_targets(site->targets, site->targets_count);
+  free(site->owed);
   free(site->name);
   free(site);
 }
@@ -182,22 +183,37 @@ static void hand_over(struct site *site) {
   site->jobs = kept;
 }
 
-static void return_lease(struct site *site) {
+static void return_lease_if_unused(struct site *site) {
   if (at_home(site) || site->lease_guest.granted == 0 || site->open > 0 || site->jobs > 0) return;
+  if (site->outlet->o.shard->now_ms - site->lease_guest.used_ms < LEASE_KEEP_MS) return; /* the sweep comes again */
   send_note(site, site->home, LETTER_LEASE_RETURN, site->lease_guest.granted);
   site->lease_guest.granted = 0;
 }
 
-/* Idle connections of the home make room for a guest: what is closed now can be granted when it asks again. */
-static void make_room(struct site *site) {
-  if (site->open > 1 && site->idle != NULL) connection_retire_idle(site);
+/* Grants what is owed as far as connections of the home are closed, and sees to it that more of them end. */
+static void pay_owed(struct site *site) {
+  unsigned shards = shard_group_count(site->outlet->o.shard->group);
+  for (unsigned guest = 0; guest < shards && site->lease_home.owed > 0; guest++) {
+    uint32_t paid = lease_pay(&site->lease_home, site->owed[guest], site->open);
+    site->owed[guest] -= paid;
+    if (paid > 0) send_note(site, guest, LETTER_LEASE_GRANT, paid);
+  }
+  if (site->lease_home.owed > 0) connections_retire_surplus(site, lease_home_limit(&site->lease_home));
 }
 
 static void lease_asked(struct site *site, unsigned from) {
   unsigned shards = shard_group_count(site->outlet->o.shard->group);
-  uint32_t grant = at_home(site) ? lease_grant(&site->lease_home, shards, site->open) : 0;
-  if (grant == 0) make_room(site);
-  send_note(site, from, LETTER_LEASE_GRANT, grant);
+  if (!at_home(site)) return; /* two resolvers, two names of the site; it asks again, or never */
+  if (site->owed == NULL) site->owed = calloc(shards, sizeof *site->owed);
+  if (site->owed == NULL || site->owed[from] > 0) return;
+  site->owed[from] = lease_promise(&site->lease_home, shards);
+  pay_owed(site);
+}
+
+static void lease_returned(struct site *site, unsigned from, uint32_t connections) {
+  lease_take_back(&site->lease_home, connections);
+  lease_forgive(&site->lease_home, site->owed[from]);
+  site->owed[from] = 0;
 }
 
 void site_letter(struct outlet *outlet, unsigned from, const struct letter *letter) {
@@ -208,9 +224,10 @@ void site_letter(struct outlet *outlet, unsigned from, const struct letter *lett
   case LETTER_LEASE_ASK: lease_asked(site, from); break;
   case LETTER_LEASE_GRANT:
     site->lease_guest.granted += note->connections;
-    if (note->connections > 0) site->lease_guest.asked_ms = 0;
+    site->lease_guest.asked_ms = 0;
+    site->lease_guest.used_ms = outlet->o.shard->now_ms;
     break;
-  case LETTER_LEASE_RETURN: lease_take_back(&site->lease_home, note->connections); break;
+  case LETTER_LEASE_RETURN: lease_returned(site, from, note->connections); break;
   default: must(false);
   }
   free(note);
@@ -235,10 +252,12 @@ void site_pump(struct site *site) {
   struct outlet *outlet = site->outlet;
   if (outlet->stopping) return;
   if (!at_home(site) && site->lease_guest.granted == 0 && site->jobs > 0) hand_over(site);
+  if (site->lease_home.owed > 0) pay_owed(site);
+  if (site->jobs > 0) site->lease_guest.used_ms = outlet->o.shard->now_ms;
   if (site->jobs > 0 && site->targets_count == 0) return; /* known by name only, from a lease: its jobs come with a domain that knows the hosts */
   while (site->jobs > 0 && site->idle != NULL) connection_pull(site->idle);
   if (site->jobs == 0) {
-    return_lease(site);
+    return_lease_if_unused(site);
     return;
   }
   if (backoff_blocks(&site->backoff, outlet->o.shard->now_ms)) {
@@ -280,7 +299,8 @@ static void end_too_old(struct site *site) {
 }
 
 static bool unused(const struct site *site) {
-  return site->domains == 0 && site->jobs == 0 && site->open == 0 && !site->dirty && site->lease_home.granted == 0 && site->lease_guest.granted == 0;
+  bool shared = site->lease_home.granted > 0 || site->lease_home.owed > 0 || site->lease_guest.granted > 0;
+  return site->domains == 0 && site->jobs == 0 && site->open == 0 && !site->dirty && !shared;
 }
 
 bool sites_sweep(struct outlet *outlet) {
@@ -288,6 +308,7 @@ bool sites_sweep(struct outlet *outlet) {
   unsigned count = 0;
   for (unsigned i = 0; i < OUTLET_SWEEP_COUNT && (site = map_next(&outlet->sites, &outlet->sites_swept)) != NULL; i++) {
     end_too_old(site);
+    return_lease_if_unused(site);
     if (unused(site)) stale[count++] = site;
   }
   if (site == NULL) outlet->sites_swept = 0;

@@ -2,15 +2,29 @@
 
 #include "core/base/must.h"
 
-uint32_t lease_home_limit(const struct lease_home *home) { return home->limit - home->granted; }
+static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-uint32_t lease_grant(struct lease_home *home, unsigned shards, uint32_t open) {
+uint32_t lease_home_limit(const struct lease_home *home) { return home->limit - home->granted - home->owed; }
+
+uint32_t lease_promise(struct lease_home *home, unsigned shards) {
   uint32_t share = home->limit / shards > 1 ? home->limit / shards : 1;
-  uint32_t kept = open > 1 ? open : 1;
-  uint32_t available = home->limit - home->granted > kept ? home->limit - home->granted - kept : 0;
-  uint32_t grant = share < available ? share : available;
-  home->granted += grant;
-  return grant;
+  uint32_t promise = least(share, lease_home_limit(home) - 1);
+  home->owed += promise;
+  return promise;
+}
+
+uint32_t lease_pay(struct lease_home *home, uint32_t owed, uint32_t open) {
+  must(owed <= home->owed);
+  uint32_t used = home->granted + open;
+  uint32_t paid = least(owed, home->limit > used ? home->limit - used : 0);
+  home->owed -= paid;
+  home->granted += paid;
+  return paid;
+}
+
+void lease_forgive(struct lease_home *home, uint32_t owed) {
+  must(owed <= home->owed);
+  home->owed -= owed;
 }
 
 void lease_take_back(struct lease_home *home, uint32_t connections) {
