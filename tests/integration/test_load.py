@@ -47,6 +47,19 @@ def smtp_source_to_a_hundred_domains_at_smtp_sink(t):
 
 
 @test
+def a_hot_domain_is_delivered_by_all_shards(t):
+    """What one shard received for a domain whose home is another is handed over only until it has a share of the connections."""
+    sink = SmtpSink(t)
+    relay = Ringpost(t, {"routes": [route("*", (sink.address, sink.port))], "shards": 2})
+    total = 4000
+    smtp_source(relay, total, sessions=40, recipient="sink@hot.example")
+    relay.wait_outcomes(total, timeout_s=120)
+    equal(sink.wait_messages(total), total)
+    handed_over = relay.metrics()["ringpost_handed_over_total"]
+    equal(handed_over < total / 10, True, "%d of %d handed over" % (handed_over, total))
+
+
+@test
 def smtp_source_with_many_recipients(t):
     """-r: each message has several recipients of one domain; smtp-sink counts messages, the events recipients."""
     sink = SmtpSink(t)
