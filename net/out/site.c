@@ -184,8 +184,8 @@ static void hand_over(struct site *site) {
 }
 
 static void return_lease_if_unused(struct site *site) {
-  if (at_home(site) || site->lease_guest.granted == 0 || site->open > 0 || site->jobs > 0) return;
-  if (site->outlet->o.shard->now_ms - site->lease_guest.used_ms < LEASE_KEEP_MS) return; /* the sweep comes again */
+  if (at_home(site) || site->open > 0 || site->jobs > 0) return;
+  if (!lease_should_return(&site->lease_guest, site->outlet->o.shard->now_ms)) return; /* the sweep comes again */
   send_note(site, site->home, LETTER_LEASE_RETURN, site->lease_guest.granted);
   site->lease_guest.granted = 0;
 }

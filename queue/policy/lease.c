@@ -43,3 +43,5 @@ bool lease_should_ask(struct lease_guest *guest, uint32_t jobs, uint64_t now_ms)
   guest->asked_ms = now_ms;
   return true;
 }
+
+bool lease_should_return(const struct lease_guest *guest, uint64_t now_ms) { return guest->granted > 0 && now_ms - guest->used_ms >= LEASE_KEEP_MS; }

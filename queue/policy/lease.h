@@ -43,5 +43,7 @@ void lease_take_back(struct lease_home *home, uint32_t connections);
 
 /* The guest hands over `jobs`: should it ask for a lease now? Counts them. */
 bool lease_should_ask(struct lease_guest *guest, uint32_t jobs, uint64_t now_ms);
+/* The guest has neither mail for the site nor a connection open: should it give back what it has? */
+bool lease_should_return(const struct lease_guest *guest, uint64_t now_ms);
 
 #endif

@@ -118,6 +118,17 @@ START_TEST(a_trickle_never_asks) {
 }
 END_TEST
 
+START_TEST(a_lease_outlasts_a_pause_between_bursts) {
+  struct lease_guest guest = {.granted = 5, .used_ms = 1000};
+  ck_assert(!lease_should_return(&guest, 1000));
+  ck_assert(!lease_should_return(&guest, 1000 + LEASE_KEEP_MS - 1));
+  ck_assert(lease_should_return(&guest, 1000 + LEASE_KEEP_MS));
+  guest.granted = 0;
+  ck_assert(!lease_should_return(&guest, 1000 + LEASE_KEEP_MS));
+  ck_assert_uint_ge(LEASE_KEEP_MS, 10 * LEASE_WINDOW_MS); /* or it would be asked for anew all the time */
+}
+END_TEST
+
 int main(void) {
   TCase *lease = tcase_create("lease");
   tcase_add_test(lease, shares_are_even_and_the_home_keeps_its_own);
@@ -128,5 +139,6 @@ int main(void) {
   tcase_add_test(lease, the_limit_holds_always);
   tcase_add_test(lease, a_guest_asks_when_there_is_much_and_not_again_at_once);
   tcase_add_test(lease, a_trickle_never_asks);
+  tcase_add_test(lease, a_lease_outlasts_a_pause_between_bursts);
   return unit_main("queue/policy/lease", (TCase *const[]){lease}, 1);
 }
