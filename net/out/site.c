@@ -203,7 +203,7 @@ static void pay_owed(struct site *site) {
 
 static void lease_asked(struct site *site, unsigned from) {
   unsigned shards = shard_group_count(site->outlet->o.shard->group);
-  if (!at_home(site)) return; /* two resolvers, two names of the site; it asks again, or never */
+  must(at_home(site)); /* all shards come to the same from its name */
   if (site->owed == NULL) site->owed = calloc(shards, sizeof *site->owed);
   if (site->owed == NULL || site->owed[from] > 0) return;
   site->owed[from] = lease_promise(&site->lease_home, shards);
