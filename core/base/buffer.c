@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 static uint8_t *get(struct slab *slab, size_t size) {
-  if (size <= SLAB_MAX) return slab_get(slab, size);
+  if (size <= SLAB_MAX) return slab_get_beyond(slab, size);
   if (!slab_count(slab, size)) return NULL;
   uint8_t *memory = malloc(size);
   if (memory == NULL) slab_uncount(slab, size);

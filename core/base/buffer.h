@@ -1,5 +1,5 @@
 /*
- * buffer: bytes that grow, in slab memory (above SLAB_MAX in malloc's, counted in the slab's limit all the same). Owner: one shard. `{0}` is the empty buffer and holds no memory.
+ * buffer: bytes that grow, in slab memory (above SLAB_MAX in malloc's, which counts all the same; both may go a quarter beyond the slab's limit). Owner: one shard. `{0}` is the empty buffer and holds no memory.
  */
 #ifndef CORE_BASE_BUFFER_H
 #define CORE_BASE_BUFFER_H

@@ -32,8 +32,17 @@ void slab_fini(struct slab *slab);
 /* Not zeroed. NULL at the limit, when the system has no memory, or if size is 0 or above SLAB_MAX. */
 void *slab_get(struct slab *slab, size_t size);
 void slab_put(struct slab *slab, void *block, size_t size);
-/* Memory from elsewhere (larger than SLAB_MAX) that is to count as handed out. It is for what has come already and has to go somewhere, so it may go beyond the
- * limit by a quarter, while slab_get gives nothing any more. False beyond that: then it does not count. */
+/*
+ * Beyond the limit, by a quarter of it: for what cannot wait, such as replies and bytes that have come already, while slab_get gives nothing any more. slab_count is for
+ * memory from elsewhere (larger than SLAB_MAX), that is to count as handed out; false: it does not.
+ */
+static inline void *slab_get_beyond(struct slab *slab, size_t size) {
+  uint64_t limit_bytes = slab->limit_bytes;
+  slab->limit_bytes += limit_bytes / 4;
+  void *block = slab_get(slab, size);
+  slab->limit_bytes = limit_bytes;
+  return block;
+}
 must_check static inline bool slab_count(struct slab *slab, size_t size) {
   if (slab->used_bytes + size > slab->limit_bytes + slab->limit_bytes / 4) return false;
   slab->used_bytes += size;

@@ -100,10 +100,19 @@ START_TEST(a_buffer_without_memory_stays_as_it_was) {
   struct buffer buffer = {0};
   static uint8_t big[5000];
   slab_init(&slab, 1000);
-  ck_assert(buffer_append(&slab, &buffer, SPAN("kept")));
+  void *block = slab_get(&slab, 1000 - 64);
+  ck_assert_ptr_null(block); /* its class is larger */
+  block = slab_get(&slab, 768);
+  ck_assert_ptr_nonnull(block);
+  ck_assert_ptr_null(slab_get(&slab, 256));
+  ck_assert(buffer_append(&slab, &buffer, SPAN("kept"))); /* 256 bytes, beyond the limit: replies have to be written */
+  ck_assert_uint_eq(slab.used_bytes, 1024);
+  ck_assert_uint_eq(slab.limit_bytes, 1000);
   ck_assert(!buffer_append(&slab, &buffer, span_of(big, sizeof big)));
   ck_assert(span_equal(buffer_span(&buffer), SPAN("kept")));
   buffer_free(&slab, &buffer);
+  slab_put(&slab, block, 768);
+  ck_assert_uint_eq(slab.used_bytes, 0);
   slab_fini(&slab);
 }
 END_TEST
