@@ -19,10 +19,25 @@ static void put(struct slab *slab, uint8_t *at, size_t size) {
   }
 }
 
+/* Above the slab's sizes it grows in place where it can, by a quarter: a megabyte that only waits must not take three for a moment. */
+static bool grow_large(struct slab *slab, struct buffer *buffer, size_t wanted) {
+  size_t size = buffer->cap + buffer->cap / 4 > wanted ? buffer->cap + buffer->cap / 4 : wanted;
+  if (!slab_count(slab, size - buffer->cap)) return false;
+  uint8_t *grown = realloc(buffer->at, size);
+  if (grown == NULL) {
+    slab_uncount(slab, size - buffer->cap);
+    return false;
+  }
+  buffer->at = grown;
+  buffer->cap = (uint32_t)size;
+  return true;
+}
+
 bool buffer_reserve(struct slab *slab, struct buffer *buffer, size_t more) {
   if (buffer->cap - buffer->len >= more) return true;
   size_t wanted = buffer->len + more;
   if (wanted > UINT32_MAX / 2) return false;
+  if (buffer->cap > SLAB_MAX) return grow_large(slab, buffer, wanted);
   if (wanted < (size_t)buffer->cap * 2) wanted = (size_t)buffer->cap * 2; /* doubling: appending stays linear */
   if (wanted < 256) wanted = 256;
   if (wanted <= SLAB_MAX) wanted = slab_size(wanted);

@@ -89,12 +89,17 @@ static void close_out(struct session *s, struct fmt *out) {
   if (s->out.len > 0) mark_dirty(s);
 }
 
+/* What has ended goes its way without us. */
+static void abandon_unless_ended(struct session *s) {
+  if (s->submission != NULL && !s->submission->ended) submit_abandon(s->submission);
+  s->submission = NULL;
+}
+
 static void begin_close(struct session *s) {
   if (s->closing) return;
   s->closing = true;
   timer_cancel(&s->intake->o.shard->wheel, &s->timer);
-  submit_abandon(s->waiting && s->submission != NULL && s->submission->ended ? NULL : s->submission);
-  s->submission = NULL;
+  abandon_unless_ended(s);
   io_close(s->intake->o.shard->io, s->socket, token_of(s, OP_CLOSE));
 }
 
@@ -229,6 +234,7 @@ static void part_stored(void *context, uint64_t tag) {
   struct session *s = session_of(context, tag);
   if (s == NULL || !s->waiting) return;
   s->waiting = false;
+  arm_timer(s, s->intake->o.conf->session_timeout_ms);
   if (!s->feeding) feed(s);
 }
 
@@ -335,6 +341,7 @@ static void on_content(struct session *s) {
   s->progress |= s->content_bytes >= ENOUGH_CONTENT;
   if (submit_content(s->submission, s->server.content) != E_BUSY) return;
   s->waiting = true; /* for a part of a long message to be written: until then the sender's bytes are better kept by its own system */
+  timer_cancel(&s->intake->o.shard->wheel, &s->timer);
   pause_receiving(s);
 }
 
@@ -629,7 +636,7 @@ void intake_close(struct intake *intake) {
     struct session *s = pool_slot(&intake->sessions, i);
     if (s == NULL) continue;
     timer_cancel(&intake->o.shard->wheel, &s->timer);
-    submit_abandon(s->waiting ? NULL : s->submission);
+    abandon_unless_ended(s);
     s->dirty = false;
     end_session(s);
   }

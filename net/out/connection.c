@@ -221,13 +221,7 @@ static int pick_target(struct site *site) {
   return -1;
 }
 
-/* The address to try as number `tried` after beginning with `first`: the others of the best preference in turn, then the rest in order. */
-static unsigned target_at(const struct site *site, unsigned first, unsigned tried) {
-  if (first >= site->best_count) return (first + tried) % site->targets_count; /* the best were blocked: they come last */
-  return tried < site->best_count ? (first + tried) % site->best_count : tried;
-}
-
-static int connection_new(struct site *site, unsigned first, unsigned tried) {
+static int connection_new(struct site *site, const struct target *target) {
   struct outlet *outlet = site->outlet;
   struct connection *c = pool_get(&outlet->connections);
   if (c == NULL) return E_FULL;
@@ -236,9 +230,7 @@ static int connection_new(struct site *site, unsigned first, unsigned tried) {
   c->tag = pool_generation(&outlet->connections, pool_index(&outlet->connections, c));
   c->state = CONNECTION_CONNECTING;
   c->timer.fire = timed_out;
-  c->target_first = first;
-  c->target_tried = tried;
-  int error = start_target(c, &site->targets[target_at(site, first, tried)]);
+  int error = start_target(c, target);
   if (error != E_OK) {
     pool_put(&outlet->connections, c);
     return error;
@@ -255,33 +247,7 @@ static void block_target(struct site *site, const struct netaddr *address) {
       backoff_failed(&site->targets[i].backoff, &site->outlet->backoff, site->outlet->o.shard->now_ms);
 }
 
-/* What went wrong last while addresses were tried. */
-struct opening {
-  struct failure failure;
-  struct outlet_peer peer;
-};
-
 static bool is_lack_of_room(int error) { return error == E_FULL || error == E_NO_MEMORY || error == E_TOO_MANY_FILES; }
-
-/*
- * Opens a connection to the first address, from number `tried` on, that is not blocked (connections opened side by side do not each try every dead one). One that
- * cannot even be begun with, for its family or our own source address, has failed like one that does not answer. E_NOT_FOUND: none is left, and
- * *opening says why if one was tried here. Other errors mean that there is no room now.
- */
-static int open_next(struct site *site, unsigned first, unsigned tried, struct opening *opening) {
-  struct outlet *outlet = site->outlet;
-  for (; tried < site->targets_count; tried++) {
-    const struct target *target = &site->targets[target_at(site, first, tried)];
-    if (backoff_blocks(&target->backoff, outlet->o.shard->now_ms)) continue;
-    int error = connection_new(site, first, tried);
-    if (error == E_OK || is_lack_of_room(error)) return error;
-    count_add(outlet->o.counters, COUNT_CONNECTIONS_FAILED, 1);
-    opening->failure = (struct failure){.kind = FAILURE_NETWORK, .error = error, .connecting = true, .stage = SMTP_STAGE_GREETING};
-    opening->peer = (struct outlet_peer){.address = target->address, .source = *source_for(outlet, target), .host = target->host};
-    block_target(site, &opening->peer.address);
-  }
-  return E_NOT_FOUND;
-}
 
 static bool others_live(const struct site *site, const struct connection *but) {
   for (const struct connection *other = site->connections; other != NULL; other = other->next)
@@ -295,32 +261,52 @@ static bool any_target_open(const struct site *site) {
   return false;
 }
 
+/*
+ * An address that cannot even be tried, for its family or our own source address, has failed like one that does not answer: on with the next. Blocked ones are
+ * passed over, so that what failed a moment ago is not tried again by each connection.
+ */
 bool connection_open(struct site *site) {
   struct outlet *outlet = site->outlet;
-  struct opening opening = {0};
-  int first = site->targets_count == 0 ? -1 : pick_target(site);
-  if (first < 0) return false;
-  int error = open_next(site, (unsigned)first, 0, &opening);
-  if (error == E_OK) return true;
-  if (error == E_NOT_FOUND) { /* the first was not blocked: at least that one was tried */
-    if (!others_live(site, NULL)) site_failed(site, &opening.failure, &opening.peer);
-    return false;
+  if (site->targets_count == 0) return false;
+  for (int at; (at = pick_target(site)) >= 0;) {
+    const struct target *target = &site->targets[at];
+    int error = connection_new(site, target);
+    if (error == E_OK) return true;
+    if (is_lack_of_room(error)) {
+      connection_end_oldest_idle(outlet); /* somebody else's idle one makes room, as soon as its close has completed */
+      timer_set(&outlet->o.shard->wheel, &site->timer, outlet->o.shard->now_ms + NO_ROOM_MS);
+      return false;
+    }
+    count_add(outlet->o.counters, COUNT_CONNECTIONS_FAILED, 1);
+    block_target(site, &target->address);
+    if (others_live(site, NULL) || any_target_open(site)) continue;
+    struct failure failure = {.kind = FAILURE_NETWORK, .error = error, .connecting = true, .stage = SMTP_STAGE_GREETING};
+    struct outlet_peer peer = {.address = target->address, .source = *source_for(outlet, target), .host = target->host};
+    site_failed(site, &failure, &peer);
   }
-  connection_end_oldest_idle(outlet); /* no slot or no descriptor: somebody else's idle one makes room, as soon as its close has completed */
-  timer_set(&outlet->o.shard->wheel, &site->timer, outlet->o.shard->now_ms + NO_ROOM_MS);
   return false;
 }
 
 /* ---- failure ---- */
 
-/* A connection that never opened: on with the next address, in a slot of its own, or the site has failed. */
+static bool another_is_open(const struct connection *c) {
+  for (const struct connection *other = c->site->connections; other != NULL; other = other->next)
+    if (other != c && other->state == CONNECTION_OPEN && netaddr_equal(&other->peer.address, &c->peer.address)) return true;
+  return false;
+}
+
+/*
+ * A connection that never opened. Where another one to the same address is at work, the host is not dead: it has enough of us, and gets no more for a while. Else the address
+ * is left alone. Its close makes the site look for the next (site_connection_closed); if there is none, the site has failed.
+ */
 static void fail_opening(struct connection *c, const struct failure *failure) {
   struct site *site = c->site;
-  struct opening opening = {.failure = *failure, .peer = c->peer};
-  block_target(site, &c->peer.address);
-  bool wanted = site->jobs > 0 && !c->outlet->stopping;
-  int error = wanted ? open_next(site, c->target_first, c->target_tried + 1, &opening) : E_NOT_FOUND;
-  if (error == E_NOT_FOUND && !others_live(site, c)) site_failed(site, &opening.failure, &opening.peer);
+  if (another_is_open(c)) {
+    site->enough_until_ms = c->outlet->o.shard->now_ms + c->outlet->backoff.initial_ms;
+  } else {
+    block_target(site, &c->peer.address);
+  }
+  if (site->jobs > 0 && !others_live(site, c) && !any_target_open(site)) site_failed(site, failure, &c->peer);
   begin_close(c);
 }
 

@@ -48,10 +48,8 @@ struct connection {
   bool retiring; /* no new transactions; quits when it has none */
   bool starved;  /* waits for memory to load content; tried again by the timer */
   uint16_t starved_rounds;
-  bool plain;            /* the machine may not pipeline */
-  bool pipelined;        /* it does */
-  unsigned target_first; /* the address it began with ... */
-  unsigned target_tried; /* ... and how many were tried after it, up to this one */
+  bool plain;     /* the machine may not pipeline */
+  bool pipelined; /* it does */
   struct outlet_peer peer;
   char host[DNS_NAME_MAX + 1];
   struct timer timer;

@@ -38,9 +38,10 @@ struct site {
   uint32_t open;                  /* connections, also those being opened */
   uint32_t opening;
   struct backoff backoff;
-  uint64_t plain_until_ms; /* it broke on pipelining: until then one command at a time */
-  uint32_t recipients_max; /* per transaction, as its servers say */
-  unsigned home;           /* shard */
+  uint64_t enough_until_ms; /* a host took no more connections than there are: until then none is opened besides */
+  uint64_t plain_until_ms;  /* it broke on pipelining: until then one command at a time */
+  uint32_t recipients_max;  /* per transaction, as its servers say */
+  unsigned home;            /* shard */
   struct lease_home lease_home;
   uint32_t *owed; /* of lease_home.owed to each shard; NULL: nothing to anybody */
   struct lease_guest lease_guest;

@@ -242,10 +242,11 @@ static uint32_t limit_of(const struct site *site) {
   return site->lease_guest.granted > 0 ? site->lease_guest.granted : site->first != NULL && site->first->handed_over ? 1 : 0;
 }
 
-/* May one more connection be opened? After a failure there is only one, until it has ended a transaction. */
+/* May one more connection be opened? After a failure there is only one, until it has ended a transaction; after "too many" none beside those there are. */
 static bool may_open(const struct site *site) {
   if (site->open >= limit_of(site) || site->opening >= site->jobs) return false;
-  return site->open == 0 || !backoff_probing(&site->backoff);
+  bool alone = backoff_probing(&site->backoff) || site->enough_until_ms > site->outlet->o.shard->now_ms;
+  return site->open == 0 || !alone;
 }
 
 void site_pump(struct site *site) {

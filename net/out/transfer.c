@@ -188,17 +188,19 @@ static bool give_back_unfit(struct connection *c, struct job *job) {
   return true;
 }
 
-/* More recipients than this server takes at once: the rest goes round again, in a transaction of its own. */
-static void respect_recipients_max(struct connection *c, struct job *job) {
+/* More recipients than this server takes at once: the rest goes round again, in a transaction of its own. Makes room for the envelope. False: no memory. */
+static bool respect_recipients_max(struct connection *c, struct job *job) {
   uint32_t max = smtp_client_recipients_max(&c->client);
   job->envelope.recipients = job->recipients < max ? job->recipients : max;
+  if (!buffer_reserve(slab_of(c), &c->out, smtp_client_begin_room(&job->envelope)))
+    return false; /* before any fate: the job may go to another server */
   for (unsigned at = job->envelope.recipients; at < job->recipients; at++) job->each[at].fate = FATE_AGAIN;
   if (max < c->site->recipients_max) c->site->recipients_max = max;
+  return true;
 }
 
 static bool begin(struct connection *c, struct job *job) {
-  respect_recipients_max(c, job);
-  if (!buffer_reserve(slab_of(c), &c->out, smtp_client_begin_room(&job->envelope))) return false;
+  if (!respect_recipients_max(c, job)) return false;
   struct transaction *transaction = free_transaction(c);
   uint32_t at = c->out.len;
   struct fmt out = buffer_fmt(&c->out);

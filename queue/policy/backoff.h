@@ -20,6 +20,7 @@ struct backoff {
   uint64_t until_ms; /* monotonic; 0: not blocked */
 };
 
+/* What fails while it is blocked was begun before, together with what blocked it: it counts no more. */
 void backoff_failed(struct backoff *backoff, const struct backoff_policy *policy, uint64_t now_ms);
 void backoff_succeeded(struct backoff *backoff);
 static inline bool backoff_blocks(const struct backoff *backoff, uint64_t now_ms) { return now_ms < backoff->until_ms; }

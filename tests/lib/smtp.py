@@ -123,8 +123,10 @@ class Client:
         return self.ask("EHLO " + name, 250)
 
     def message(self, sender, recipients, content, mail_parameters=""):
-        """A whole transaction with DATA; content is unstuffed bytes ending in CRLF. Returns the reply to the final dot."""
-        self.ask("MAIL FROM:<%s>%s" % (sender, " " + mail_parameters if mail_parameters else ""), 250)
+        """A whole transaction with DATA; content is unstuffed bytes ending in CRLF. Returns the reply to the final dot, or 452 to MAIL."""
+        reply = self.ask("MAIL FROM:<%s>%s" % (sender, " " + mail_parameters if mail_parameters else ""), (250, 452))
+        if reply.code == 452:
+            return reply
         for recipient in recipients:
             self.ask("RCPT TO:<%s>" % recipient, 250)
         self.ask("DATA", 354)

@@ -7,9 +7,13 @@ static const struct backoff_policy policy = {.initial_ms = 1000, .max_ms = 5000}
 START_TEST(doubles_up_to_the_cap) {
   struct backoff backoff = {0};
   static const uint64_t expected[] = {1000, 2000, 4000, 5000, 5000};
+  uint64_t now_ms = 100;
   for (unsigned i = 0; i < 5; i++) {
-    backoff_failed(&backoff, &policy, 100);
-    ck_assert_uint_eq(backoff.until_ms, 100 + expected[i]);
+    backoff_failed(&backoff, &policy, now_ms);
+    ck_assert_uint_eq(backoff.until_ms, now_ms + expected[i]);
+    backoff_failed(&backoff, &policy, now_ms + 1); /* of the same burst */
+    ck_assert_uint_eq(backoff.until_ms, now_ms + expected[i]);
+    now_ms = backoff.until_ms;
   }
 }
 END_TEST
