@@ -9,6 +9,7 @@
 #define NO_MEMORY_MS 5000   /* a recipient that got no job for lack of memory is tried again after this */
 #define SWEEP_MS 30000      /* between two looks at all domains and sites; */
 #define SWEEP_ON_MS 20      /* a look goes so many (OUTLET_SWEEP_COUNT) at a time */
+#define CONTENT_PART 16     /* of the memory, one part in so many is left for content: jobs without it would wait for each other */
 #define LAST_TRY_MS 60000   /* until it has begun */
 #define BLOCK_MAX_MS 900000 /* 15 min: longest time a failing site or address is left alone */
 #define BLOCK_INITIAL_MS 30000
@@ -24,6 +25,8 @@ uint64_t outlet_random(struct outlet *outlet) { /* splitmix64, seeded from the s
 
 /* Past its age a message is not tried any more, with one exception: what comes due at the limit itself (queue/policy/retry.h) has its last try. */
 static struct job *make_job(const struct outlet *outlet, struct message *message, unsigned recipient, unsigned rounds) {
+  const struct slab *slab = outlet->o.slab;
+  if (slab->used_bytes > slab->limit_bytes - slab->limit_bytes / CONTENT_PART) return NULL;
   struct job *job = job_new(outlet->o.slab, message, recipient, outlet->o.shard->index, rounds);
   if (job == NULL) return NULL;
   uint64_t limit_ms = message->created_ms + outlet->o.conf->max_age_ms;
