@@ -341,6 +341,7 @@ int relay_listen(struct relay *relay, struct fmt *why) {
   int error = intake_listen(relay->intake, why);
   if (error != E_OK) return error;
   schedule_begin(&relay->schedule);
+  set_gauges(relay); /* who reads them when we are ready sees what was restored */
   count_set(relay->o.counters, GAUGE_READY, 1);
   return E_OK;
 }
