@@ -16,6 +16,7 @@
 #define RECEIVE_BUFFER_SIZE 65536
 
 #define STOP_POLL_MS 2
+#define FULL_SAID_MS 10000
 #define SPOOL_WAIT_NS (3 * 1000000000ull)
 #define SPOOL_RETRY_NS (20 * 1000000ull)
 
@@ -41,6 +42,8 @@ struct relay {
   uint64_t unstored;    /* messages only in memory, as of the last try to store them */
   uint64_t progress_ms; /* when they last became fewer */
   bool schedule_ready;
+  bool full_said;        /* standard error has a line that the spool is full, and none yet that it no longer is */
+  uint64_t full_said_ms; /* when the last such line was written */
 };
 
 /* ---- the turn ---- */
@@ -65,6 +68,24 @@ static void set_gauges(struct relay *relay) {
   count_set(counters, COUNT_DNS_CACHE_MISSES, dns->cache_misses);
   count_set(counters, COUNT_DNS_TIMEOUTS, dns->timeouts);
   count_set(counters, COUNT_LOOP_TURNS, relay->shard.turns);
+}
+
+/* Whoever looks for why mail is refused finds it on standard error; a spool on the brink writes no more than a line in FULL_SAID_MS. */
+static void tell_of_full(struct relay *relay) {
+  uint64_t now_ms = relay->shard.now_ms;
+  bool full = spool_full(relay->spool);
+  if (full == relay->full_said || (relay->full_said_ms != 0 && now_ms - relay->full_said_ms < FULL_SAID_MS)) return;
+  relay->full_said = full;
+  relay->full_said_ms = now_ms;
+  const struct spool_stats *spool = spool_stats(relay->spool);
+  if (full) {
+    fprintf(stderr,
+            "ringpost: shard=%u spool %s is full: new mail is refused (452) until there is room; it has %llu segments of %llu MiB, and needs two that are "
+            "free: the disk, or spool.max_size, gives no more\n",
+            relay->o.index, relay->o.conf->spool_path, (unsigned long long)spool->segments, (unsigned long long)(spool->segment_size_bytes >> 20));
+  } else {
+    fprintf(stderr, "ringpost: shard=%u spool %s has room again\n", relay->o.index, relay->o.conf->spool_path);
+  }
 }
 
 /* Has the spool all it should have? Or is it no use to wait any longer: it failed, or nothing moves after the time is over. */
@@ -110,6 +131,7 @@ static void end_of_turn(void *context) {
   intake_turn(relay->intake);
   relay->shard.turn_due_ms = event_writer_due_ms(relay->events);
   set_gauges(relay);
+  tell_of_full(relay);
   if (relay->stopping) finish_if_over(relay);
 }
 
@@ -182,6 +204,7 @@ static int open_spool(struct relay *relay, struct fmt *why) {
                                   .durability = durability_of(conf),
                                   .segment_size_bytes = conf->segment_size_bytes,
                                   .disk_max_bytes = conf->spool_max_bytes / conf->shards,
+                                  .disk_sharers = conf->shards,
                                   .lazy_sync_ms = 100,
                                   .outcome_delay_ms = 5,
                                   .hold_outcomes = conf->events_path != NULL};
@@ -299,6 +322,7 @@ static int open_sides(struct relay *relay, uint64_t newest_id, struct fmt *why) 
                                   .token_kind = KIND_INTAKE};
   int error = outlet_open(&relay->outlet, &outlet);
   if (error == E_OK) error = intake_open(&relay->intake, &intake);
+  if (error == E_OK) mover_on_pinned(&relay->schedule.mover, intake_clear_segment, relay->intake);
   if (error != E_OK) fmt_text(why, error_text(error));
   return error;
 }

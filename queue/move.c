@@ -230,10 +230,11 @@ static void look(void *context, struct timer *timer) {
 
 void mover_look(struct mover *mover) { look_at(mover, mover->schedule->shard->now_ms); }
 
-static void asked(void *context, uint32_t segment) {
+static void asked(void *context, uint32_t segment, bool cornered) {
   struct mover *mover = context;
   mover->segment = segment;
   mover_look(mover);
+  if (cornered && mover->pinned != NULL) mover->pinned(mover->context, segment);
 }
 
 void mover_init(struct mover *mover, struct schedule *schedule) {
@@ -249,6 +250,11 @@ void mover_fini(struct mover *mover) {
     drop_memory(move);
     slab_put(mover->schedule->slab, move, sizeof *move);
   }
+}
+
+void mover_on_pinned(struct mover *mover, void (*pinned)(void *context, uint32_t segment), void *context) {
+  mover->pinned = pinned;
+  mover->context = context;
 }
 
 void mover_stop(struct mover *mover) { mover->stopped = true; }

@@ -29,12 +29,19 @@ struct mover {
   struct move *first;
   uint64_t not_before_ms; /* none is begun until then */
   struct timer timer;
+  void (*pinned)(void *context, uint32_t segment); /* NULL: nobody wants to know */
+  void *context;
 };
 
 /* Also tells the spool of it. The schedule is ready but for this. */
 void mover_init(struct mover *mover, struct schedule *schedule);
 /* Before the messages are freed. */
 void mover_fini(struct mover *mover);
+/*
+ * `pinned` is told of a segment that has to be cleared for anything to be stored at all: who has records in it, or in older ones, that are of no
+ * message of the schedule, shall forget them.
+ */
+void mover_on_pinned(struct mover *mover, void (*pinned)(void *context, uint32_t segment), void *context);
 /* No move is begun any more. */
 void mover_stop(struct mover *mover);
 /* Something a move may have waited for has happened: it is looked at in the next turn. */

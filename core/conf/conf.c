@@ -356,9 +356,8 @@ static int check_together(const struct conf *conf, const struct raw *raw, const 
                          "retry_initial (%s) must not be longer than retry_max (%s)",
                          raw->queue.retry_initial != NULL ? raw->queue.retry_initial : "default: 5m",
                          raw->queue.retry_max != NULL ? raw->queue.retry_max : "default: 4h");
-  if (conf->spool_max_bytes > 0 && conf->spool_max_bytes / conf->shards < 3 * conf->segment_size_bytes)
-    return reading_error(r, E_RANGE, "spool.max_size", "%s is less than three segments (of %s) for each of the %u shards", raw->spool.max_size,
-                         raw->spool.segment_size != NULL ? raw->spool.segment_size : "64MiB, the default", conf->shards);
+  if (conf->spool_max_bytes > 0 && conf->spool_max_bytes / conf->shards < CONF_SPOOL_MIN)
+    return reading_error(r, E_RANGE, "spool.max_size", "%s is less than 24MiB for each of the %u shards", raw->spool.max_size, conf->shards);
   return E_OK;
 }
 

@@ -11,6 +11,8 @@
 #include "core/base/must.h"
 #include "core/base/netaddr.h"
 
+#define CONF_SPOOL_MIN (24ull << 20) /* of spool.max_size, for each shard: three of the smallest segments */
+
 enum conf_durability { CONF_SYNC, CONF_LAZY, CONF_MEMORY };
 
 struct conf_listener {
@@ -28,7 +30,7 @@ struct conf {
   unsigned shards; /* >= 1: 0 in the file has become the number of cores */
   char *spool_path;
   enum conf_durability durability;
-  uint64_t segment_size_bytes; /* spool.segment_size, default 64MiB, 8MiB..1GiB */
+  uint64_t segment_size_bytes; /* spool.segment_size, default 64MiB, 8MiB..1GiB; the spool makes them smaller on a small disk */
   uint64_t spool_max_bytes;    /* spool.max_size, default 0: as much as the disk has */
   struct conf_listener *listeners;
   unsigned listeners_count;   /* >= 1 */

@@ -616,6 +616,8 @@ int intake_listen(struct intake *intake, struct fmt *why) {
 
 void intake_address(const struct intake *intake, struct netaddr *address) { io_local(intake->o.shard->io, intake->listeners[0], address); }
 
+void intake_clear_segment(void *intake, uint32_t segment) { submit_clear_segment(&((struct intake *)intake)->submit, segment); }
+
 void intake_stop(struct intake *intake) {
   intake->stopping = true;
   for (unsigned i = 0; i < intake->o.conf->listeners_count; i++) {

@@ -36,6 +36,8 @@ must_check int intake_listen(struct intake *intake, struct fmt *why);
 void intake_address(const struct intake *intake, struct netaddr *address);
 /* No new sessions; those outside of a transaction get a 421 now, the others after it. */
 void intake_stop(struct intake *intake);
+/* submit_clear_segment. */
+void intake_clear_segment(void *intake, uint32_t segment);
 /* No session is left. */
 bool intake_idle(const struct intake *intake);
 void intake_close(struct intake *intake);

@@ -24,8 +24,28 @@ uint64_t submit_new_id(struct submit_context *context) {
   return id;
 }
 
+/* ---- those with parts ---- */
+
+static void link_submission(struct submission *submission) {
+  struct submit_context *context = submission->context;
+  submission->prev = NULL;
+  submission->next = context->with_parts;
+  if (context->with_parts != NULL) context->with_parts->prev = submission;
+  context->with_parts = submission;
+}
+
+/* Harmless for one that is not in the list. */
+static void unlink_submission(struct submission *submission) {
+  struct submit_context *context = submission->context;
+  if (submission->prev != NULL) submission->prev->next = submission->next;
+  if (submission->next != NULL) submission->next->prev = submission->prev;
+  if (context->with_parts == submission) context->with_parts = submission->next;
+  submission->next = submission->prev = NULL;
+}
+
 static void submission_free(struct submission *submission) {
   struct submit_context *context = submission->context;
+  unlink_submission(submission);
   content_free(context->slab, submission->content);
   buffer_free(context->slab, &submission->envelope);
   buffer_free(context->slab, &submission->sender);
@@ -189,11 +209,30 @@ struct part_write {
   uint32_t number;
 };
 
+/* What is under way is forgotten when it arrives. */
 static void forget_parts(struct submission *submission) {
-  const struct message *message = submission->message;
-  for (uint32_t i = 0; i < submission->parts_count; i++) spool_forget(submission->context->spool, submission->parts[i]);
-  submission->parts_count = 0;
-  for (uint32_t i = 0; message != NULL && i < message->parts_count; i++) spool_forget(submission->context->spool, message->parts[i]);
+  struct message *message = submission->message;
+  struct spool *spool = submission->context->spool;
+  for (uint32_t i = 0; i < submission->parts_count; i++) {
+    spool_forget(spool, submission->parts[i]);
+    submission->parts[i] = (struct spool_place){0};
+  }
+  for (uint32_t i = 0; message != NULL && i < message->parts_count; i++) spool_forget(spool, message->parts[i]);
+}
+
+/* It will be refused at its end: nothing of it need be kept. */
+static void fail(struct submission *submission, int error) {
+  if (submission->error == E_OK) submission->error = error;
+  forget_parts(submission);
+}
+
+void submit_clear_segment(struct submit_context *context, uint32_t segment) {
+  for (struct submission *submission = context->with_parts; submission != NULL; submission = submission->next) {
+    bool is_there = false;
+    for (uint32_t i = 0; i < submission->parts_count; i++)
+      is_there |= submission->parts[i].segment != 0 && submission->parts[i].segment <= segment;
+    if (is_there) fail(submission, E_NO_SPACE);
+  }
 }
 
 static void store(struct submission *submission);
@@ -205,7 +244,7 @@ static void part_durable(struct spool_entry *entry, int error) {
   content_free(slab, part->content);
   submission->writes--;
   if (error == E_OK) submission->parts[part->number] = entry->place;
-  if (error != E_OK && submission->error == E_OK) submission->error = error;
+  if (error != E_OK || submission->error != E_OK) fail(submission, error);
   slab_put(slab, part, sizeof *part);
   if (submission->abandoned) {
     if (submission->writes > 0) return;
@@ -229,6 +268,7 @@ static int write_part(struct submission *submission) {
     content_free(context->slab, next);
     return E_NO_MEMORY;
   }
+  if (submission->parts_count == 0) link_submission(submission);
   parts[submission->parts_count] = (struct spool_place){0};
   *part = (struct part_write){.submission = submission, .content = submission->content, .number = submission->parts_count++};
   submission->content = next;
@@ -320,6 +360,7 @@ static void store(struct submission *submission) {
   message->parts_count = submission->parts_count;
   submission->parts = NULL;
   submission->parts_count = 0;
+  unlink_submission(submission);
   encode_header(submission, message->content, RECORD_MESSAGE, message->parts_count);
   submission->entry = (struct spool_entry){
       .slices = message->content->slice, .slices_count = message->content->chunks, .store = message->parts_count > 0, .durable = message_durable};

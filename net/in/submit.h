@@ -22,6 +22,7 @@ struct submit_context { /* one per shard */
   struct spool *spool;
   struct schedule *schedule;
   struct span hostname;
+  struct submission *with_parts; /* those that have something on disk and are no message yet */
   uint64_t last_id;
   uint64_t date_s; /* the second that `date` is of */
   uint8_t date[40];
@@ -54,8 +55,9 @@ struct submission {
   int error;      /* the first one */
   struct content *content;
   uint64_t size; /* of the content: Received header and what was handed in */
-  struct spool_place *parts;
+  struct spool_place *parts; /* segment 0: not durable, or given up */
   uint32_t parts_count;
+  struct submission *next, *prev; /* in with_parts, from its first part until it is a message, or over */
   struct message *message; /* from submit_end on */
   struct submit_context *context;
   submit_done done;
@@ -77,6 +79,11 @@ bool submit_data(struct submission *submission, struct span hello, bool esmtp, u
 int submit_content(struct submission *submission, struct span bytes);
 /* The content is whole: stores it. `done` comes in any case, maybe at once. */
 void submit_end(struct submission *submission, const struct data_scan *scan, uint64_t tag, submit_done done, void *callback);
+/*
+ * The spool is cornered, and nothing can be stored before this segment and all older ones are free: what of unfinished messages lies there is
+ * forgotten, and these are refused (E_NO_SPACE). A slow sender does not hold the disk.
+ */
+void submit_clear_segment(struct submit_context *context, uint32_t segment);
 /* The session has no more interest in it (RSET, refusal, connection lost before the end). */
 void submit_abandon(struct submission *submission);
 

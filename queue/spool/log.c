@@ -18,7 +18,6 @@
 #define LAZY_SYNC_MS 100
 #define OUTCOME_DELAY_MS 5
 #define SPACE_RETRY_MS 1000
-#define ROOM_KEPT_PARTS 8 /* "full" is when less than this part of the last segment is left */
 
 static_assert(SPOOL_RECORD_MAX == RECORD_LENGTH_MAX, "the log and its records agree on the longest");
 
@@ -464,6 +463,7 @@ static void look_at_segments(struct spool *spool) {
   spool->stats.segments = spool->segments.count;
   spool->stats.segments_free = spool->segments.free.count;
   spool->stats.disk_bytes = spool->segments.disk_bytes;
+  spool->stats.segment_size_bytes = spool->segments.size_bytes;
 }
 
 void spool_turn(struct spool *spool, uint64_t now_ms) {
@@ -588,12 +588,6 @@ bool spool_idle(const struct spool *spool) {
 
 int spool_failed(const struct spool *spool) { return spool->segments.failed; }
 
-bool spool_full(const struct spool *spool) {
-  const struct segments *segments = &spool->segments;
-  if (segments->stalled || segments_is_last(segments)) return true;
-  if (!segments->no_space || segments_spare(segments) >= SEGMENT_FREE_WANTED) return false;
-  uint64_t kept = segments->size_bytes / ROOM_KEPT_PARTS;
-  return segments_head_room(segments) < (kept < SPOOL_RECORD_MAX ? kept : SPOOL_RECORD_MAX);
-}
+bool spool_full(const struct spool *spool) { return segments_full(&spool->segments); }
 
 const struct spool_stats *spool_stats(const struct spool *spool) { return &spool->stats; }

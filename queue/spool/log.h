@@ -31,6 +31,7 @@ struct spool_options {
   enum spool_durability durability;
   uint64_t segment_size_bytes; /* default 64 MiB, at least 64 KiB, rounded down to 4 KiB. To hold any record: SPOOL_RECORD_MAX + 4 KiB */
   uint64_t disk_max_bytes;     /* of all segments together, at least three; 0: what the disk has. Beyond: E_NO_SPACE */
+  unsigned disk_sharers;       /* not 0: so many spools share the disk, this one included; segments are made smaller if its part holds but few */
   uint32_t lazy_sync_ms;       /* SPOOL_LAZY: default 100 */
   uint32_t outcome_delay_ms;   /* a group of outcomes alone may wait this long for company: default 5 */
   bool hold_outcomes;          /* they are committed only when they are released */
@@ -50,6 +51,7 @@ struct spool_place {
  * aligned to SPOOL_ALIGNMENT; each length is a multiple of spool_padding, zero-padded. The memory stays untouched until `durable` is called, and may be
  * read during that time.
  */
+#define SPOOL_SEGMENT_FIT_MIN (8ull << 20) /* not smaller than that: they have to hold any record */
 #define SPOOL_ALIGNMENT 4096        /* of memory */
 #define SPOOL_RECORD_MAX (4u << 20) /* bytes of one record */
 struct spool_entry {
@@ -72,6 +74,7 @@ struct spool_stats { /* monotonic unless said; read by the owner */
   uint64_t outcomes_lost;           /* could not be stored: failed, or full for so long that they took too much memory */
   uint64_t segments, segments_free; /* present numbers */
   uint64_t disk_bytes;              /* present */
+  uint64_t segment_size_bytes;      /* of new ones */
 };
 
 /*
@@ -123,8 +126,9 @@ void spool_forget(struct spool *spool, struct spool_place place);
 /*
  * When much more disk is used than live records need, the log asks the queue to move what is live in the oldest segment: the queue appends the present state of each such
  * record anew, and calls spool_forget for the old place when the new one is durable. Asked again only after that segment was freed or a minute has passed.
+ * `cornered`: without it nothing new can be stored.
  */
-typedef void (*spool_move)(void *context, uint32_t segment);
+typedef void (*spool_move)(void *context, uint32_t segment, bool cornered);
 void spool_on_move(struct spool *spool, spool_move ask, void *context);
 
 /*

@@ -11,6 +11,7 @@
 #define BUSY_WAIT_NS (5000 * 1000000ull)
 #define BUSY_STEP_NS (5 * 1000000ull)
 #define SEGMENTS_AT_LEAST 3 /* the head, the one kept back, and one to be freed */
+#define SEGMENTS_FITTING 8  /* as many as a disk should hold, if that does not make them too small */
 
 static int complain(struct fmt *why, const char *what, const char *text, int error) {
   fmt_text(why, what);
@@ -24,8 +25,6 @@ static int take_options(struct segments *s, const struct spool_options *options,
   s->size_bytes -= s->size_bytes % SEGMENT_BLOCK;
   s->disk_max_bytes = options->disk_max_bytes;
   if (s->size_bytes < SEGMENT_SIZE_MIN) return complain(why, s->path, "segments of a spool have at least 64 KiB", E_RANGE);
-  if (s->disk_max_bytes != 0 && s->disk_max_bytes < SEGMENTS_AT_LEAST * s->size_bytes)
-    return complain(why, s->path, "the largest size of a spool must hold three segments", E_RANGE);
   return E_OK;
 }
 
@@ -51,6 +50,26 @@ static int take_memory(struct segments *s) {
   s->zeros = aligned_alloc(SPOOL_ALIGNMENT, SEGMENT_ZEROS);
   if (s->block_free == NULL || s->block == NULL || s->zeros == NULL) return E_NO_MEMORY;
   memset(s->zeros, 0, SEGMENT_ZEROS);
+  return E_OK;
+}
+
+/*
+ * A disk that does not hold many segments gets smaller ones, of a power of two so that a little more or less of free space at the next start does
+ * not make all of them anew.
+ */
+static int choose_size(struct segments *s, unsigned sharers, struct fmt *why) {
+  uint64_t share = 0;
+  if (sharers > 0) {
+    int error = io_directory_free(s->io, s->path, &share);
+    if (error != E_OK) return complain(why, s->path, NULL, error);
+    share = share / sharers + s->disk_bytes;
+    if (s->disk_max_bytes != 0 && s->disk_max_bytes < share) share = s->disk_max_bytes;
+    uint64_t fitting = SPOOL_SEGMENT_FIT_MIN;
+    while (fitting * 2 <= share / SEGMENTS_FITTING) fitting *= 2;
+    if (fitting < s->size_bytes) s->size_bytes = fitting;
+  }
+  if (s->disk_max_bytes != 0 && s->disk_max_bytes < SEGMENTS_AT_LEAST * s->size_bytes)
+    return complain(why, s->path, "the largest size of a spool must hold three segments", E_RANGE);
   struct record_segment nothing = {.alignment = s->alignment, .size_bytes = s->size_bytes};
   record_segment_encode(&nothing, s->block_free);
   s->block_free_slice = (struct io_slice){s->block_free, SEGMENT_BLOCK};
@@ -114,7 +133,6 @@ static int read_header(struct segments *s, struct found *found) {
   segment->sequence = found->header.sequence;
   segment->salt = found->header.salt;
   segment->previous_end = found->header.previous_end;
-  segment->recyclable = found->header.size_bytes == s->size_bytes && segment->size_bytes == s->size_bytes && found->header.alignment == s->alignment;
   if (!s->direct || found->header.alignment >= s->alignment) return E_OK;
   io_file_close(s->io, segment->file);
   return open_file(s, segment->slot, false, &segment->file);
@@ -215,6 +233,7 @@ static int place_found(struct segments *s, struct scan *scan, const struct found
     scan->changed = true;
     return place_unknown(s, segment);
   }
+  segment->recyclable = found->header.size_bytes == s->size_bytes && segment->size_bytes == s->size_bytes && found->header.alignment == s->alignment;
   if (segment->sequence >= s->tail && segment->sequence <= s->sequence) {
     segments_enter_live(s, segment);
     return E_OK;
@@ -225,8 +244,9 @@ static int place_found(struct segments *s, struct scan *scan, const struct found
   return E_OK;
 }
 
-static int scan_directory(struct segments *s, struct scan *scan, struct fmt *why) {
+static int scan_directory(struct segments *s, struct scan *scan, unsigned sharers, struct fmt *why) {
   int error = open_slots(s, scan, why);
+  if (error == E_OK) error = choose_size(s, sharers, why);
   if (error == E_OK) error = find_range(s, scan, why);
   if (error != E_OK) return error;
   for (size_t i = 0; i < scan->found_count && error == E_OK; i++) {
@@ -264,7 +284,7 @@ int segments_open(struct segments *s, struct io *io, const struct spool_options 
   if (error == E_OK) error = take_lock(s, options->buffered, why);
   if (error == E_OK && (error = take_memory(s)) != E_OK) complain(why, s->path, NULL, error);
   struct scan scan = {0};
-  if (error == E_OK) error = scan_directory(s, &scan, why);
+  if (error == E_OK) error = scan_directory(s, &scan, options->disk_sharers, why);
   for (size_t i = 0; i < scan.slots_count && scan.found != NULL; i++) release(s, scan.found[i].segment);
   free(scan.found);
   free(scan.slots);

@@ -7,6 +7,8 @@
 
 #define MOVE_SLACK 8 /* segments that may be in use beyond twice what is live */
 #define MOVE_AGAIN_MS (60 * 1000)
+#define GIVE_BACK_MS 1000
+#define ROOM_KEPT_PARTS 8 /* "full" is when less than this part of the last segment is left */
 
 /* ---- names and lists ---- */
 
@@ -101,9 +103,30 @@ void segments_forget(struct segments *s, struct spool_place place) {
 
 /* ---- the next one ---- */
 
+/* Nothing in it counts any more, and on disk that is known. */
+static bool is_dead(const struct segments *s, const struct segment *segment) {
+  if (segment->live_records > 0 || segment == s->filling) return false;
+  return s->durable.commits >= segment->dead_commits && s->durable.outcomes >= segment->dead_outcomes;
+}
+
+/* The newest is all there is, and is dead: it is retired as soon as another is begun, and then is the one to be kept. */
+static bool gives_way(const struct segments *s) {
+  const struct segment *newest = s->sequence > 0 && s->tail >= s->sequence ? segments_find(s, s->sequence) : NULL;
+  return newest != NULL && is_dead(s, newest);
+}
+
+/* One in this state still comes back: the one before the head. */
+static bool comes_back(const struct segments *s) {
+  if (s->beginning != NULL) return gives_way(s);
+  const struct segment *oldest = s->tail < s->sequence ? segments_find(s, s->tail) : NULL;
+  return oldest != NULL && is_dead(s, oldest);
+}
+
+bool segments_is_last(const struct segments *s) { return s->no_space && segments_spare(s) == 0 && !comes_back(s); }
+
 int segments_offer(const struct segments *s, bool reserve, struct segment **offer) {
   if (s->spoiled) return E_BUSY;
-  if (segments_spare(s) < (reserve ? 1 : SEGMENT_FREE_WANTED)) return s->no_space ? E_NO_SPACE : E_BUSY;
+  if (segments_spare(s) < (reserve || gives_way(s) ? 1 : SEGMENT_FREE_WANTED)) return s->no_space ? E_NO_SPACE : E_BUSY;
   struct segment *filling = s->filling;
   *offer = s->free.first;
   if (*offer == NULL && filling != NULL && filling->state == SEGMENT_UNFILLED && s->fill_stage == FILL_ZEROS) *offer = filling;
@@ -155,6 +178,17 @@ void segments_begin_failed(struct segments *s) {
 
 uint64_t segments_head_room(const struct segments *s) { return s->head == NULL || s->head->closed ? 0 : s->head->size_bytes - s->head->end; }
 
+uint64_t segments_room_kept(const struct segments *s) {
+  uint64_t kept = s->size_bytes / ROOM_KEPT_PARTS;
+  return kept < SPOOL_RECORD_MAX ? kept : SPOOL_RECORD_MAX;
+}
+
+bool segments_full(const struct segments *s) {
+  if (s->stalled || segments_is_last(s)) return true;
+  if (!s->no_space || segments_spare(s) >= SEGMENT_FREE_WANTED || segments_head_room(s) >= segments_room_kept(s)) return false;
+  return segments_spare(s) == 0 || !gives_way(s);
+}
+
 /* ---- the old ones ---- */
 
 /*
@@ -164,10 +198,9 @@ uint64_t segments_head_room(const struct segments *s) { return s->head == NULL |
 static bool tail_is_dead(const struct segments *s) {
   if (s->tail >= s->sequence) return false;
   const struct segment *segment = segments_find(s, s->tail);
-  if (segment == NULL) return true;
+  if (segment == NULL || is_dead(s, segment)) return true;
   if (segment->live_records > 0 || segment == s->filling || s->durable.commits < segment->dead_commits) return false;
-  bool cornered = segments_is_last(s) && segments_head_room(s) < SEGMENT_BLOCK;
-  return s->durable.outcomes >= segment->dead_outcomes || cornered;
+  return segments_is_last(s) && segments_head_room(s) < SEGMENT_BLOCK;
 }
 
 static void retire(struct segments *s) {
@@ -214,18 +247,32 @@ void segments_marked(struct segments *s, int64_t result) {
   }
 }
 
+/* No other can be had, and new records find no room: what is live goes to the one that is kept back, and its place takes the other's. */
+static bool is_cornered(const struct segments *s, const struct segment *oldest) {
+  if (!s->no_space || segments_spare(s) >= SEGMENT_FREE_WANTED || oldest->live_bytes >= s->size_bytes / 2) return false;
+  return s->tail < s->sequence || (segments_spare(s) > 0 && segments_head_room(s) < segments_room_kept(s));
+}
+
 static void ask_to_move(struct segments *s, uint64_t now_ms) {
-  if (s->move_ask == NULL || s->tail >= s->sequence) return;
-  const struct segment *oldest = segments_find(s, s->tail);
-  if (oldest == NULL || oldest == s->head || oldest->live_records == 0) return;
+  struct segment *oldest = s->move_ask == NULL || s->sequence == 0 ? NULL : segments_find(s, s->tail);
+  if (oldest == NULL || oldest->live_records == 0) return;
   uint64_t used_bytes = (uint64_t)(s->sequence - s->tail + 1) * s->size_bytes;
-  bool wasteful = used_bytes > 2 * s->live_bytes + MOVE_SLACK * s->size_bytes;
-  bool cornered = s->no_space && segments_spare(s) < SEGMENT_FREE_WANTED && oldest->live_bytes < s->size_bytes / 2;
+  bool wasteful = s->tail < s->sequence && used_bytes > 2 * s->live_bytes + MOVE_SLACK * s->size_bytes;
+  bool cornered = is_cornered(s, oldest);
   if (!wasteful && !cornered) return;
+  if (oldest == s->head) oldest->closed = true; /* the copies must not go there */
   if (s->move_asked == s->tail && now_ms - s->move_asked_ms < MOVE_AGAIN_MS) return;
   s->move_asked = s->tail;
   s->move_asked_ms = now_ms;
-  s->move_ask(s->move_context, s->tail);
+  s->move_ask(s->move_context, s->tail, cornered);
+}
+
+/* What a flood left behind goes back to the disk bit by bit: others, our fellow shards too, may need it. */
+static void give_back(struct segments *s, uint64_t now_ms) {
+  if (s->free.count <= SEGMENT_FREE_KEPT || now_ms - s->given_back_ms < GIVE_BACK_MS) return;
+  s->given_back_ms = now_ms;
+  int error = segment_drop(s, segment_list_take(&s->free)); /* should its name come back after a crash, it is still marked free */
+  if (error != E_OK) s->failed = error;
 }
 
 void segments_turn(struct segments *s, uint64_t now_ms) {
@@ -233,4 +280,5 @@ void segments_turn(struct segments *s, uint64_t now_ms) {
   retire(s);
   free_retired(s);
   if (s->failed == E_OK) ask_to_move(s, now_ms);
+  if (s->failed == E_OK) give_back(s, now_ms);
 }

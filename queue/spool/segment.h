@@ -12,6 +12,7 @@
 
 #define SEGMENT_BLOCK 4096    /* the header block; commits begin and end at multiples of it, so that none shares a physical sector with another */
 #define SEGMENT_FREE_WANTED 2 /* ahead of need: one to go on with, one that only outcomes and moved records may use when the disk is full */
+#define SEGMENT_FREE_KEPT 4   /* more than these are given back to the disk, one a second */
 
 enum segment_state {
   SEGMENT_INVALID,
@@ -100,6 +101,7 @@ struct segments {
   void *move_context;
   uint32_t move_asked; /* the tail it was asked for */
   uint64_t move_asked_ms;
+  uint64_t given_back_ms;
 
   uint8_t *block_free; /* the header block of a free segment */
   uint8_t *block;      /* for the header block of the next */
@@ -118,7 +120,8 @@ struct segment *segment_list_take(struct segment_list *list);
 must_check int segment_drop(struct segments *segments, struct segment *segment);
 
 /*
- * The segment that may be begun next. `reserve`: also the last one. E_BUSY: one is on its way. E_NO_SPACE: none is to be had.
+ * The segment that may be begun next. `reserve`: also the last one; without it the last one is offered only if the head, being dead, takes its
+ * place. E_BUSY: one is on its way. E_NO_SPACE: none is to be had.
  */
 must_check int segments_offer(const struct segments *segments, bool reserve, struct segment **offer);
 /* Makes the header block for beginning it, at segments->block, to be written at offset 0 before or with its first records. */
@@ -151,7 +154,10 @@ static inline unsigned segments_spare(const struct segments *s) {
   bool filling = s->filling != NULL && s->filling->state == SEGMENT_UNFILLED;
   return s->unfilled.count + s->free.count + s->retired.count + (filling ? 1 : 0);
 }
-/* The head is what was kept back for outcomes and moved records. */
-static inline bool segments_is_last(const struct segments *s) { return s->no_space && segments_spare(s) == 0; }
+/* The head, or the one being begun, is what was kept back for outcomes and moved records. */
+bool segments_is_last(const struct segments *segments);
+/* Without so much room in the head, and without another segment, new records are refused before their content is taken. */
+uint64_t segments_room_kept(const struct segments *segments);
+bool segments_full(const struct segments *segments);
 
 #endif

@@ -670,7 +670,7 @@ START_TEST(what_is_being_read_is_not_forgotten_by_a_move) {
   answer_done(0, RECORD_DELIVERED);
   spool_turn(&spool, 0);
   spool.hold = true;
-  spool.move_ask(spool.move_context, 1);
+  spool.move_ask(spool.move_context, 1, false);
   pass(0);
   for (unsigned turns = 0; turns < 10 && spool.appends_count == 0; turns++) spool_turn(&spool, 0);
   struct wish wish;

@@ -374,8 +374,7 @@ static const struct refusal {
     {LISTENERS "queue:\n  retry_initial: 8h\n", E_RANGE,
      "c.yaml:3: queue.retry_initial: retry_initial (8h) must not be longer than retry_max (default: 4h)"},
     {LISTENERS "queue:\n  retry_max: 1m\n", E_RANGE, "c.yaml:3: queue.retry_max: retry_initial (default: 5m) must not be longer than retry_max (1m)"},
-    {LISTENERS "spool: {max_size: 383MiB}\nshards: 2\n", E_RANGE,
-     "c.yaml:2: spool.max_size: 383MiB is less than three segments (of 64MiB, the default) for each of the 2 shards"},
+    {LISTENERS "spool: {max_size: 47MiB}\nshards: 2\n", E_RANGE, "c.yaml:2: spool.max_size: 47MiB is less than 24MiB for each of the 2 shards"},
     /* YAML */
     {LISTENERS "hostname: &a a.b\n", E_SYNTAX, "c.yaml:2: hostname: anchors (&) are not used here; write the value out"},
     {LISTENERS "relay_from: &a [10.0.0.0/8]\n", E_SYNTAX, "c.yaml:2: relay_from: anchors (&) are not used here; write the value out"},

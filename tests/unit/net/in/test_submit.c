@@ -393,6 +393,37 @@ START_TEST(abandoned_at_any_stage) {
 }
 END_TEST
 
+/* The spool needs the segment that their parts lie in: they are forgotten at once, what is still on its way when it arrives. */
+START_TEST(parts_in_the_way_are_forgotten) {
+  struct submission *slow = begin(), *other = begin();
+  ck_assert(add_numbers(slow, 1) && data(slow) && add_numbers(other, 1) && data(other));
+  ck_assert_int_ne(feed(slow, 1200000), E_NO_MEMORY);
+  spool_turn(&spool, 0);
+  uint32_t segment = slow->parts[0].segment;
+  ck_assert_uint_ne(segment, 0);
+  ck_assert_int_ne(feed(slow, 1200000), E_NO_MEMORY);
+  ck_assert_uint_eq(slow->writes, 1);
+  submit_clear_segment(&context, segment - 1);
+  ck_assert_int_eq(slow->error, E_OK);
+  submit_clear_segment(&context, segment);
+  ck_assert_int_eq(slow->error, E_NO_SPACE);
+  ck_assert_int_eq(other->error, E_OK); /* it has nothing on disk */
+  ck_assert_uint_eq(fake_spool_live(&spool), 0);
+  spool_turn(&spool, 0);
+  ck_assert_uint_eq(slow->writes, 0);
+  ck_assert_uint_eq(fake_spool_live(&spool), 0);
+  ck_assert_int_eq(submit_content(slow, SPAN("more\r\n")), E_NO_SPACE);
+  end(slow, &(struct data_scan){0});
+  ck_assert(told.done == 1 && told.error == E_NO_SPACE);
+  end(other, &(struct data_scan){0});
+  spool_turn(&spool, 0);
+  ck_assert(told.done == 2 && told.error == E_OK);
+  submit_clear_segment(&context, UINT32_MAX); /* a message is the schedule's */
+  finish_due();
+  expect_nothing_left();
+}
+END_TEST
+
 /* The whole way of a message of `bytes`; how it ended. */
 static int whole_way(uint64_t bytes) {
   unsigned done = told.done;
@@ -467,6 +498,7 @@ int main(void) {
   tcase_add_test(longer, a_message_of_any_size_takes_bounded_memory);
   tcase_add_test(longer, one_piece_may_be_longer_than_a_part);
   tcase_add_test(wrong, abandoned_at_any_stage);
+  tcase_add_test(wrong, parts_in_the_way_are_forgotten);
   tcase_add_test(wrong, memory_may_end_anywhere);
   tcase_add_test(wrong, the_disk_may_be_full_anywhere);
   tcase_add_test(wrong, the_first_error_is_the_one_that_is_told);

@@ -144,7 +144,8 @@ static void move_one(struct ledger *l, uint64_t id, bool part) {
   fly(l, m);
 }
 
-static void ask_move(void *context, uint32_t segment) { ((struct ledger *)context)->move_from = segment; }
+static void ask_move(void *context, uint32_t segment, bool cornered) {
+  (void)cornered; ((struct ledger *)context)->move_from = segment; }
 
 static void move_some(struct ledger *l) {
   if (l->move_from == 0) return;

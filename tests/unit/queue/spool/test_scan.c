@@ -247,6 +247,49 @@ START_TEST(sizes_that_cannot_work_are_refused) {
 }
 END_TEST
 
+/* Eight of its part of the disk, or of what it may take, a power of two; existing ones of another size go when they are free. */
+START_TEST(segments_fit_the_disk) {
+  static const struct {
+    uint64_t capacity_mib, max_mib;
+    unsigned sharers;
+    uint64_t size_mib;
+  } cases[] = {{4096, 0, 2, 64}, {1024, 0, 2, 64}, {1000, 0, 2, 32}, {200, 0, 1, 16}, {70, 0, 2, 8}, {30, 0, 2, 8}, {4096, 300, 1, 32}, {200, 0, 0, 64}};
+  for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct world *world = world_new(1);
+    world->io->capacity = cases[i].capacity_mib << 20;
+    world->options.segment_size_bytes = 64 << 20;
+    world->options.disk_sharers = cases[i].sharers;
+    world->options.disk_max_bytes = cases[i].max_mib << 20;
+    world_start(world);
+    ck_assert_uint_eq(spool_stats(world->spool)->segment_size_bytes >> 20, cases[i].size_mib);
+    world_free(world);
+  }
+}
+END_TEST
+
+START_TEST(a_smaller_disk_at_the_next_start_loses_nothing) {
+  struct world *world = world_new(1);
+  world->options.segment_size_bytes = 16 << 20;
+  world->options.disk_sharers = 1;
+  world->io->capacity = 400 << 20;
+  world_start(world);
+  struct message *m[3];
+  for (unsigned i = 0; i < 3; i++) {
+    m[i] = message_new(world, i + 1, 0, false, 1 << 20, 1);
+    spool_append(world->spool, &m[i]->entry);
+    world_settle(world);
+    world_stop(world);
+    world->io->capacity = i == 0 ? 100 << 20 : 400 << 20;
+    world_start(world);
+    ck_assert_uint_eq(spool_stats(world->spool)->segment_size_bytes >> 20, i == 0 ? 8 : 16);
+    ck_assert_uint_eq(world->noted_count, i + 1);
+    ck_assert_uint_eq(world->damaged, 0);
+  }
+  for (unsigned i = 0; i < 3; i++) message_free(m[i]);
+  world_free(world);
+}
+END_TEST
+
 static void ignore_record(void *context, struct span record, struct spool_place place) {
   (void)context;
   (void)record;
@@ -302,5 +345,7 @@ int main(void) {
   tcase_add_test(damage, a_copy_of_a_live_segment_is_refused);
   tcase_add_test(damage, what_was_freed_does_not_come_back_from_a_copy);
   tcase_add_test(damage, outcomes_that_are_none_end_a_segment);
+  tcase_add_test(damage, segments_fit_the_disk);
+  tcase_add_test(damage, a_smaller_disk_at_the_next_start_loses_nothing);
   return unit_main("queue/spool/scan", (TCase *[]){start, damage}, 2);
 }

@@ -21,6 +21,25 @@ static void finish_message(struct world *world, uint64_t id, struct spool_place 
   spool_forget(world->spool, place);
 }
 
+static unsigned copies_of(const struct world *world, uint64_t id) {
+  unsigned copies = 0;
+  for (unsigned i = 0; i < world->noted_count; i++) copies += world->noted[i].id == id && !world->noted[i].outcome;
+  return copies;
+}
+
+struct asked {
+  unsigned times;
+  uint32_t segment;
+  bool cornered;
+};
+
+static void note_asked(void *context, uint32_t segment, bool cornered) {
+  struct asked *asked = context;
+  asked->times++;
+  asked->segment = segment;
+  asked->cornered = cornered;
+}
+
 START_TEST(segments_are_recycled) {
   struct world *world = world_new(1);
   world_start(world);
@@ -221,6 +240,99 @@ START_TEST(three_segments_are_enough) {
 }
 END_TEST
 
+/* All there is, drained: the segment that is full gives way to the one that was kept back. Also after a restart, and however often. */
+START_TEST(two_segments_are_enough) {
+  struct world *world = world_new(1);
+  world->io->capacity = 2 * world->options.segment_size_bytes + 8192;
+  world->options.durability = _i == 0 ? SPOOL_SYNC : SPOOL_LAZY;
+  world_start(world);
+  struct spool_place places[64];
+  for (unsigned round = 0; round < 10; round++) {
+    unsigned count = 0;
+    while (count < 64 && store(world, round * 64 + count + 1, LONG, &places[count]) == E_OK) count++;
+    ck_assert_uint_eq(count, 2);
+    ck_assert(spool_full(world->spool));
+    for (unsigned i = 0; i < count; i++) finish_message(world, round * 64 + i + 1, places[i]);
+    world_settle(world);
+    world_turns(world, 1100); /* it has looked for more once again */
+    ck_assert(!spool_full(world->spool));
+    if (round % 3 != 2) continue;
+    if (round % 2 == 0) {
+      world_stop(world);
+    } else {
+      world_crash(world, true);
+    }
+    world_start(world);
+    for (unsigned n = 0; n < world->noted_count; n++)
+      if (!world->noted[n].outcome) spool_forget(world->spool, world->noted[n].place);
+    world_settle(world);
+    world_turns(world, 20);
+  }
+  ck_assert_uint_eq(spool_stats(world->spool)->segments, 2);
+  world_free(world);
+}
+END_TEST
+
+/* One that waits in the only segment is asked out of it, to where nothing else may go. */
+START_TEST(a_straggler_does_not_hold_the_only_segment) {
+  struct world *world = world_new(1);
+  world->io->capacity = 2 * world->options.segment_size_bytes + 8192;
+  world_start(world);
+  struct asked asked = {0};
+  spool_on_move(world->spool, note_asked, &asked);
+  struct spool_place first, place;
+  ck_assert_int_eq(store(world, 1, 512, &first), E_OK);
+  for (unsigned i = 0; i < 2; i++) {
+    ck_assert_int_eq(store(world, 2 + i, LONG, &place), E_OK);
+    finish_message(world, 2 + i, place);
+  }
+  world_settle(world);
+  ck_assert_int_eq(store(world, 9, LONG, NULL), E_NO_SPACE);
+  ck_assert_uint_eq(asked.times, 1);
+  ck_assert_uint_eq(asked.segment, first.segment);
+  ck_assert(asked.cornered);
+  struct message *m = message_new(world, 1, 1, false, 512, 1);
+  m->entry.move = true;
+  spool_append(world->spool, &m->entry);
+  world_settle(world);
+  ck_assert_int_eq(m->error, E_OK);
+  ck_assert_uint_gt(m->entry.place.segment, first.segment);
+  spool_forget(world->spool, first);
+  world_settle(world);
+  ck_assert(!spool_full(world->spool));
+  ck_assert_int_eq(store(world, 10, LONG, NULL), E_OK);
+  message_free(m);
+  world_crash(world, true);
+  world_start(world);
+  ck_assert_uint_eq(copies_of(world, 1) - 1 + copies_of(world, 10), 1);
+  world_free(world);
+}
+END_TEST
+
+START_TEST(what_a_flood_left_behind_is_given_back) {
+  struct world *world = world_new(1);
+  world_start(world);
+  struct spool_place places[40];
+  for (unsigned i = 0; i < 40; i++) ck_assert_int_eq(store(world, i + 1, LONG, &places[i]), E_OK);
+  ck_assert_uint_ge(spool_stats(world->spool)->segments, 20);
+  for (unsigned i = 0; i < 40; i++) finish_message(world, i + 1, places[i]);
+  world_settle(world);
+  uint64_t at_once = spool_stats(world->spool)->segments;
+  ck_assert_uint_ge(at_once, 18);
+  world_turns(world, 3000);
+  ck_assert_uint_ge(spool_stats(world->spool)->segments, at_once - 4); /* not all at a time */
+  world_turns(world, 20000);
+  ck_assert_uint_le(spool_stats(world->spool)->segments, 5);
+  ck_assert_uint_ge(spool_stats(world->spool)->segments, 3);
+  ck_assert_int_eq(store(world, 100, LONG, NULL), E_OK);
+  world_crash(world, true);
+  world_start(world);
+  ck_assert_uint_eq(copies_of(world, 100), 1);
+  ck_assert_uint_eq(world->damaged, 0);
+  world_free(world);
+}
+END_TEST
+
 START_TEST(a_disk_that_cannot_make_files_is_final) {
   struct world *world = world_new(1);
   world_start(world);
@@ -362,12 +474,6 @@ END_TEST
 
 /* ---- without a sync for each commit ---- */
 
-static unsigned copies_of(const struct world *world, uint64_t id) {
-  unsigned copies = 0;
-  for (unsigned i = 0; i < world->noted_count; i++) copies += world->noted[i].id == id && !world->noted[i].outcome;
-  return copies;
-}
-
 /* Record 1 lies in the first segment, and is alone there; the head is another. Its copy is written, but not synced. */
 static struct world *with_an_unsynced_copy(uint64_t seed, struct spool_place *first) {
   struct world *world = world_new(seed);
@@ -417,17 +523,6 @@ START_TEST(the_old_copy_stays_though_the_new_one_was_replayed) {
 END_TEST
 
 /* ---- moving ---- */
-
-struct asked {
-  unsigned times;
-  uint32_t segment;
-};
-
-static void note_asked(void *context, uint32_t segment) {
-  struct asked *asked = context;
-  asked->times++;
-  asked->segment = segment;
-}
 
 START_TEST(a_straggler_is_asked_to_move_and_then_its_segment_is_freed) {
   struct world *world = world_new(1);
@@ -480,6 +575,9 @@ int main(void) {
   tcase_add_test(full, a_cornered_spool_frees_what_has_ended);
   tcase_add_test(full, a_disk_that_gets_room_is_used_again);
   tcase_add_test(full, three_segments_are_enough);
+  tcase_add_loop_test(full, two_segments_are_enough, 0, 2);
+  tcase_add_test(full, a_straggler_does_not_hold_the_only_segment);
+  tcase_add_test(full, what_a_flood_left_behind_is_given_back);
   tcase_add_test(full, a_disk_that_cannot_make_files_is_final);
   tcase_add_test(full, what_was_refused_is_not_found_behind_what_comes_next);
   tcase_add_loop_test(full, a_sequence_number_is_never_on_disk_twice, 0, 60);
