@@ -54,6 +54,7 @@ struct message {
   uint8_t ret;
   bool smtputf8, eight_bit, leading_dot;
   bool storing; /* an append of it is under way */
+  bool untold;  /* it was restored, and its Reception event may be missing */
   bool moving;  /* something of it is being written anew */
   uint16_t sender_len, envid_len, peer_len;
   struct recipient recipient[];

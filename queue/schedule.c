@@ -163,6 +163,14 @@ static void append_outcome(struct schedule *schedule, const struct message *mess
   spool_append_outcome(schedule->spool, span_of(room, sizeof room));
 }
 
+bool schedule_all_told(struct schedule *schedule) {
+  uint8_t room[RECORD_OUTCOME_SIZE];
+  if (schedule->messages == 0) return false;
+  record_outcome_encode(&(struct record_outcome){.kind = RECORD_TOLD}, room);
+  spool_append_outcome(schedule->spool, span_of(room, sizeof room));
+  return true;
+}
+
 static void forget(struct schedule *schedule, struct message *message) {
   spool_forget(schedule->spool, message->place);
   for (uint32_t i = 0; i < message->parts_count; i++) spool_forget(schedule->spool, message->parts[i]);
@@ -383,6 +391,7 @@ struct restore {
   struct schedule *schedule;
   struct map by_id; /* struct known */
   uint64_t newest_id;
+  uint32_t stops; /* orderly ones, so far */
 };
 
 struct known { /* a message id seen in the spool */
@@ -391,6 +400,7 @@ struct known { /* a message id seen in the spool */
   struct spool_place *parts;
   uint64_t parts_bytes; /* of content */
   uint32_t parts_count, parts_capacity;
+  uint32_t stops; /* before its record; UINT32_MAX: something happened to it, so it was told of */
   bool unread; /* its message is on disk, but there was no memory for it */
   bool single; /* ... and it has one recipient, number `only` */
   uint16_t only;
@@ -474,6 +484,7 @@ static void restore_record(void *context, struct span record, struct spool_place
     leave_unread(known, envelope, place);
     return;
   }
+  known->stops = message->recipient[0].attempts == 0 ? restore->stops : UINT32_MAX;
   message->place = place;
   message->size = header.content_size;
   message->parts_count = header.parts;
@@ -484,12 +495,14 @@ static void restore_outcome(void *context, struct span bytes) {
   struct restore *restore = context;
   struct record_outcome outcome;
   if (record_outcome_decode(&outcome, bytes) != E_OK) return;
+  if (outcome.kind == RECORD_TOLD) restore->stops++;
   struct known *known = map_find(&restore->by_id, span_of(&outcome.id, sizeof outcome.id));
   if (known == NULL) return; /* of a message whose segment is long recycled */
   bool ended = outcome.kind != RECORD_DEFERRED;
   if (known->unread && known->single && ended && outcome.recipient == known->only) forget_record(restore, known);
   struct message *message = known->message;
   if (message == NULL) return;
+  known->stops = UINT32_MAX;
   for (unsigned i = 0; i < message->recipients; i++) {
     struct recipient *recipient = &message->recipient[i];
     if (recipient->index != outcome.recipient || recipient->state == RECIPIENT_DONE) continue;
@@ -524,6 +537,7 @@ static void restore_end(struct restore *restore, struct known *known) {
   struct schedule *schedule = restore->schedule;
   struct message *message = known->message;
   bool whole = message != NULL && has_all_parts(message, known);
+  if (message != NULL) message->untold = known->stops == restore->stops;
   if (whole && message->parts_count > 0) attach_parts(schedule, message, known);
   if (!whole && !known->unread) /* its end never came: never answered with 250 */
     for (uint32_t i = 0; i < known->parts_count; i++) spool_forget(schedule->spool, known->parts[i]);

@@ -57,7 +57,8 @@ void schedule_add(struct schedule *schedule, struct message *message);
 
 /*
  * Reads the spool back; messages are known afterwards, and schedule_begin gives them out. They take three quarters of the memory at most, so that
- * there is room for jobs and content: what does not fit is counted in `unloaded`, stays on disk, and is for the next start. Errors as spool_replay.
+ * there is room for jobs and content: what does not fit is counted in `unloaded`, stays on disk, and is for the next start. Those that nothing happened to, unless an
+ * orderly stop followed, are `untold`. Errors as spool_replay.
  */
 must_check int schedule_restore(struct schedule *schedule, uint64_t *newest_id, uint64_t *damaged, struct fmt *why);
 void schedule_begin(struct schedule *schedule);
@@ -92,6 +93,12 @@ void schedule_load(struct schedule *schedule, struct load *load);
 
 /* For the mover: part number `part`, or with part == parts_count the message record, now lies at `place`. The old place is still to be forgotten. */
 void schedule_set_place(struct schedule *schedule, struct message *message, uint32_t part, struct spool_place place);
+
+/*
+ * Before an orderly end, when every event is written: what is left in the queue need not be told of again at the next start. Returns whether there
+ * was something to append, an outcome as any other.
+ */
+bool schedule_all_told(struct schedule *schedule);
 
 /*
  * Everything that is only in memory is given to the spool, and nothing is moved any more (before a stop). Returns how many messages are still only

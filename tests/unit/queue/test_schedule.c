@@ -591,6 +591,34 @@ START_TEST(what_is_unfinished_comes_back_as_it_was) {
 }
 END_TEST
 
+/* Of what had an outcome, or was there at an orderly stop, the Reception is written; of the rest it may not be. */
+START_TEST(what_may_not_have_been_told_of_is_known) {
+  accept_message(1, &(struct plan){0});
+  accept_message(2, &(struct plan){0});
+  accept_message(3, &(struct plan){.recipients = 2});
+  pass(0);
+  answer_defer(0, 9000);
+  answer_done(3, RECORD_FAILED);
+  restart();
+  ck_assert_uint_eq(schedule.messages, 3);
+  for (struct message *m = first_of(SCHEDULE_STORED); m != NULL; m = m->next) ck_assert_int_eq(m->untold, m->id == 2);
+  ck_assert(schedule_all_told(&schedule));
+  spool_turn(&spool, 0);
+  put_on_disk(4, &(struct plan){0});
+  put_on_disk(5, &(struct plan){.attempts = 2}); /* moved: it is not new */
+  restart();
+  ck_assert_uint_eq(schedule.messages, 5);
+  for (struct message *m = first_of(SCHEDULE_STORED); m != NULL; m = m->next) ck_assert_int_eq(m->untold, m->id == 4);
+}
+END_TEST
+
+START_TEST(nothing_is_left_nothing_need_be_told) {
+  ck_assert(!schedule_all_told(&schedule));
+  spool_turn(&spool, 0);
+  ck_assert_uint_eq(spool.items_count, 0);
+}
+END_TEST
+
 START_TEST(a_record_written_anew_wins) {
   put_on_disk(5, &(struct plan){.recipients = 4});
   uint8_t room[RECORD_OUTCOME_SIZE];
@@ -936,6 +964,8 @@ int main(void) {
   tcase_add_test(load, without_memory_nothing_is_loaded);
   tcase_add_test(load, the_last_outcome_may_come_during_a_load);
   tcase_add_test(start, what_is_unfinished_comes_back_as_it_was);
+  tcase_add_test(start, what_may_not_have_been_told_of_is_known);
+  tcase_add_test(start, nothing_is_left_nothing_need_be_told);
   tcase_add_test(start, a_record_written_anew_wins);
   tcase_add_test(start, a_long_message_has_all_its_parts_or_is_none);
   tcase_add_test(start, what_is_being_read_is_not_forgotten_by_a_move);
