@@ -83,8 +83,12 @@ void io_random(struct io *io, void *room, size_t len);
 
 /* ---- sockets ---- */
 
-/* TCP listener with SO_REUSEPORT (each shard has its own on the same port). Port 0: the kernel picks, see io_local. */
-must_check int io_listen(struct io *io, const struct netaddr *address, unsigned backlog, io_socket *listener);
+/*
+ * TCP listener; each shard has its own on the same port. `first`: the first of this process on that address, E_BUSY if anybody else has it: another
+ * process that shares its port as we do would else take a part of our connections. Those that are not first join it, so they come later. Port 0: the
+ * kernel picks, see io_local. E_UNREACHABLE: no address of this host.
+ */
+must_check int io_listen(struct io *io, const struct netaddr *address, unsigned backlog, bool first, io_socket *listener);
 /* Each connection that arrives completes with its socket handle, until the listener is closed. Without descriptors (E_TOO_MANY_FILES) accepting pauses
  * by itself for a moment; with sockets_max open a new connection is reset at once. */
 void io_accept(struct io *io, io_socket listener, uint64_t token);

@@ -33,7 +33,7 @@ struct server {
   struct shard_group *group;
   struct worker *workers;
   const struct counters **counters;
-  pthread_barrier_t barrier; /* of all workers and the main thread: opened; listening; ended; released */
+  pthread_barrier_t barrier; /* of all workers and the main thread: opened; the first listening; all listening; ended; released */
   _Atomic bool failed;
 };
 
@@ -56,7 +56,7 @@ static void note(struct worker *worker, int error) {
   if (error != E_OK) atomic_store(&worker->server->failed, true);
 }
 
-/* All threads pass the same four barriers, whatever happens to them in between. */
+/* All threads pass the same five barriers, whatever happens to them in between. */
 static void *work(void *argument) {
   struct worker *worker = argument;
   struct server *server = worker->server;
@@ -64,7 +64,9 @@ static void *work(void *argument) {
   struct relay_options options = {.conf = server->conf, .group = server->group, .index = worker->index, .counters = &worker->counters};
   note(worker, relay_open(&worker->relay, &options, &worker->why));
   pthread_barrier_wait(&server->barrier);
-  if (!atomic_load(&server->failed)) note(worker, relay_listen(worker->relay, &worker->why));
+  if (worker->index == 0 && !atomic_load(&server->failed)) note(worker, relay_listen(worker->relay, &worker->why));
+  pthread_barrier_wait(&server->barrier);
+  if (worker->index > 0 && !atomic_load(&server->failed)) note(worker, relay_listen(worker->relay, &worker->why));
   pthread_barrier_wait(&server->barrier);
   if (!atomic_load(&server->failed)) {
     relay_run(worker->relay);
@@ -150,6 +152,7 @@ static void stop_all(const struct server *server) {
 static int run(struct server *server, const sigset_t *signals) {
   struct endpoint *endpoint = NULL;
   start_workers(server);
+  pthread_barrier_wait(&server->barrier);
   pthread_barrier_wait(&server->barrier);
   pthread_barrier_wait(&server->barrier);
   int status = atomic_load(&server->failed) ? 1 : 0;

@@ -596,19 +596,47 @@ int intake_open(struct intake **out, const struct intake_options *options) {
   return E_OK;
 }
 
+static bool is_wildcard(const struct netaddr *address) {
+  static const uint8_t zero[sizeof address->bytes];
+  return memcmp(address->bytes, zero, address->family == 4 ? 4 : 16) == 0;
+}
+
+/* "0.0.0.0" has every address of its port: a listener on one of them beside it is our own company, as are those of the other shards. */
+static bool is_first_there(const struct intake *intake, unsigned index) {
+  const struct conf *conf = intake->o.conf;
+  const struct netaddr *address = &conf->listeners[index].address;
+  if (address->port == 0) return true;
+  if (intake->o.shard->index > 0) return false;
+  for (unsigned i = 0; i < index; i++) {
+    const struct netaddr *other = &conf->listeners[i].address;
+    if (other->port == address->port && other->family == address->family && (is_wildcard(other) || is_wildcard(address))) return false;
+  }
+  return true;
+}
+
+static void say_no_listener(const struct conf *conf, unsigned index, int error, struct fmt *why) {
+  fmt_text(why, "listeners[");
+  fmt_u64(why, index);
+  fmt_text(why, "]: cannot listen on ");
+  netaddr_format_with_port(&conf->listeners[index].address, why);
+  fmt_text(why, ": ");
+  switch (error) {
+  case E_BUSY: fmt_text(why, "in use by another process"); break;
+  case E_UNREACHABLE: fmt_text(why, "this is no address of this host"); break;
+  case E_PERMISSION: fmt_text(why, "permission denied (a port below 1024 needs root or CAP_NET_BIND_SERVICE)"); break;
+  default: fmt_text(why, error_text(error)); break;
+  }
+}
+
 int intake_listen(struct intake *intake, struct fmt *why) {
   const struct conf *conf = intake->o.conf;
   struct io *io = intake->o.shard->io;
   for (unsigned i = 0; i < conf->listeners_count; i++) {
-    int error = io_listen(io, &conf->listeners[i].address, LISTEN_BACKLOG, &intake->listeners[i]);
-    if (error != E_OK) {
-      fmt_text(why, "cannot listen on ");
-      netaddr_format_with_port(&conf->listeners[i].address, why);
-      fmt_text(why, ": ");
-      fmt_text(why, error_text(error));
-      intake->listeners[i] = IO_NONE;
-      return error;
-    }
+    int error = io_listen(io, &conf->listeners[i].address, LISTEN_BACKLOG, is_first_there(intake, i), &intake->listeners[i]);
+    if (error == E_OK) continue;
+    say_no_listener(conf, i, error, why);
+    intake->listeners[i] = IO_NONE;
+    return error;
   }
   for (unsigned i = 0; i < conf->listeners_count; i++) io_accept(io, intake->listeners[i], shard_token(intake->o.token_kind, OP_ACCEPT, 0, 0));
   return E_OK;

@@ -29,8 +29,9 @@ struct intake_options {
 
 struct intake;
 
-/* Opens the pools; intake_listen then opens the listeners: E_BUSY and others with the address in `why`. */
+/* Opens the pools. */
 must_check int intake_open(struct intake **intake, const struct intake_options *options);
+/* Opens the listeners: shard 0's first, the others' after that (io_listen). E_BUSY and others with key and address in `why`. */
 must_check int intake_listen(struct intake *intake, struct fmt *why);
 /* The address the first listener really has (its port may have been 0). */
 void intake_address(const struct intake *intake, struct netaddr *address);

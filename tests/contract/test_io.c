@@ -97,7 +97,7 @@ static struct pair connected(void) {
   struct pair pair;
   struct netaddr address = loopback();
   seen_count = 0;
-  ck_assert_int_eq(io_listen(io, &address, 16, &pair.listener), E_OK);
+  ck_assert_int_eq(io_listen(io, &address, 16, true, &pair.listener), E_OK);
   io_local(io, pair.listener, &address);
   ck_assert_uint_ne(address.port, 0);
   io_accept(io, pair.listener, 1);
@@ -309,7 +309,7 @@ END_TEST
 START_TEST(refused_connect_says_so) {
   struct netaddr address = loopback();
   io_socket listener, client;
-  ck_assert_int_eq(io_listen(io, &address, 1, &listener), E_OK);
+  ck_assert_int_eq(io_listen(io, &address, 1, true, &listener), E_OK);
   io_local(io, listener, &address);
   io_close(io, listener, 3);
   ck_assert_int_eq(await(3), 0);
@@ -322,7 +322,7 @@ END_TEST
 START_TEST(source_address_is_bound) {
   struct netaddr address = loopback(), source = {.family = 4, .bytes = {127, 0, 0, 77}}, peer;
   io_socket listener, client;
-  ck_assert_int_eq(io_listen(io, &address, 4, &listener), E_OK);
+  ck_assert_int_eq(io_listen(io, &address, 4, true, &listener), E_OK);
   io_local(io, listener, &address);
   io_accept(io, listener, 1);
   ck_assert_int_eq(io_stream(io, &address, &source, &client), E_OK);
@@ -336,10 +336,11 @@ END_TEST
 START_TEST(listening_twice_works_and_on_a_foreign_address_fails) {
   struct netaddr address = loopback(), foreign = {.family = 4, .port = 1, .bytes = {192, 0, 2, 1}};
   io_socket first, second;
-  ck_assert_int_eq(io_listen(io, &address, 4, &first), E_OK);
+  ck_assert_int_eq(io_listen(io, &address, 4, true, &first), E_OK);
   io_local(io, first, &address);
-  ck_assert_int_eq(io_listen(io, &address, 4, &second), E_OK); /* SO_REUSEPORT: every shard has its own */
-  ck_assert_int_eq(io_listen(io, &foreign, 4, &second), E_UNREACHABLE);
+  ck_assert_int_eq(io_listen(io, &address, 4, false, &second), E_OK); /* every shard has its own */
+  ck_assert_int_eq(io_listen(io, &address, 4, true, &second), E_BUSY); /* only one can be the first */
+  ck_assert_int_eq(io_listen(io, &foreign, 4, true, &second), E_UNREACHABLE);
 }
 END_TEST
 

@@ -142,6 +142,37 @@ def a_port_in_use_is_exit_1_with_a_clear_line(t):
 
 
 @test
+def a_listener_of_another_ringpost_is_exit_1_with_a_clear_line(t):
+    """Both would share the port, and the kernel would deal sessions out to both."""
+    relay, _ = relay_and_mx(t)
+    fails_to_start(t, {"listeners": relay.config["listeners"]}, "listeners[0]", "%s:%d" % (relay.address, relay.port), "in use by another process")
+    fails_to_start(t, {"listeners": [{"address": free_address(), "port": 2525}] + relay.config["listeners"]}, "listeners[1]", "in use")
+    relay.send("a@b.example", "c@d.example", CONTENT)
+    relay.wait_outcomes(1)
+    relay.stop()
+    relay.start()  # what is left of closed connections is in nobody's way
+    relay.send("a@b.example", "c@d.example", CONTENT)
+    relay.wait_outcomes(2)
+
+
+@test
+def a_listener_on_an_address_beside_all_of_them(t):
+    """Of its own port: "0.0.0.0" has it too."""
+    address = free_address()
+    port = free_port(address)
+    for first, second in (("0.0.0.0", address), (address, "0.0.0.0")):
+        relay = Ringpost(t, {"listeners": [{"address": first, "port": port}, {"address": second, "port": port}]})
+        with socket.create_connection((address, port), timeout=10) as connection:
+            equal(connection.recv(4), b"220 ")
+        relay.stop()
+
+
+@test
+def a_listener_on_a_foreign_address_is_exit_1_with_a_clear_line(t):
+    fails_to_start(t, {"listeners": [{"address": "192.0.2.9", "port": 2525}]}, "listeners[0]", "192.0.2.9:2525", "no address of this host")
+
+
+@test
 def an_http_port_in_use_is_exit_1_with_a_clear_line(t):
     address = free_address()
     port = free_port(address)
