@@ -77,6 +77,8 @@ bool submit_data(struct submission *submission, struct span hello, bool esmtp, u
 int submit_content(struct submission *submission, struct span bytes);
 /* The content is whole: stores it. `done` comes in any case, maybe at once. */
 void submit_end(struct submission *submission, const struct data_scan *scan, uint64_t tag, submit_done done, void *callback);
+/* The content is illegal: its memory is given back, while the envelope stays until submit_abandon. */
+void submit_drop_content(struct submission *submission);
 /* The session has no more interest in it (RSET, refusal, connection lost before the end). */
 void submit_abandon(struct submission *submission);
 

@@ -338,7 +338,7 @@ START_TEST(listening_twice_works_and_on_a_foreign_address_fails) {
   io_socket first, second;
   ck_assert_int_eq(io_listen(io, &address, 4, true, &first), E_OK);
   io_local(io, first, &address);
-  ck_assert_int_eq(io_listen(io, &address, 4, false, &second), E_OK); /* every shard has its own */
+  ck_assert_int_eq(io_listen(io, &address, 4, false, &second), E_OK);  /* every shard has its own */
   ck_assert_int_eq(io_listen(io, &address, 4, true, &second), E_BUSY); /* only one can be the first */
   ck_assert_int_eq(io_listen(io, &foreign, 4, true, &second), E_UNREACHABLE);
 }

@@ -252,6 +252,53 @@ def metrics_count_what_happened(t):
 
 
 @test
+def refused_messages_are_counted_and_told(t):
+    """For what is in them, for their size, with DATA and with BDAT; not what the client takes back, and what it does not finish."""
+    relay, _ = relay_and_mx(t, {"limits": {"message_size": "100KiB"}, "shards": 1})
+    hops = b"Received: from a by b; Thu, 26 Nov 2026 12:00:00 +0000\r\n" * 101
+    wanted = []
+    with relay.client() as client:
+        client.hello("teller.example")
+        for content, code, enhanced in (
+            (b"Subject: x\r\n\r\nbare\nline feed\r\n", 550, "5.6.11"),
+            (b"Subject: x\r\n\r\nnul \0\r\n", 550, "5.6.0"),
+            (hops + b"\r\nx\r\n", 554, "5.4.6"),
+            (b"Subject: x\r\n\r\n" + b"y" * 150000 + b"\r\n", 552, "5.3.4"),
+        ):
+            recipients = ["r%d@d.example" % i for i in range(20)]
+            reply = client.message("a@b.example", recipients, content)
+            equal((reply.code, reply.enhanced), (code, enhanced))
+            wanted.append((code, "DATA", recipients))
+        for chunk, code in ((b"BDAT 9 LAST\r\nx\nyyyyyy\r", 550), (b"BDAT 110000 LAST\r\n" + b"z" * 110000, 552)):
+            client.ask("MAIL FROM:<a@b.example>", 250)
+            client.ask("RCPT TO:<C@D.example>", 250)
+            client.send(chunk)
+            client.expect(code)
+            wanted.append((code, "BDAT", "C@D.example"))
+        client.ask("MAIL FROM:<a@b.example> SIZE=102401", 552)
+        wanted.append((552, "MAIL", None))
+        client.ask("MAIL FROM:<a@b.example>", 250)
+        client.ask("RCPT TO:<c@d.example>", 250)
+        client.ask("RSET", 250)
+        client.ask("MAIL FROM:<a@b.example> FROB=1", 555)
+        client.ask("MAIL FROM:<a@b.example>", 250)
+        client.ask("RCPT TO:<c@d.example>", 250)
+        client.ask("DATA", 354)
+        client.send(b"half, bare\nline feed\r\n")
+    until(lambda: relay.metrics()["ringpost_sessions_open"] == 0, "the session to end")
+    until(lambda: len(relay.events("Rejection")) >= len(wanted), lambda: "Rejections: %s" % relay.events("Rejection"))
+    told = relay.events("Rejection")
+    equal([(event["response"]["code"], event["response"]["command"], event.get("recipient")) for event in told], wanted)
+    equal(
+        {(event["sender"], event["peer_address"]["name"], "id" in event, event.get("queue", "d.example")) for event in told},
+        {("a@b.example", "teller.example", False, "d.example")},
+    )
+    equal(told[0]["response"]["content"], "Bare CR or LF in the message: lines must end with CRLF")
+    equal(told[-1]["size"], 102401)
+    equal(relay.metrics()["ringpost_messages_rejected_total"], len(wanted))
+
+
+@test
 def event_lines_are_json_whatever_the_peer_says(t):
     """Control bytes, quotes, broken UTF-8: in replies and in addresses."""
     relay, _ = relay_and_mx(t, script={"RCPT": lambda _, to: '550 5.1.1 "\\ \x01\x1b[31m \udcff\udcfe caf\u00e9 \x7f'}, lawful=False)
