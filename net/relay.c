@@ -295,6 +295,7 @@ static int open_sides(struct relay *relay, uint64_t newest_id, struct fmt *why) 
                                   .schedule = &relay->schedule,
                                   .counters = relay->o.counters,
                                   .events = relay->events,
+                                  .sessions_open = relay->o.sessions_open,
                                   .newest_id = newest_id,
                                   .token_kind = KIND_INTAKE};
   int error = outlet_open(&relay->outlet, &outlet);

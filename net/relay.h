@@ -17,7 +17,8 @@ struct relay_options {
   const struct conf *conf; /* outlives the relay */
   struct shard_group *group;
   unsigned index;
-  struct counters *counters; /* of this shard */
+  struct counters *counters;       /* of this shard */
+  _Atomic uint32_t *sessions_open; /* of all shards */
 };
 
 /* On error `why` has a line saying what failed. */

@@ -448,8 +448,25 @@ static void refuse_session(struct intake *intake, io_socket socket) {
   io_send(intake->o.shard->io, socket, &intake->refusal, 1, shard_token(intake->o.token_kind, OP_REFUSING, 0, (uint32_t)socket));
 }
 
+/* The kernel deals connections out unevenly, so the limit is that of all shards together: one atomic step a session, none a message. */
+static bool take_place(const struct intake *intake) {
+  uint32_t open = atomic_load_explicit(intake->o.sessions_open, memory_order_relaxed);
+  while (open < intake->o.conf->sessions_max)
+    if (atomic_compare_exchange_weak_explicit(intake->o.sessions_open, &open, open + 1, memory_order_relaxed, memory_order_relaxed)) return true;
+  return false;
+}
+
+static void give_place(const struct intake *intake) { atomic_fetch_sub_explicit(intake->o.sessions_open, 1, memory_order_relaxed); }
+
+static struct session *new_session(struct intake *intake) {
+  if (intake->stopping || !take_place(intake)) return NULL;
+  struct session *s = pool_get(&intake->sessions);
+  if (s == NULL) give_place(intake);
+  return s;
+}
+
 static void begin_session(struct intake *intake, io_socket socket) {
-  struct session *s = intake->stopping ? NULL : pool_get(&intake->sessions);
+  struct session *s = new_session(intake);
   if (s == NULL) {
     refuse_session(intake, socket);
     return;
@@ -482,6 +499,7 @@ static void end_session(struct session *s) {
   buffer_free(slab, &s->hello);
   must(!s->dirty);
   pool_put(&intake->sessions, s);
+  give_place(intake);
 }
 
 static void sent(struct session *s, int64_t result) {
@@ -568,9 +586,8 @@ int intake_open(struct intake **out, const struct intake_options *options) {
   fmt_text(&refusal, conf->hostname);
   fmt_text(&refusal, " has too many sessions or is shutting down, try again later\r\n");
   intake->refusal = (struct io_slice){refusal.at, refusal.len};
-  uint32_t sessions = (conf->sessions_max + conf->shards - 1) / conf->shards;
-  uint32_t sockets = io_sockets_max(options->shard->io);
-  int error = pool_init(&intake->sessions, sizeof(struct session), sessions < sockets ? sessions : sockets);
+  uint32_t sockets = io_sockets_max(options->shard->io); /* slots for all of them: one that is not used takes no memory */
+  int error = pool_init(&intake->sessions, sizeof(struct session), conf->sessions_max < sockets ? conf->sessions_max : sockets);
   intake->listeners = calloc(conf->listeners_count, sizeof *intake->listeners);
   if (error == E_OK && intake->listeners == NULL) error = E_NO_MEMORY;
   if (error != E_OK) {

@@ -23,7 +23,8 @@ struct intake_options {
   struct schedule *schedule;
   struct counters *counters;
   struct event_writer *events;
-  uint64_t newest_id; /* ids given out are above it */
+  _Atomic uint32_t *sessions_open; /* of all shards together, for limits.sessions: one of them for the whole process */
+  uint64_t newest_id;              /* ids given out are above it */
   uint8_t token_kind;
 };
 
