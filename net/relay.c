@@ -304,9 +304,31 @@ static int open_sides(struct relay *relay, uint64_t newest_id, struct fmt *why) 
   return error;
 }
 
+static int make_spool_directory(struct relay *relay, struct fmt *why) {
+  const char *path = relay->o.conf->spool_path;
+  int error = io_directory_make(relay->shard.io, path);
+  if (error == E_OK) return E_OK;
+  fmt_text(why, "spool.path ");
+  fmt_text(why, path);
+  fmt_text(why, ": ");
+  fmt_text(why, error_text(error));
+  return error;
+}
+
+/* No error: an address that moves between hosts may come later. */
+static void warn_of_source(struct relay *relay, const struct netaddr *source) {
+  char text[64];
+  struct fmt out = fmt_over(text, sizeof text);
+  if (source->family == 0 || io_address_check(relay->shard.io, source) != E_UNREACHABLE) return;
+  netaddr_format(source, &out);
+  fprintf(stderr, "ringpost: delivery.source: %.*s is no address of this host; mail over IPv%u is deferred until it is\n", (int)out.len, text,
+          source->family);
+}
+
 static int open_parts(struct relay *relay, struct fmt *why) {
   uint64_t newest_id = 0;
   int error = open_shard(relay, why);
+  if (error == E_OK) error = make_spool_directory(relay, why);
   if (error == E_OK && relay->o.index == 0) error = refuse_fewer_shards(relay, why);
   if (error == E_OK) error = open_spool(relay, why);
   if (error == E_OK) error = open_resolver(relay, why);
@@ -341,6 +363,8 @@ int relay_open(struct relay **out, const struct relay_options *options, struct f
 int relay_listen(struct relay *relay, struct fmt *why) {
   int error = intake_listen(relay->intake, why);
   if (error != E_OK) return error;
+  if (relay->o.index == 0) warn_of_source(relay, &relay->o.conf->source_v4);
+  if (relay->o.index == 0) warn_of_source(relay, &relay->o.conf->source_v6);
   schedule_begin(&relay->schedule);
   set_gauges(relay); /* who reads them when we are ready sees what was restored */
   count_set(relay->o.counters, GAUGE_READY, 1);

@@ -101,6 +101,9 @@ void io_connect(struct io *io, io_socket socket, const struct netaddr *to, uint6
  * completion. */
 must_check int io_datagram(struct io *io, const struct netaddr *server, io_socket *socket);
 
+/* May a socket be bound to this address now? E_UNREACHABLE: it is none of this host. Returns at once; the port does not matter. */
+must_check int io_address_check(struct io *io, const struct netaddr *address);
+
 /* The addresses of a connected socket or a listener. Port and family 0 if the kernel does not tell. */
 void io_peer(struct io *io, io_socket socket, struct netaddr *address);
 void io_local(struct io *io, io_socket socket, struct netaddr *address);
@@ -148,7 +151,7 @@ must_check int io_file_read_now(struct io *io, io_file file, void *at, size_t le
 must_check int io_file_write_now(struct io *io, io_file file, const void *at, size_t len, uint64_t offset); /* whole, synced */
 must_check int io_file_rename(struct io *io, const char *from, const char *to);
 must_check int io_file_remove(struct io *io, const char *path);
-/* Makes the directory, parents too; existing is fine. */
+/* Makes the directory, parents too; existing is fine. E_NOT_DIRECTORY: it, or a parent, is something else. */
 must_check int io_directory_make(struct io *io, const char *path);
 /* Makes names created, renamed or removed in it durable. */
 must_check int io_directory_sync(struct io *io, const char *path);

@@ -131,6 +131,19 @@ int io_stream(struct io *io, const struct netaddr *to, const struct netaddr *sou
   return take_socket(io, fd, out);
 }
 
+int io_address_check(struct io *io, const struct netaddr *address) {
+  (void)io;
+  int fd = socket(family_of(address), SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return error_from_errno(errno);
+  union ring_address kernel;
+  struct netaddr any_port = *address;
+  any_port.port = 0;
+  socklen_t len = address_to_kernel(&any_port, &kernel);
+  int error = bind(fd, &kernel.any, len) == 0 ? E_OK : error_from_errno(errno);
+  close(fd);
+  return error;
+}
+
 int io_datagram(struct io *io, const struct netaddr *server, io_socket *out) {
   int fd = socket(family_of(server), SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return error_from_errno(errno);

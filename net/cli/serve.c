@@ -99,12 +99,21 @@ static int start_workers(struct server *server) {
   return 0;
 }
 
+/* Shards that fail for the same reason say so once. */
+static bool is_said(const struct server *server, unsigned index) {
+  const struct worker *worker = &server->workers[index];
+  for (unsigned i = 0; i < index; i++)
+    if (server->workers[i].error == worker->error && span_equal(fmt_span(&server->workers[i].why), fmt_span(&worker->why))) return true;
+  return false;
+}
+
 static int report_failures(const struct server *server) {
   int status = 0;
   for (unsigned i = 0; i < server->conf->shards; i++) {
     const struct worker *worker = &server->workers[i];
     if (worker->error == E_OK) continue;
     status = 1;
+    if (is_said(server, i)) continue;
     if (worker->why.len > 0) {
       fprintf(stderr, "ringpost: shard=%u %.*s\n", i, (int)worker->why.len, (const char *)worker->why.at);
     } else {

@@ -508,6 +508,28 @@ START_TEST(a_lock_is_exclusive) {
 }
 END_TEST
 
+START_TEST(directories_are_no_files) {
+  char path[200];
+  io_file file;
+  ck_assert_int_eq(io_file_open(io, in_directory("f"), IO_FILE_WRITE | IO_FILE_CREATE, &file), E_OK);
+  io_file_close(io, file);
+  ck_assert_int_eq(io_directory_make(io, in_directory("f")), E_NOT_DIRECTORY);
+  snprintf(path, sizeof path, "%s/f/below", directory);
+  ck_assert_int_eq(io_directory_make(io, path), E_NOT_DIRECTORY);
+  ck_assert_int_eq(io_file_open(io, directory, IO_FILE_WRITE, &file), E_IS_DIRECTORY);
+}
+END_TEST
+
+START_TEST(addresses_are_ours_or_not) {
+  struct netaddr address = loopback(), foreign = {.family = 4, .port = 1, .bytes = {192, 0, 2, 1}};
+  io_socket listener;
+  ck_assert_int_eq(io_listen(io, &address, 4, true, &listener), E_OK);
+  io_local(io, listener, &address);
+  ck_assert_int_eq(io_address_check(io, &address), E_OK);
+  ck_assert_int_eq(io_address_check(io, &foreign), E_UNREACHABLE);
+}
+END_TEST
+
 START_TEST(directories) {
   char path[200];
   uint64_t free_bytes;
@@ -555,5 +577,7 @@ int main(void) {
   tcase_add_test(files, a_bad_file_is_an_error_not_a_crash);
   tcase_add_test(files, a_lock_is_exclusive);
   tcase_add_test(files, directories);
+  tcase_add_test(files, directories_are_no_files);
+  tcase_add_test(files, addresses_are_ours_or_not);
   return unit_main("io", (TCase *const[]){sockets, files}, 2);
 }

@@ -102,6 +102,8 @@ def listeners_must_be_given(t):
 def a_file_that_is_not_there_is_an_error(t):
     code, output = run_program([binary(), "--config", t.path("nowhere.yaml")])
     equal((code, "nowhere.yaml" in output), (2, True), output)
+    code, output = run_program([binary(), "--config", t.dir])
+    equal((code, output), (2, "ringpost: %s: the file cannot be read: is a directory\n" % t.dir))
 
 
 @test
@@ -122,13 +124,14 @@ def help_and_version_are_exit_0(t):
 
 def fails_to_start(t, config, *parts):
     relay = Ringpost(t, config, start=False)
-    process = Process(t, "failing", [relay.binary, "--config", relay.config_path])
+    process = Process(t, t.unique("failing"), [relay.binary, "--config", relay.config_path])
     code = process.wait()
     equal(code, 1, process.log())
     for part in parts:
         if part not in process.log():
             raise AssertionError("%r is not in %r" % (part, process.log()))
     equal(re.search(r"^ready\b", process.log(), re.M), None)
+    return process.log()
 
 
 @test
@@ -179,7 +182,8 @@ def an_http_port_in_use_is_exit_1_with_a_clear_line(t):
     with socket.socket() as other:
         other.bind((address, port))
         other.listen()
-        fails_to_start(t, {"http": {"address": address, "port": port}}, str(port))
+        log = fails_to_start(t, {"http": {"address": address, "port": port}}, "http.address", "%s:%d: Address already in use" % (address, port))
+        equal("port 0" in log, False, log)
 
 
 @test
@@ -191,7 +195,23 @@ def a_spool_in_use_is_exit_1_with_a_clear_line(t):
 @test
 def a_spool_that_cannot_be_made_is_exit_1(t):
     t.write("plain", "a file, no directory")
-    fails_to_start(t, {"spool": {"path": t.path("plain", "spool")}}, t.path("plain"))
+    for path in (t.path("plain"), t.path("plain", "spool")):
+        log = fails_to_start(t, {"spool": {"path": path}}, "spool.path " + path, "not a directory")
+        equal(len(log.splitlines()), 1, log)
+
+
+@test
+def events_that_have_no_directory_are_exit_1(t):
+    t.write("plain", "a file, no directory")
+    fails_to_start(t, {"events": {"path": t.path("plain")}}, "events.path " + t.path("plain"), "not a directory")
+
+
+@test
+def a_foreign_source_address_is_named_at_start(t):
+    relay, _ = relay_and_mx(t, {"delivery": {"source": ["192.0.2.9"]}})
+    equal("delivery.source: 192.0.2.9 is no address of this host" in relay.log(), True, relay.log())
+    own, _ = relay_and_mx(t, {"delivery": {"source": [free_address()]}})
+    equal("delivery.source" in own.log(), False, own.log())
 
 
 @test
