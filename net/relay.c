@@ -38,6 +38,7 @@ struct relay {
   struct timer stop_timer;
   bool stopping;
   bool out_of_time;
+  bool all_told;        /* every event is written, and the spool knows or will */
   bool unsafe;          /* it ended before the spool had everything */
   uint64_t unstored;    /* messages only in memory, as of the last try to store them */
   uint64_t progress_ms; /* when they last became fewer */
@@ -106,7 +107,10 @@ static void finish_if_over(struct relay *relay) {
   if (!quiet || !shard_group_done(&relay->shard) || !mailbox_clear(&relay->shard)) return;
   bool stored = all_is_stored(relay);
   event_writer_turn(relay->events, relay->shard.now_ms, true);
-  if (stored && (event_writer_idle(relay->events) || relay->out_of_time)) shard_finish(&relay->shard);
+  if (!stored || !(event_writer_idle(relay->events) || relay->out_of_time)) return;
+  bool told = relay->all_told || relay->unsafe || relay->out_of_time;
+  relay->all_told = true;
+  if (told || !schedule_all_told(&relay->schedule)) shard_finish(&relay->shard);
 }
 
 /*
@@ -318,6 +322,7 @@ static int open_sides(struct relay *relay, uint64_t newest_id, struct fmt *why) 
                                   .schedule = &relay->schedule,
                                   .counters = relay->o.counters,
                                   .events = relay->events,
+                                  .sessions_open = relay->o.sessions_open,
                                   .newest_id = newest_id,
                                   .token_kind = KIND_INTAKE};
   int error = outlet_open(&relay->outlet, &outlet);
@@ -327,9 +332,31 @@ static int open_sides(struct relay *relay, uint64_t newest_id, struct fmt *why) 
   return error;
 }
 
+static int make_spool_directory(struct relay *relay, struct fmt *why) {
+  const char *path = relay->o.conf->spool_path;
+  int error = io_directory_make(relay->shard.io, path);
+  if (error == E_OK) return E_OK;
+  fmt_text(why, "spool.path ");
+  fmt_text(why, path);
+  fmt_text(why, ": ");
+  fmt_text(why, error_text(error));
+  return error;
+}
+
+/* No error: an address that moves between hosts may come later. */
+static void warn_of_source(struct relay *relay, const struct netaddr *source) {
+  char text[64];
+  struct fmt out = fmt_over(text, sizeof text);
+  if (source->family == 0 || io_address_check(relay->shard.io, source) != E_UNREACHABLE) return;
+  netaddr_format(source, &out);
+  fprintf(stderr, "ringpost: delivery.source: %.*s is no address of this host; mail over IPv%u is deferred until it is\n", (int)out.len, text,
+          source->family);
+}
+
 static int open_parts(struct relay *relay, struct fmt *why) {
   uint64_t newest_id = 0;
   int error = open_shard(relay, why);
+  if (error == E_OK) error = make_spool_directory(relay, why);
   if (error == E_OK && relay->o.index == 0) error = refuse_fewer_shards(relay, why);
   if (error == E_OK) error = open_spool(relay, why);
   if (error == E_OK) error = open_resolver(relay, why);
@@ -364,6 +391,9 @@ int relay_open(struct relay **out, const struct relay_options *options, struct f
 int relay_listen(struct relay *relay, struct fmt *why) {
   int error = intake_listen(relay->intake, why);
   if (error != E_OK) return error;
+  if (relay->o.index == 0) warn_of_source(relay, &relay->o.conf->source_v4);
+  if (relay->o.index == 0) warn_of_source(relay, &relay->o.conf->source_v6);
+  intake_tell_restored(relay->intake);
   schedule_begin(&relay->schedule);
   set_gauges(relay); /* who reads them when we are ready sees what was restored */
   count_set(relay->o.counters, GAUGE_READY, 1);

@@ -1,7 +1,7 @@
 /*
  * relay: the mail relay of one shard: wires the incoming side, the queue, DNS and the outgoing side together.
  *
- * Everything happens on the shard's thread. Life: relay_open (opens the ring and the spool, reads it back), relay_listen (once all shards are open), relay_run until relay_stop
+ * Everything happens on the shard's thread. Life: relay_open (opens the ring and the spool, reads it back), relay_listen (once all shards are open, shard 0 first), relay_run until relay_stop
  * (any thread) has brought it to its end, relay_close.
  */
 #ifndef NET_RELAY_H
@@ -17,11 +17,13 @@ struct relay_options {
   const struct conf *conf; /* outlives the relay */
   struct shard_group *group;
   unsigned index;
-  struct counters *counters; /* of this shard */
+  struct counters *counters;       /* of this shard */
+  _Atomic uint32_t *sessions_open; /* of all shards */
 };
 
 /* On error `why` has a line saying what failed. */
 must_check int relay_open(struct relay **relay, const struct relay_options *options, struct fmt *why);
+/* Shard 0 before all others: it finds out whether somebody else has the addresses. */
 must_check int relay_listen(struct relay *relay, struct fmt *why);
 /* The address the first listener has. */
 void relay_address(const struct relay *relay, struct netaddr *address);

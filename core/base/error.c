@@ -26,6 +26,8 @@ const char *error_text(int error) {
   case E_CLOSED: return "connection closed";
   case E_PROTOCOL: return "protocol error";
   case E_TOO_LONG: return "too long";
+  case E_NOT_DIRECTORY: return "not a directory";
+  case E_IS_DIRECTORY: return "is a directory";
   case E_OTHER: break;
   }
   return "system error";
@@ -69,6 +71,8 @@ int error_from_errno(int errno_value) {
   case EAFNOSUPPORT: return E_UNSUPPORTED;
   case ENAMETOOLONG:
   case EMSGSIZE: return E_TOO_LONG;
+  case ENOTDIR: return E_NOT_DIRECTORY;
+  case EISDIR: return E_IS_DIRECTORY;
   default: return E_OTHER;
   }
 }

@@ -29,7 +29,9 @@ enum error {
   E_CLOSED = -19,         /* the other side ended the stream in an orderly way */
   E_PROTOCOL = -20,       /* the other side broke its protocol */
   E_TOO_LONG = -21,       /* input longer than we take */
-  E_OTHER = -22,          /* any errno without a name above */
+  E_NOT_DIRECTORY = -22,  /* a file stands where a directory is needed */
+  E_IS_DIRECTORY = -23,   /* a directory stands where a file is needed */
+  E_OTHER = -24,          /* any errno without a name above */
 };
 
 /* A short lower-case phrase, e.g. "connection refused". Never NULL; static storage. */

@@ -298,7 +298,8 @@ static int default_hostname(struct conf *conf, const struct conf_system *system,
   struct span name = span_of_text(system->hostname);
   if (conf->hostname != NULL) return E_OK;
   if (!is_name(name) || span_find(name, '.') < 0)
-    return reading_error(r, E_SYNTAX, "hostname", "is missing, and the system's own name %s is not qualified; set it (like relay.example.net)",
+    return reading_error(r, E_SYNTAX, "hostname",
+                         "is missing, and this system's own name %s has no domain to stand for it; add a line like `hostname: relay.example.net`",
                          report_quote(quoted, name));
   return copy_text(&conf->hostname, system->hostname);
 }

@@ -206,6 +206,12 @@ static void leave_entry(struct trouble *t) {
   memmove(t->steps, t->steps + 1, t->count * sizeof *t->steps);
 }
 
+/* Lists that nothing works without: leaving the key out is no way. */
+static bool is_required(const char *path) {
+  const char *last = strrchr(path, '.');
+  return strcmp(path, "listeners") == 0 || (last != NULL && strcmp(last, ".hosts") == 0);
+}
+
 static int report_trouble(struct trouble *t, cyaml_err_t error, struct span text, const struct report *report) {
   char path[OUTLINE_PATH_ROOM], keys[256], key[STEP_ROOM] = "", kind[16] = "";
   if (error == CYAML_ERR_OOM) return E_NO_MEMORY;
@@ -225,7 +231,8 @@ static int report_trouble(struct trouble *t, cyaml_err_t error, struct span text
   if (strcmp(kind, "MAPPING") == 0) return report_error(report, E_SYNTAX, line, path, "must be a mapping with keys of these: %s", keys);
   switch (error) {
   case CYAML_ERR_SEQUENCE_ENTRIES_MIN:
-    return report_error(report, E_SYNTAX, line, path, "the list is empty; it needs one entry at least, or leave the key out");
+    return report_error(report, E_SYNTAX, line, path, "the list is empty; it needs one entry at least%s",
+                        is_required(path) ? "" : ", or leave the key out");
   case CYAML_ERR_SEQUENCE_ENTRIES_MAX: return report_error(report, E_RANGE, line, path, "the list has too many entries");
   case CYAML_ERR_STRING_LENGTH_MAX: return report_error(report, E_RANGE, line, path, "is too long: %d bytes are the most", VALUE_BYTES_MAX);
   default: return report_error(report, E_SYNTAX, line, path, "%s", cyaml_strerror(error));

@@ -10,7 +10,7 @@ static const struct {
     [COUNT_MESSAGES_RECEIVED] = {"messages_received", "Messages answered with 250"},
     [COUNT_BYTES_RECEIVED] = {"bytes_received", "Bytes of content of the messages received"},
     [COUNT_RECIPIENTS_RECEIVED] = {"recipients_received", "Recipients of the messages received"},
-    [COUNT_MESSAGES_REJECTED] = {"messages_rejected", "Messages refused after their MAIL had been accepted"},
+    [COUNT_MESSAGES_REJECTED] = {"messages_rejected", "Messages refused, for good or for now: at MAIL, at DATA, or at their end"},
     [COUNT_CONNECTIONS] = {"connections", "Connections to other hosts that were established"},
     [COUNT_CONNECTIONS_FAILED] = {"connections_failed", "Connections to other hosts that failed before a transaction could begin"},
     [COUNT_TRANSACTIONS] = {"transactions", "Transactions begun with other hosts"},

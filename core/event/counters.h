@@ -20,7 +20,7 @@ enum counter {
   COUNT_MESSAGES_RECEIVED, /* answered with 250 */
   COUNT_BYTES_RECEIVED,
   COUNT_RECIPIENTS_RECEIVED,
-  COUNT_MESSAGES_REJECTED, /* refused after MAIL was accepted */
+  COUNT_MESSAGES_REJECTED, /* at MAIL, DATA or the end, 4xx and 5xx; not: recipients, and commands that are wrong */
   COUNT_CONNECTIONS,       /* established out */
   COUNT_CONNECTIONS_FAILED,
   COUNT_TRANSACTIONS, /* begun out */

@@ -120,7 +120,7 @@ int io_directory_make(struct io *io, const char *path) {
   }
   struct stat status;
   if (stat(path, &status) != 0) return last_error();
-  return S_ISDIR(status.st_mode) ? E_OK : E_EXISTS;
+  return S_ISDIR(status.st_mode) ? E_OK : E_NOT_DIRECTORY;
 }
 
 int io_directory_sync(struct io *io, const char *path) {

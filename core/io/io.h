@@ -83,8 +83,12 @@ void io_random(struct io *io, void *room, size_t len);
 
 /* ---- sockets ---- */
 
-/* TCP listener with SO_REUSEPORT (each shard has its own on the same port). Port 0: the kernel picks, see io_local. */
-must_check int io_listen(struct io *io, const struct netaddr *address, unsigned backlog, io_socket *listener);
+/*
+ * TCP listener; each shard has its own on the same port. `first`: the first of this process on that address, E_BUSY if anybody else has it: another
+ * process that shares its port as we do would else take a part of our connections. Those that are not first join it, so they come later. Port 0: the
+ * kernel picks, see io_local. E_UNREACHABLE: no address of this host.
+ */
+must_check int io_listen(struct io *io, const struct netaddr *address, unsigned backlog, bool first, io_socket *listener);
 /* Each connection that arrives completes with its socket handle, until the listener is closed. Without descriptors (E_TOO_MANY_FILES) accepting pauses
  * by itself for a moment; with sockets_max open a new connection is reset at once. */
 void io_accept(struct io *io, io_socket listener, uint64_t token);
@@ -96,6 +100,9 @@ void io_connect(struct io *io, io_socket socket, const struct netaddr *to, uint6
 /* A UDP socket on a random port, connected to the server: datagrams from elsewhere are not seen. io_receive then gives one datagram a
  * completion. */
 must_check int io_datagram(struct io *io, const struct netaddr *server, io_socket *socket);
+
+/* May a socket be bound to this address now? E_UNREACHABLE: it is none of this host. Returns at once; the port does not matter. */
+must_check int io_address_check(struct io *io, const struct netaddr *address);
 
 /* The addresses of a connected socket or a listener. Port and family 0 if the kernel does not tell. */
 void io_peer(struct io *io, io_socket socket, struct netaddr *address);
@@ -144,7 +151,7 @@ must_check int io_file_read_now(struct io *io, io_file file, void *at, size_t le
 must_check int io_file_write_now(struct io *io, io_file file, const void *at, size_t len, uint64_t offset); /* whole, synced */
 must_check int io_file_rename(struct io *io, const char *from, const char *to);
 must_check int io_file_remove(struct io *io, const char *path);
-/* Makes the directory, parents too; existing is fine. */
+/* Makes the directory, parents too; existing is fine. E_NOT_DIRECTORY: it, or a parent, is something else. */
 must_check int io_directory_make(struct io *io, const char *path);
 /* Makes names created, renamed or removed in it durable. */
 must_check int io_directory_sync(struct io *io, const char *path);

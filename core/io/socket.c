@@ -93,13 +93,14 @@ static int take_socket(struct io *io, int fd, io_socket *socket) {
   return E_OK;
 }
 
-int io_listen(struct io *io, const struct netaddr *address, unsigned backlog, io_socket *listener) {
+/* The first one has the address for itself until it listens, and lets others of ours join after that: so of two processes one finds it taken. */
+int io_listen(struct io *io, const struct netaddr *address, unsigned backlog, bool first, io_socket *listener) {
   int fd = socket(family_of(address), SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return error_from_errno(errno);
   union ring_address kernel;
   socklen_t len = address_to_kernel(address, &kernel);
   option_on(fd, SOL_SOCKET, SO_REUSEADDR);
-  option_on(fd, SOL_SOCKET, SO_REUSEPORT);
+  if (!first) option_on(fd, SOL_SOCKET, SO_REUSEPORT);
   option_on(fd, IPPROTO_TCP, TCP_NODELAY); /* inherited by what is accepted */
   if (address->family == 6) option_on(fd, IPPROTO_IPV6, IPV6_V6ONLY);
   if (bind(fd, &kernel.any, len) != 0 || listen(fd, (int)backlog) != 0) {
@@ -107,6 +108,7 @@ int io_listen(struct io *io, const struct netaddr *address, unsigned backlog, io
     close(fd);
     return error;
   }
+  if (first) option_on(fd, SOL_SOCKET, SO_REUSEPORT);
   int error = take_socket(io, fd, listener);
   if (error == E_OK) at(io, *listener)->listener = true;
   return error;
@@ -127,6 +129,19 @@ int io_stream(struct io *io, const struct netaddr *to, const struct netaddr *sou
     }
   }
   return take_socket(io, fd, out);
+}
+
+int io_address_check(struct io *io, const struct netaddr *address) {
+  (void)io;
+  int fd = socket(family_of(address), SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return error_from_errno(errno);
+  union ring_address kernel;
+  struct netaddr any_port = *address;
+  any_port.port = 0;
+  socklen_t len = address_to_kernel(&any_port, &kernel);
+  int error = bind(fd, &kernel.any, len) == 0 ? E_OK : error_from_errno(errno);
+  close(fd);
+  return error;
 }
 
 int io_datagram(struct io *io, const struct netaddr *server, io_socket *out) {

@@ -33,8 +33,9 @@ struct server {
   struct shard_group *group;
   struct worker *workers;
   const struct counters **counters;
-  pthread_barrier_t barrier; /* of all workers and the main thread: opened; listening; ended; released */
+  pthread_barrier_t barrier; /* of all workers and the main thread: opened; the first listening; all listening; ended; released */
   _Atomic bool failed;
+  _Alignas(64) _Atomic uint32_t sessions_open; /* of all shards; alone on its cache line */
 };
 
 static void pin(unsigned core) {
@@ -56,15 +57,18 @@ static void note(struct worker *worker, int error) {
   if (error != E_OK) atomic_store(&worker->server->failed, true);
 }
 
-/* All threads pass the same four barriers, whatever happens to them in between. */
+/* All threads pass the same five barriers, whatever happens to them in between. */
 static void *work(void *argument) {
   struct worker *worker = argument;
   struct server *server = worker->server;
   pin(worker->index);
-  struct relay_options options = {.conf = server->conf, .group = server->group, .index = worker->index, .counters = &worker->counters};
+  struct relay_options options = {
+      .conf = server->conf, .group = server->group, .index = worker->index, .counters = &worker->counters, .sessions_open = &server->sessions_open};
   note(worker, relay_open(&worker->relay, &options, &worker->why));
   pthread_barrier_wait(&server->barrier);
-  if (!atomic_load(&server->failed)) note(worker, relay_listen(worker->relay, &worker->why));
+  if (worker->index == 0 && !atomic_load(&server->failed)) note(worker, relay_listen(worker->relay, &worker->why));
+  pthread_barrier_wait(&server->barrier);
+  if (worker->index > 0 && !atomic_load(&server->failed)) note(worker, relay_listen(worker->relay, &worker->why));
   pthread_barrier_wait(&server->barrier);
   if (!atomic_load(&server->failed)) {
     relay_run(worker->relay);
@@ -95,12 +99,21 @@ static int start_workers(struct server *server) {
   return 0;
 }
 
+/* Shards that fail for the same reason say so once. */
+static bool is_said(const struct server *server, unsigned index) {
+  const struct worker *worker = &server->workers[index];
+  for (unsigned i = 0; i < index; i++)
+    if (server->workers[i].error == worker->error && span_equal(fmt_span(&server->workers[i].why), fmt_span(&worker->why))) return true;
+  return false;
+}
+
 static int report_failures(const struct server *server) {
   int status = 0;
   for (unsigned i = 0; i < server->conf->shards; i++) {
     const struct worker *worker = &server->workers[i];
     if (worker->error == E_OK) continue;
     status = 1;
+    if (is_said(server, i)) continue;
     if (worker->why.len > 0) {
       fprintf(stderr, "ringpost: shard=%u %.*s\n", i, (int)worker->why.len, (const char *)worker->why.at);
     } else {
@@ -150,6 +163,7 @@ static void stop_all(const struct server *server) {
 static int run(struct server *server, const sigset_t *signals) {
   struct endpoint *endpoint = NULL;
   start_workers(server);
+  pthread_barrier_wait(&server->barrier);
   pthread_barrier_wait(&server->barrier);
   pthread_barrier_wait(&server->barrier);
   int status = atomic_load(&server->failed) ? 1 : 0;

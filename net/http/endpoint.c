@@ -172,6 +172,9 @@ __attribute__((format(printf, 2, 0))) static void on_log(void *context, const ch
   int len = vsnprintf(text, sizeof text, format, arguments);
   if (len <= 0) return;
   struct span line = span_of(text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
+  unsigned port;
+  int skip = 0;
+  if (sscanf(text, "Failed to bind to port %u: %n", &port, &skip) == 1) line = span_skip(line, (size_t)skip); /* it does not know which port */
   while (line.len > 0 && line.at[line.len - 1] <= ' ') line.len--;
   fmt_text(&endpoint->said, ": ");
   fmt_put(&endpoint->said, line);
@@ -223,7 +226,7 @@ int endpoint_open(struct endpoint **endpoint, const struct endpoint_options *opt
     *endpoint = made;
     return E_OK;
   }
-  fmt_text(why, "http: cannot listen on ");
+  fmt_text(why, "http.address, http.port: cannot listen on ");
   netaddr_format_with_port(&options->address, why);
   fmt_put(why, fmt_span(&made->said));
   free(made);

@@ -6,6 +6,7 @@
 #include "core/base/error.h"
 #include "core/base/pool.h"
 #include "net/in/access.h"
+#include "net/in/reception.h"
 #include "net/in/submit.h"
 
 #define OUT_ROOM 2048           /* for replies; grows while a pipelined group is answered */
@@ -129,60 +130,24 @@ static void leave(struct session *s) {
 
 /* ---- a message is stored, or not ---- */
 
-/* All recipients of a message in one event, as far as memory allows: else in several of the same id. */
-static void report_reception(struct intake *intake, const struct submission *submission, struct span hello) {
-  const struct message *message = submission->message;
-  struct span few[16], *more = few;
-  unsigned room = sizeof few / sizeof few[0];
-  size_t size = message->recipients * sizeof *more;
-  uint8_t domain[256];
-  if (message->recipients > room) {
-    struct span *many = slab_get(intake->o.slab, size);
-    if (many != NULL) {
-      more = many;
-      room = message->recipients;
-    }
-  }
-  for (unsigned first = 0; first < message->recipients; first += 1 + room) {
-    unsigned count = 0;
-    for (; count < room && first + 1 + count < message->recipients; count++) more[count] = message_address(message, first + 1 + count);
-    struct event event = {
-        .type = EVENT_RECEPTION,
-        .id = message->id,
-        .session_id = message->session,
-        .sender = message_sender(message),
-        .recipient = message_address(message, first),
-        .more_recipients = more,
-        .more_recipients_count = count,
-        .queue = span_lower(message_domain(message, first), domain, sizeof domain),
-        .size = message->size,
-        .timestamp_ms = intake->o.shard->wall_ms,
-        .created_ms = message->created_ms,
-        .peer = submission->peer,
-        .peer_name = hello,
-        .code = 250,
-        .enhanced = {2, 0, 0},
-        .content = SPAN("queued"),
-        .command = SPAN("DATA"),
-    };
-    event_write(intake->o.events, &event);
-  }
-  if (more != few) slab_put(intake->o.slab, more, size);
-}
-
 static void count_accepted(const struct intake *intake, const struct submission *submission) {
   count_add(intake->o.counters, COUNT_MESSAGES_RECEIVED, 1);
   count_add(intake->o.counters, COUNT_RECIPIENTS_RECEIVED, submission->recipients);
   count_add(intake->o.counters, COUNT_BYTES_RECEIVED, submission->size);
 }
 
-static void refuse_for(struct session *s, int error, struct fmt *out) {
+/* Whoever refuses a message counts it; recipients and commands are not counted. */
+static void refuse(struct session *s, struct fmt *out, unsigned code, const char *enhanced, const char *text) {
   count_add(s->intake->o.counters, COUNT_MESSAGES_REJECTED, 1);
+  smtp_server_refuse(&s->server, out, code, enhanced, text);
+}
+
+static void refuse_for(struct session *s, int error, struct fmt *out) {
   switch (error) {
-  case E_NO_SPACE: smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient disk space, try again later"); break;
+  case E_NO_SPACE: refuse(s, out, 452, "4.3.1", "insufficient disk space, try again later"); break;
   case E_NO_MEMORY:
-  case E_FULL: smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient memory, try again later"); break;
-  default: smtp_server_refuse(&s->server, out, 451, "4.3.0", "the message could not be stored, try again later"); break;
+  case E_FULL: refuse(s, out, 452, "4.3.1", "insufficient memory, try again later"); break;
+  default: refuse(s, out, 451, "4.3.0", "the message could not be stored, try again later"); break;
   }
 }
 
@@ -209,7 +174,7 @@ static void message_stored(void *context, uint64_t tag, struct submission *submi
   struct session *s = session_of(intake, tag);
   if (error == E_OK) {
     count_accepted(intake, submission);
-    report_reception(intake, submission, s == NULL ? (struct span){NULL, 0} : buffer_span(&s->hello));
+    reception_accepted(&intake->o, submission, s == NULL ? (struct span){NULL, 0} : buffer_span(&s->hello));
   }
   if (s == NULL) return; /* the peer left before its 250: the message is stored, and will be delivered all the same */
   struct fmt out;
@@ -246,15 +211,15 @@ static void part_stored(void *context, uint64_t tag) {
 static void on_mail(struct session *s, struct fmt *out) {
   const struct intake *intake = s->intake;
   if (intake->stopping) {
-    smtp_server_refuse(&s->server, out, 421, "4.3.2", "shutting down, try again later");
+    refuse(s, out, 421, "4.3.2", "shutting down, try again later");
   } else if (spool_failed(intake->o.spool) != E_OK) {
-    smtp_server_refuse(&s->server, out, 451, "4.3.0", "the spool has failed, no mail is accepted");
+    refuse(s, out, 451, "4.3.0", "the spool has failed, no mail is accepted");
   } else if (spool_full(intake->o.spool)) {
-    smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient disk space, try again later");
+    refuse(s, out, 452, "4.3.1", "insufficient disk space, try again later");
   } else if (intake->o.schedule->messages >= intake->o.conf->queue_messages_max / intake->o.conf->shards) {
-    smtp_server_refuse(&s->server, out, 452, "4.3.1", "the queue is full, try again later");
+    refuse(s, out, 452, "4.3.1", "the queue is full, try again later");
   } else if (intake->o.slab->used_bytes > intake->o.slab->limit_bytes - intake->o.slab->limit_bytes / MEMORY_KEPT_PART) {
-    smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient memory, try again later");
+    refuse(s, out, 452, "4.3.1", "insufficient memory, try again later");
   } else {
     submit_abandon(s->submission);
     s->submission = submit_begin(&s->intake->submit, &s->server.mail, &s->peer, s->id);
@@ -266,23 +231,24 @@ static void on_mail(struct session *s, struct fmt *out) {
   }
 }
 
+/* What the rejection of a message has in common with that of a recipient. */
+static struct reception_refusal refusal_of(const struct session *s, struct span reply, const char *command) {
+  const struct submission *submission = s->submission;
+  return (struct reception_refusal){
+      .session = s->id,
+      .peer = s->peer,
+      .hello = buffer_span(&s->hello),
+      .sender = submission == NULL ? s->server.mail.sender.whole : span_first(buffer_span(&submission->sender), submission->sender_len),
+      .command = command,
+      .reply = reply,
+  };
+}
+
 static void reject_relaying(struct session *s, struct fmt *out) {
-  const struct intake *intake = s->intake;
-  uint8_t domain[256];
-  struct event event = {.type = EVENT_REJECTION,
-                        .session_id = s->id,
-                        .sender = span_first(buffer_span(&s->submission->sender), s->submission->sender_len),
-                        .recipient = s->server.rcpt.recipient.whole,
-                        .queue = span_lower(s->server.rcpt.recipient.domain, domain, sizeof domain),
-                        .timestamp_ms = intake->o.shard->wall_ms,
-                        .created_ms = intake->o.shard->wall_ms,
-                        .peer = s->peer,
-                        .peer_name = buffer_span(&s->hello),
-                        .code = 550,
-                        .enhanced = {5, 7, 1},
-                        .content = SPAN("relaying denied"),
-                        .command = SPAN("RCPT")};
-  event_write(intake->o.events, &event);
+  struct reception_refusal refusal = refusal_of(s, SPAN("550 5.7.1 relaying denied\r\n"), "RCPT");
+  refusal.recipient = s->server.rcpt.recipient.whole;
+  refusal.domain = s->server.rcpt.recipient.domain;
+  reception_refused(&s->intake->o, &refusal);
   smtp_server_refuse(&s->server, out, 550, "5.7.1", "relaying denied");
 }
 
@@ -321,6 +287,25 @@ static void on_hello(struct session *s) {
 static void forget_submission(struct session *s) {
   submit_abandon(s->submission);
   s->submission = NULL;
+}
+
+/* The transaction is off; only if it is illegal content that is still eaten, its envelope stays: it is needed when that is answered. */
+static void on_reset(struct session *s) {
+  if (s->submission != NULL && smtp_server_in_content(&s->server)) {
+    submit_drop_content(s->submission);
+  } else {
+    forget_submission(s);
+  }
+}
+
+/* The machine refused the message itself, for good. */
+static void on_refused(struct session *s) {
+  struct reception_refusal refusal = refusal_of(s, s->server.refusal, s->submission == NULL ? "MAIL" : s->server.chunked ? "BDAT" : "DATA");
+  refusal.submission = s->submission;
+  refusal.size = s->server.content_size;
+  count_add(s->intake->o.counters, COUNT_MESSAGES_REJECTED, 1);
+  reception_refused(&s->intake->o, &refusal);
+  forget_submission(s);
 }
 
 static void on_end(struct session *s, struct fmt *out) {
@@ -366,7 +351,8 @@ static bool step(struct session *s, struct span *in) {
   case SMTP_SERVER_DATA: on_data(s, &out); break;
   case SMTP_SERVER_CONTENT: on_content(s); break;
   case SMTP_SERVER_END: on_end(s, &out); return !s->waiting && !s->closing;
-  case SMTP_SERVER_RESET: forget_submission(s); break;
+  case SMTP_SERVER_RESET: on_reset(s); break;
+  case SMTP_SERVER_REFUSED: on_refused(s); break;
   case SMTP_SERVER_CLOSE: leave(s); break;
   case SMTP_SERVER_INVALID: must(false);
   }
@@ -462,8 +448,25 @@ static void refuse_session(struct intake *intake, io_socket socket) {
   io_send(intake->o.shard->io, socket, &intake->refusal, 1, shard_token(intake->o.token_kind, OP_REFUSING, 0, (uint32_t)socket));
 }
 
+/* The kernel deals connections out unevenly, so the limit is that of all shards together: one atomic step a session, none a message. */
+static bool take_place(const struct intake *intake) {
+  uint32_t open = atomic_load_explicit(intake->o.sessions_open, memory_order_relaxed);
+  while (open < intake->o.conf->sessions_max)
+    if (atomic_compare_exchange_weak_explicit(intake->o.sessions_open, &open, open + 1, memory_order_relaxed, memory_order_relaxed)) return true;
+  return false;
+}
+
+static void give_place(const struct intake *intake) { atomic_fetch_sub_explicit(intake->o.sessions_open, 1, memory_order_relaxed); }
+
+static struct session *new_session(struct intake *intake) {
+  if (intake->stopping || !take_place(intake)) return NULL;
+  struct session *s = pool_get(&intake->sessions);
+  if (s == NULL) give_place(intake);
+  return s;
+}
+
 static void begin_session(struct intake *intake, io_socket socket) {
-  struct session *s = intake->stopping ? NULL : pool_get(&intake->sessions);
+  struct session *s = new_session(intake);
   if (s == NULL) {
     refuse_session(intake, socket);
     return;
@@ -496,6 +499,7 @@ static void end_session(struct session *s) {
   buffer_free(slab, &s->hello);
   must(!s->dirty);
   pool_put(&intake->sessions, s);
+  give_place(intake);
 }
 
 static void sent(struct session *s, int64_t result) {
@@ -582,9 +586,8 @@ int intake_open(struct intake **out, const struct intake_options *options) {
   fmt_text(&refusal, conf->hostname);
   fmt_text(&refusal, " has too many sessions or is shutting down, try again later\r\n");
   intake->refusal = (struct io_slice){refusal.at, refusal.len};
-  uint32_t sessions = (conf->sessions_max + conf->shards - 1) / conf->shards;
-  uint32_t sockets = io_sockets_max(options->shard->io);
-  int error = pool_init(&intake->sessions, sizeof(struct session), sessions < sockets ? sessions : sockets);
+  uint32_t sockets = io_sockets_max(options->shard->io); /* slots for all of them: one that is not used takes no memory */
+  int error = pool_init(&intake->sessions, sizeof(struct session), conf->sessions_max < sockets ? conf->sessions_max : sockets);
   intake->listeners = calloc(conf->listeners_count, sizeof *intake->listeners);
   if (error == E_OK && intake->listeners == NULL) error = E_NO_MEMORY;
   if (error != E_OK) {
@@ -596,25 +599,62 @@ int intake_open(struct intake **out, const struct intake_options *options) {
   return E_OK;
 }
 
+static bool is_wildcard(const struct netaddr *address) {
+  static const uint8_t zero[sizeof address->bytes];
+  return memcmp(address->bytes, zero, address->family == 4 ? 4 : 16) == 0;
+}
+
+/* "0.0.0.0" has every address of its port: a listener on one of them beside it is our own company, as are those of the other shards. */
+static bool is_first_there(const struct intake *intake, unsigned index) {
+  const struct conf *conf = intake->o.conf;
+  const struct netaddr *address = &conf->listeners[index].address;
+  if (address->port == 0) return true;
+  if (intake->o.shard->index > 0) return false;
+  for (unsigned i = 0; i < index; i++) {
+    const struct netaddr *other = &conf->listeners[i].address;
+    if (other->port == address->port && other->family == address->family && (is_wildcard(other) || is_wildcard(address))) return false;
+  }
+  return true;
+}
+
+static void say_no_listener(const struct conf *conf, unsigned index, int error, struct fmt *why) {
+  fmt_text(why, "listeners[");
+  fmt_u64(why, index);
+  fmt_text(why, "]: cannot listen on ");
+  netaddr_format_with_port(&conf->listeners[index].address, why);
+  fmt_text(why, ": ");
+  switch (error) {
+  case E_BUSY: fmt_text(why, "in use by another process"); break;
+  case E_UNREACHABLE: fmt_text(why, "this is no address of this host"); break;
+  case E_PERMISSION: fmt_text(why, "permission denied (a port below 1024 needs root or CAP_NET_BIND_SERVICE)"); break;
+  default: fmt_text(why, error_text(error)); break;
+  }
+}
+
 int intake_listen(struct intake *intake, struct fmt *why) {
   const struct conf *conf = intake->o.conf;
   struct io *io = intake->o.shard->io;
   for (unsigned i = 0; i < conf->listeners_count; i++) {
-    int error = io_listen(io, &conf->listeners[i].address, LISTEN_BACKLOG, &intake->listeners[i]);
-    if (error != E_OK) {
-      fmt_text(why, "cannot listen on ");
-      netaddr_format_with_port(&conf->listeners[i].address, why);
-      fmt_text(why, ": ");
-      fmt_text(why, error_text(error));
-      intake->listeners[i] = IO_NONE;
-      return error;
-    }
+    int error = io_listen(io, &conf->listeners[i].address, LISTEN_BACKLOG, is_first_there(intake, i), &intake->listeners[i]);
+    if (error == E_OK) continue;
+    say_no_listener(conf, i, error, why);
+    intake->listeners[i] = IO_NONE;
+    return error;
   }
   for (unsigned i = 0; i < conf->listeners_count; i++) io_accept(io, intake->listeners[i], shard_token(intake->o.token_kind, OP_ACCEPT, 0, 0));
   return E_OK;
 }
 
 void intake_address(const struct intake *intake, struct netaddr *address) { io_local(intake->o.shard->io, intake->listeners[0], address); }
+
+void intake_tell_restored(struct intake *intake) {
+  for (unsigned i = 0; i < SCHEDULE_LISTS; i++) {
+    for (struct message *message = intake->o.schedule->list[i].first; message != NULL; message = message->next) {
+      if (message->untold) reception_restored(&intake->o, message);
+      message->untold = false;
+    }
+  }
+}
 
 void intake_clear_segment(void *intake, uint32_t segment) { submit_clear_segment(&((struct intake *)intake)->submit, segment); }
 

@@ -23,19 +23,23 @@ struct intake_options {
   struct schedule *schedule;
   struct counters *counters;
   struct event_writer *events;
-  uint64_t newest_id; /* ids given out are above it */
+  _Atomic uint32_t *sessions_open; /* of all shards together, for limits.sessions: one of them for the whole process */
+  uint64_t newest_id;              /* ids given out are above it */
   uint8_t token_kind;
 };
 
 struct intake;
 
-/* Opens the pools; intake_listen then opens the listeners: E_BUSY and others with the address in `why`. */
+/* Opens the pools. */
 must_check int intake_open(struct intake **intake, const struct intake_options *options);
+/* Opens the listeners: shard 0's first, the others' after that (io_listen). E_BUSY and others with key and address in `why`. */
 must_check int intake_listen(struct intake *intake, struct fmt *why);
 /* The address the first listener really has (its port may have been 0). */
 void intake_address(const struct intake *intake, struct netaddr *address);
 /* No new sessions; those outside of a transaction get a 421 now, the others after it. */
 void intake_stop(struct intake *intake);
+/* reception_restored for those of the schedule that are untold. */
+void intake_tell_restored(struct intake *intake);
 /* submit_clear_segment. */
 void intake_clear_segment(void *intake, uint32_t segment);
 /* No session is left. */

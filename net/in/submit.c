@@ -386,6 +386,12 @@ void submit_end(struct submission *submission, const struct data_scan *scan, uin
   if (submission->writes == 0) store(submission);
 }
 
+void submit_drop_content(struct submission *submission) {
+  content_free(submission->context->slab, submission->content);
+  submission->content = NULL;
+  submission->error = E_CANCELED; /* submit_content takes no more */
+}
+
 void submit_abandon(struct submission *submission) {
   if (submission == NULL) return;
   submission->abandoned = true;

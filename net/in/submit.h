@@ -84,6 +84,8 @@ void submit_end(struct submission *submission, const struct data_scan *scan, uin
  * forgotten, and these are refused (E_NO_SPACE). A slow sender does not hold the disk.
  */
 void submit_clear_segment(struct submit_context *context, uint32_t segment);
+/* The content is illegal: its memory is given back, while the envelope stays until submit_abandon. */
+void submit_drop_content(struct submission *submission);
 /* The session has no more interest in it (RSET, refusal, connection lost before the end). */
 void submit_abandon(struct submission *submission);
 

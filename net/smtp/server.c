@@ -63,6 +63,12 @@ static enum smtp_server_event hang_up(struct smtp_server *s, struct fmt *out, st
   return GO_ON;
 }
 
+/* Tells the caller of a reply by which a message was refused. */
+static enum smtp_server_event refused(struct smtp_server *s, struct span reply) {
+  s->refusal = reply;
+  return SMTP_SERVER_REFUSED;
+}
+
 static bool errors_exceeded(struct smtp_server *s) {
   s->_idle_commands++;
   return ++s->_errors > s->_options->errors_max;
@@ -184,8 +190,9 @@ static enum smtp_server_event proceed_mail(struct smtp_server *s, struct fmt *ou
   if (o->messages_max > 0 && s->messages >= o->messages_max) return hang_up(s, out, SPAN("421 4.7.0 Too many messages in one session\r\n"));
   if (s->mail.size <= o->message_size_max) return ask(s, SMTP_SERVER_MAIL);
   s->_idle_commands++;
+  s->content_size = s->mail.size;
   say(out, message_too_big);
-  return GO_ON;
+  return refused(s, message_too_big);
 }
 
 static enum smtp_server_event proceed_rcpt(struct smtp_server *s, struct fmt *out) {
@@ -226,19 +233,26 @@ static enum smtp_server_event refuse_chunk(struct smtp_server *s, struct fmt *ou
   return GO_ON;
 }
 
-static enum smtp_server_event refuse_size(struct smtp_server *s) {
+static enum smtp_server_event refuse_size(struct smtp_server *s, uint64_t before) {
   s->_idle_commands++;
+  s->content_size = before + s->_chunk_left;
   transaction_end(s);
   skip_chunk(s, PHASE_READY, message_too_big);
-  return SMTP_SERVER_RESET;
+  return refused(s, message_too_big);
 }
 
 static enum smtp_server_event proceed_bdat(struct smtp_server *s, struct fmt *out) {
   uint64_t before = s->_phase == PHASE_CHUNKED ? message_size(s) : 0, max = s->_options->message_size_max;
-  if (s->_chunk_left > patience(s)) return hang_up(s, out, far_too_big);
+  bool in_order = s->_phase == PHASE_CHUNKED || (s->_phase == PHASE_RCPT && s->recipients > 0);
+  if (s->_phase == PHASE_RCPT) s->chunked = true;
+  if (s->_chunk_left > patience(s)) {
+    s->content_size = s->_chunk_left;
+    hang_up(s, out, far_too_big);
+    return in_order ? refused(s, far_too_big) : GO_ON;
+  }
   if (s->_chunk_left == 0) s->_idle_commands++; /* else they could go on for ever */
-  if (s->_phase != PHASE_CHUNKED && (s->_phase != PHASE_RCPT || s->recipients == 0)) return refuse_chunk(s, out);
-  if (s->_chunk_left > max || before > max - s->_chunk_left) return refuse_size(s);
+  if (!in_order) return refuse_chunk(s, out);
+  if (s->_chunk_left > max || before > max - s->_chunk_left) return refuse_size(s, before);
   if (s->_phase == PHASE_CHUNKED) {
     phase_enter(s, PHASE_CHUNK);
     return GO_ON;
@@ -353,7 +367,10 @@ static enum smtp_server_event step_command(struct smtp_server *s, struct span *i
 /* After each feed of the scanner: hands the content out, as long as it is legal. */
 static enum smtp_server_event hand_out(struct smtp_server *s, struct fmt *out, bool ended) {
   s->content_size += s->content.len;
-  if (unlikely(s->content_size > patience(s))) return hang_up(s, out, far_too_big);
+  if (unlikely(s->content_size > patience(s))) {
+    hang_up(s, out, far_too_big);
+    return refused(s, far_too_big);
+  }
   if (ended) phase_enter(s, PHASE_ENDED);
   if (unlikely(s->_forgotten)) return GO_ON;
   if (unlikely(content_fault(s).len > 0)) {
@@ -371,11 +388,10 @@ static enum smtp_server_event step_content(struct smtp_server *s, struct span *i
 
 /* The answer to content that cannot be accepted. */
 static enum smtp_server_event end_with_fault(struct smtp_server *s, struct fmt *out, struct span fault) {
-  bool told = s->_forgotten;
   say(out, fault);
   s->_idle_commands++;
   transaction_end(s);
-  return told ? GO_ON : SMTP_SERVER_RESET;
+  return refused(s, fault);
 }
 
 /* All octets of a BDAT are there. */

@@ -48,6 +48,8 @@ enum smtp_server_event {
   SMTP_SERVER_END,        /* the content is whole and legal: store it, then accept (with the queue id) or refuse; nothing is read meanwhile */
   SMTP_SERVER_RESET,      /* the transaction is off (RSET, DATA refused, illegal or oversized content, ..): forget it. Answered already, or, in
                            * content, at its end */
+  SMTP_SERVER_REFUSED,    /* the machine itself refused the message (illegal or oversized): s->refusal. Answered already, or, of a BDAT, behind its
+                           * octets. A transaction is off by it; of illegal content SMTP_SERVER_RESET may have said so before */
   SMTP_SERVER_CLOSE,      /* QUIT, or a limit passed (421 is in `out`): send `out`, then close */
 };
 
@@ -61,9 +63,13 @@ struct smtp_server {
     char _owed[SMTP_OWED_MAX]; /* the reply to a refused BDAT, until its octets are eaten */
   };
   struct span content;
-  struct span hello;     /* the client's name for itself: only valid during SMTP_SERVER_HELLO */
+  union {
+    struct span hello;   /* the client's name for itself: only valid during SMTP_SERVER_HELLO */
+    struct span refusal; /* the reply with its CRLF: only valid during SMTP_SERVER_REFUSED */
+  };
   struct data_scan scan; /* of the content: leading_dot, eight_bit, .. */
-  uint64_t content_size; /* bytes in wire form since DATA; at SMTP_SERVER_END, what was handed out with SMTP_SERVER_CONTENT */
+  uint64_t content_size; /* bytes in wire form since DATA; at SMTP_SERVER_END, what was handed out with SMTP_SERVER_CONTENT; at SMTP_SERVER_REFUSED,
+                          * what came or was announced */
   uint32_t recipients;   /* accepted in this transaction */
   uint32_t messages;     /* accepted in this session */
   bool esmtp;            /* greeted with EHLO */

@@ -97,7 +97,7 @@ static struct pair connected(void) {
   struct pair pair;
   struct netaddr address = loopback();
   seen_count = 0;
-  ck_assert_int_eq(io_listen(io, &address, 16, &pair.listener), E_OK);
+  ck_assert_int_eq(io_listen(io, &address, 16, true, &pair.listener), E_OK);
   io_local(io, pair.listener, &address);
   ck_assert_uint_ne(address.port, 0);
   io_accept(io, pair.listener, 1);
@@ -309,7 +309,7 @@ END_TEST
 START_TEST(refused_connect_says_so) {
   struct netaddr address = loopback();
   io_socket listener, client;
-  ck_assert_int_eq(io_listen(io, &address, 1, &listener), E_OK);
+  ck_assert_int_eq(io_listen(io, &address, 1, true, &listener), E_OK);
   io_local(io, listener, &address);
   io_close(io, listener, 3);
   ck_assert_int_eq(await(3), 0);
@@ -322,7 +322,7 @@ END_TEST
 START_TEST(source_address_is_bound) {
   struct netaddr address = loopback(), source = {.family = 4, .bytes = {127, 0, 0, 77}}, peer;
   io_socket listener, client;
-  ck_assert_int_eq(io_listen(io, &address, 4, &listener), E_OK);
+  ck_assert_int_eq(io_listen(io, &address, 4, true, &listener), E_OK);
   io_local(io, listener, &address);
   io_accept(io, listener, 1);
   ck_assert_int_eq(io_stream(io, &address, &source, &client), E_OK);
@@ -336,10 +336,11 @@ END_TEST
 START_TEST(listening_twice_works_and_on_a_foreign_address_fails) {
   struct netaddr address = loopback(), foreign = {.family = 4, .port = 1, .bytes = {192, 0, 2, 1}};
   io_socket first, second;
-  ck_assert_int_eq(io_listen(io, &address, 4, &first), E_OK);
+  ck_assert_int_eq(io_listen(io, &address, 4, true, &first), E_OK);
   io_local(io, first, &address);
-  ck_assert_int_eq(io_listen(io, &address, 4, &second), E_OK); /* SO_REUSEPORT: every shard has its own */
-  ck_assert_int_eq(io_listen(io, &foreign, 4, &second), E_UNREACHABLE);
+  ck_assert_int_eq(io_listen(io, &address, 4, false, &second), E_OK);  /* every shard has its own */
+  ck_assert_int_eq(io_listen(io, &address, 4, true, &second), E_BUSY); /* only one can be the first */
+  ck_assert_int_eq(io_listen(io, &foreign, 4, true, &second), E_UNREACHABLE);
 }
 END_TEST
 
@@ -507,6 +508,28 @@ START_TEST(a_lock_is_exclusive) {
 }
 END_TEST
 
+START_TEST(directories_are_no_files) {
+  char path[200];
+  io_file file;
+  ck_assert_int_eq(io_file_open(io, in_directory("f"), IO_FILE_WRITE | IO_FILE_CREATE, &file), E_OK);
+  io_file_close(io, file);
+  ck_assert_int_eq(io_directory_make(io, in_directory("f")), E_NOT_DIRECTORY);
+  snprintf(path, sizeof path, "%s/f/below", directory);
+  ck_assert_int_eq(io_directory_make(io, path), E_NOT_DIRECTORY);
+  ck_assert_int_eq(io_file_open(io, directory, IO_FILE_WRITE, &file), E_IS_DIRECTORY);
+}
+END_TEST
+
+START_TEST(addresses_are_ours_or_not) {
+  struct netaddr address = loopback(), foreign = {.family = 4, .port = 1, .bytes = {192, 0, 2, 1}};
+  io_socket listener;
+  ck_assert_int_eq(io_listen(io, &address, 4, true, &listener), E_OK);
+  io_local(io, listener, &address);
+  ck_assert_int_eq(io_address_check(io, &address), E_OK);
+  ck_assert_int_eq(io_address_check(io, &foreign), E_UNREACHABLE);
+}
+END_TEST
+
 START_TEST(directories) {
   char path[200];
   uint64_t free_bytes;
@@ -554,5 +577,7 @@ int main(void) {
   tcase_add_test(files, a_bad_file_is_an_error_not_a_crash);
   tcase_add_test(files, a_lock_is_exclusive);
   tcase_add_test(files, directories);
+  tcase_add_test(files, directories_are_no_files);
+  tcase_add_test(files, addresses_are_ours_or_not);
   return unit_main("io", (TCase *const[]){sockets, files}, 2);
 }

@@ -9,7 +9,7 @@ import smtp
 from fakemx import CAPABILITIES, FakeMx, Slow
 from harness import equal, free_address, free_port, run_all, test, until
 from mtas import without_envelope_headers
-from relay import Ringpost, check_event, route
+from relay import Ringpost, check_event, received, route
 
 SMALL = b"Subject: small\r\n\r\n" + (b"s" * 78 + b"\r\n") * 20
 BIG = b"Subject: big\r\n\r\n" + (b"b" * 98 + b"\r\n") * 25000
@@ -84,7 +84,7 @@ def killed_again_and_again(
         wrong = check_event(event)
         if wrong:
             raise AssertionError("event breaks the contract: %s: %s" % (wrong, event))
-    _every_end_is_told(relay, mx, accepted)
+    _all_is_told(relay, mx, accepted)
     relay.start()  # nothing of it may come back after an orderly stop
     before = len(mx.contents)
     relay.send("a@b.example", "last@d.example", SMALL)
@@ -115,11 +115,14 @@ def _explain(mx, accepted, kills):
     )
 
 
-def _every_end_is_told(relay, mx, accepted):
-    """Over all lives of the relay each recipient has an event of its end: one, or one more for each time it was delivered again."""
+def _all_is_told(relay, mx, accepted):
+    """Each recipient has a Reception. Over all lives of the relay each recipient has an event of its end: one, or one more for each time it was delivered again."""
     ends = {}
     for event in relay.finals():
         ends[event["recipient"]] = ends.get(event["recipient"], 0) + 1
+    begun = {recipient for _, recipient in received(relay.events("Reception"))}
+    untold = [recipient for recipient in accepted if recipient not in begun]
+    equal(untold, [], "%d of %d recipients have no Reception" % (len(untold), len(accepted)))
     untold = [recipient for recipient in accepted if recipient not in ends]
     equal(untold, [], "%d of %d recipients have no event of their end" % (len(untold), len(accepted)))
     taken = arrivals(mx)

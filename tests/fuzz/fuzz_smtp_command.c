@@ -41,6 +41,13 @@ static void end(struct trace *t, struct fmt *out) {
   } else {
     smtp_server_accept_message(&t->server, 1, out);
   }
+  t->message_at = t->asked.len;
+}
+
+static void refused(struct trace *t) {
+  t->asked.len = t->message_at;
+  fmt_put(&t->asked, t->server.refusal);
+  t->message_at = t->asked.len;
 }
 
 static bool handle(struct trace *t, enum smtp_server_event event, struct fmt *out) {
@@ -51,6 +58,7 @@ static bool handle(struct trace *t, enum smtp_server_event event, struct fmt *ou
   case SMTP_SERVER_DATA: decide(t, span_of(NULL, 0), out); break;
   case SMTP_SERVER_CONTENT: fmt_put(&t->asked, t->server.content); break;
   case SMTP_SERVER_END: end(t, out); break;
+  case SMTP_SERVER_REFUSED: refused(t); break;
   case SMTP_SERVER_RESET: t->asked.len = t->message_at; break; /* how much of illegal content was handed out may differ */
   case SMTP_SERVER_CLOSE: t->closed = true; return false;
   default: break;

@@ -62,7 +62,7 @@ def fill(relay, wanted=None):
 
 @test
 def a_small_disk_is_filled_drained_and_filled_again(t):
-    for mebibytes, shards in ((70, 2), (200, 2), (30, 1)):
+    for mebibytes, shards in ((70, 2), (30, 1)):
         disk = small_disk(t, mebibytes)
         relay, address, port = deaf_relay(t, disk, shards)
         total = 0

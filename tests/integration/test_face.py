@@ -102,6 +102,8 @@ def listeners_must_be_given(t):
 def a_file_that_is_not_there_is_an_error(t):
     code, output = run_program([binary(), "--config", t.path("nowhere.yaml")])
     equal((code, "nowhere.yaml" in output), (2, True), output)
+    code, output = run_program([binary(), "--config", t.dir])
+    equal((code, output), (2, "ringpost: %s: the file cannot be read: is a directory\n" % t.dir))
 
 
 @test
@@ -122,13 +124,14 @@ def help_and_version_are_exit_0(t):
 
 def fails_to_start(t, config, *parts):
     relay = Ringpost(t, config, start=False)
-    process = Process(t, "failing", [relay.binary, "--config", relay.config_path])
+    process = Process(t, t.unique("failing"), [relay.binary, "--config", relay.config_path])
     code = process.wait()
     equal(code, 1, process.log())
     for part in parts:
         if part not in process.log():
             raise AssertionError("%r is not in %r" % (part, process.log()))
     equal(re.search(r"^ready\b", process.log(), re.M), None)
+    return process.log()
 
 
 @test
@@ -142,13 +145,45 @@ def a_port_in_use_is_exit_1_with_a_clear_line(t):
 
 
 @test
+def a_listener_of_another_ringpost_is_exit_1_with_a_clear_line(t):
+    """Both would share the port, and the kernel would deal sessions out to both."""
+    relay, _ = relay_and_mx(t)
+    fails_to_start(t, {"listeners": relay.config["listeners"]}, "listeners[0]", "%s:%d" % (relay.address, relay.port), "in use by another process")
+    fails_to_start(t, {"listeners": [{"address": free_address(), "port": 2525}] + relay.config["listeners"]}, "listeners[1]", "in use")
+    relay.send("a@b.example", "c@d.example", CONTENT)
+    relay.wait_outcomes(1)
+    relay.stop()
+    relay.start()  # what is left of closed connections is in nobody's way
+    relay.send("a@b.example", "c@d.example", CONTENT)
+    relay.wait_outcomes(2)
+
+
+@test
+def a_listener_on_an_address_beside_all_of_them(t):
+    """Of its own port: "0.0.0.0" has it too."""
+    address = free_address()
+    port = free_port(address)
+    for first, second in (("0.0.0.0", address), (address, "0.0.0.0")):
+        relay = Ringpost(t, {"listeners": [{"address": first, "port": port}, {"address": second, "port": port}]})
+        with socket.create_connection((address, port), timeout=10) as connection:
+            equal(connection.recv(4), b"220 ")
+        relay.stop()
+
+
+@test
+def a_listener_on_a_foreign_address_is_exit_1_with_a_clear_line(t):
+    fails_to_start(t, {"listeners": [{"address": "192.0.2.9", "port": 2525}]}, "listeners[0]", "192.0.2.9:2525", "no address of this host")
+
+
+@test
 def an_http_port_in_use_is_exit_1_with_a_clear_line(t):
     address = free_address()
     port = free_port(address)
     with socket.socket() as other:
         other.bind((address, port))
         other.listen()
-        fails_to_start(t, {"http": {"address": address, "port": port}}, str(port))
+        log = fails_to_start(t, {"http": {"address": address, "port": port}}, "http.address", "%s:%d: Address already in use" % (address, port))
+        equal("port 0" in log, False, log)
 
 
 @test
@@ -160,7 +195,23 @@ def a_spool_in_use_is_exit_1_with_a_clear_line(t):
 @test
 def a_spool_that_cannot_be_made_is_exit_1(t):
     t.write("plain", "a file, no directory")
-    fails_to_start(t, {"spool": {"path": t.path("plain", "spool")}}, t.path("plain"))
+    for path in (t.path("plain"), t.path("plain", "spool")):
+        log = fails_to_start(t, {"spool": {"path": path}}, "spool.path " + path, "not a directory")
+        equal(len(log.splitlines()), 1, log)
+
+
+@test
+def events_that_have_no_directory_are_exit_1(t):
+    t.write("plain", "a file, no directory")
+    fails_to_start(t, {"events": {"path": t.path("plain")}}, "events.path " + t.path("plain"), "not a directory")
+
+
+@test
+def a_foreign_source_address_is_named_at_start(t):
+    relay, _ = relay_and_mx(t, {"delivery": {"source": ["192.0.2.9"]}})
+    equal("delivery.source: 192.0.2.9 is no address of this host" in relay.log(), True, relay.log())
+    own, _ = relay_and_mx(t, {"delivery": {"source": [free_address()]}})
+    equal("delivery.source" in own.log(), False, own.log())
 
 
 @test
@@ -218,6 +269,53 @@ def metrics_count_what_happened(t):
     equal(metrics["ringpost_spool_commits_total"] >= 1, True)
     equal(all(metrics[name] >= value for name, value in before.items() if name.endswith("_total")), True, "totals never fall")
     equal(len(mx.messages), 10)
+
+
+@test
+def refused_messages_are_counted_and_told(t):
+    """For what is in them, for their size, with DATA and with BDAT; not what the client takes back, and what it does not finish."""
+    relay, _ = relay_and_mx(t, {"limits": {"message_size": "100KiB"}, "shards": 1})
+    hops = b"Received: from a by b; Thu, 26 Nov 2026 12:00:00 +0000\r\n" * 101
+    wanted = []
+    with relay.client() as client:
+        client.hello("teller.example")
+        for content, code, enhanced in (
+            (b"Subject: x\r\n\r\nbare\nline feed\r\n", 550, "5.6.11"),
+            (b"Subject: x\r\n\r\nnul \0\r\n", 550, "5.6.0"),
+            (hops + b"\r\nx\r\n", 554, "5.4.6"),
+            (b"Subject: x\r\n\r\n" + b"y" * 150000 + b"\r\n", 552, "5.3.4"),
+        ):
+            recipients = ["r%d@d.example" % i for i in range(20)]
+            reply = client.message("a@b.example", recipients, content)
+            equal((reply.code, reply.enhanced), (code, enhanced))
+            wanted.append((code, "DATA", recipients))
+        for chunk, code in ((b"BDAT 9 LAST\r\nx\nyyyyyy\r", 550), (b"BDAT 110000 LAST\r\n" + b"z" * 110000, 552)):
+            client.ask("MAIL FROM:<a@b.example>", 250)
+            client.ask("RCPT TO:<C@D.example>", 250)
+            client.send(chunk)
+            client.expect(code)
+            wanted.append((code, "BDAT", "C@D.example"))
+        client.ask("MAIL FROM:<a@b.example> SIZE=102401", 552)
+        wanted.append((552, "MAIL", None))
+        client.ask("MAIL FROM:<a@b.example>", 250)
+        client.ask("RCPT TO:<c@d.example>", 250)
+        client.ask("RSET", 250)
+        client.ask("MAIL FROM:<a@b.example> FROB=1", 555)
+        client.ask("MAIL FROM:<a@b.example>", 250)
+        client.ask("RCPT TO:<c@d.example>", 250)
+        client.ask("DATA", 354)
+        client.send(b"half, bare\nline feed\r\n")
+    until(lambda: relay.metrics()["ringpost_sessions_open"] == 0, "the session to end")
+    until(lambda: len(relay.events("Rejection")) >= len(wanted), lambda: "Rejections: %s" % relay.events("Rejection"))
+    told = relay.events("Rejection")
+    equal([(event["response"]["code"], event["response"]["command"], event.get("recipient")) for event in told], wanted)
+    equal(
+        {(event["sender"], event["peer_address"]["name"], "id" in event, event.get("queue", "d.example")) for event in told},
+        {("a@b.example", "teller.example", False, "d.example")},
+    )
+    equal(told[0]["response"]["content"], "Bare CR or LF in the message: lines must end with CRLF")
+    equal(told[-1]["size"], 102401)
+    equal(relay.metrics()["ringpost_messages_rejected_total"], len(wanted))
 
 
 @test

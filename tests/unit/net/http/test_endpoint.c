@@ -193,7 +193,7 @@ START_TEST(an_address_in_use_is_named) {
   options.address.port = endpoint_port(endpoint);
   ck_assert_int_lt(endpoint_open(&second, &options, &why), 0);
   room[why.len] = '\0';
-  ck_assert_ptr_nonnull(strstr(room, "http: cannot listen on 127.0.0.1:"));
+  ck_assert_ptr_nonnull(strstr(room, "http.address, http.port: cannot listen on 127.0.0.1:"));
   ck_assert_ptr_nonnull(strstr(room, "already in use"));
   endpoint_close(NULL);
 }

@@ -30,6 +30,7 @@ static struct intake *intake;
 static struct conf conf;
 static struct conf_listener listener;
 static struct network relay_from;
+static _Atomic uint32_t sessions_open;
 static unsigned stored;       /* messages */
 static uint64_t stored_bytes; /* of their contents */
 
@@ -87,6 +88,7 @@ static void open_intake(void) {
                                    .schedule = &schedule,
                                    .counters = &counters,
                                    .events = events,
+                                   .sessions_open = &sessions_open,
                                    .token_kind = KIND_INTAKE};
   ck_assert_int_eq(intake_open(&intake, &options), E_OK);
   ck_assert_int_eq(intake_listen(intake, &why), E_OK);
@@ -116,6 +118,7 @@ static void close_world(void) {
   intake_stop(intake);
   UNTIL(intake_idle(intake) && spool_idle(&spool));
   intake_close(intake);
+  ck_assert_uint_eq(sessions_open, 0);
   event_writer_close(events);
   ck_assert_uint_eq(schedule.messages, 0);
   ck_assert_uint_eq(fake_spool_live(&spool), 0);

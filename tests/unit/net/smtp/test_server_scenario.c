@@ -198,6 +198,7 @@ static const char *event_text(const struct play *play, enum smtp_server_event ev
              s->scan.eight_bit ? " 8bit" : "", s->scan.leading_dot ? " dot" : "");
     break;
   case SMTP_SERVER_RESET: return "RESET";
+  case SMTP_SERVER_REFUSED: snprintf(text, sizeof text, "REFUSED %.3s", (const char *)s->refusal.at); break;
   case SMTP_SERVER_CLOSE: return "CLOSE";
   default: return "?";
   }
@@ -229,7 +230,8 @@ static bool handle(struct play *play, enum smtp_server_event event, struct fmt *
     take_content(play);
     return true;
   }
-  if (event == SMTP_SERVER_RESET) play->content_len = 0; /* how much of illegal content was handed out depends on the cuts */
+  if (event == SMTP_SERVER_RESET || event == SMTP_SERVER_REFUSED)
+    play->content_len = 0; /* how much of illegal content was handed out depends on the cuts */
   note_content(play);
   note(play, event_text(play, event));
   if (event == SMTP_SERVER_MAIL) decide(play, "MAIL", out);
