@@ -39,7 +39,7 @@ ifeq ($(V),)
 QUIET    = @printf '  %-5s %s\n' $(1) $@;
 endif
 
-.PHONY: all deps deps-test test demo bench install lint layers headers form tidy cppcheck scripts format fuzz tsan clean units FORCE
+.PHONY: all deps deps-test test sim demo bench install lint layers headers form tidy cppcheck scripts format fuzz tsan clean units FORCE
 .SECONDARY:
 
 all: $(BUILD)/ringpost $(BENCHES:%=$(BUILD)/bench/%)
@@ -104,6 +104,14 @@ demo: all
 	@bench/demo.py --build $(BUILD) $(DEMO)
 bench: all
 	@bench/run.py --build $(BUILD) --out bench/RESULTS.md $(BENCH)
+
+# ---- the simulator: the whole relay in a simulated world (tests/sim/run.c). SEEDS=FROM-TO ----
+SIM_PARTS := $(sort $(wildcard tests/sim/*.c))
+SEEDS    ?= 1-1000
+$(BUILD)/sim: $(SIM_PARTS:%.c=$(BUILD)/obj/%.o) $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
+	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
+sim: $(BUILD)/sim
+	@$(BUILD)/sim --seeds $(SEEDS) --jobs $$(nproc)
 
 # ---- what needs threads that race: with ThreadSanitizer ----
 TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c %/test_message.c,$(UNITS))

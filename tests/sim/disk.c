@@ -1,0 +1,494 @@
+#include "tests/sim/disk.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/error.h"
+#include "tests/sim/world.h"
+
+#define FILES_MAX 4096
+#define HANDLES_MAX 4096
+#define PAGE 4096
+#define SECTOR 512
+#define PAGE_SECTORS (PAGE / SECTOR)
+#define WRITE_BACK_NS (30 * SECOND_NS)
+
+struct page {
+  uint8_t now[PAGE], safe[PAGE];
+  uint64_t dirty[PAGE_SECTORS]; /* 0: now and safe are the same; else the number of the write */
+  uint64_t dirty_ns;            /* when the first of them was */
+};
+
+struct file {
+  bool used, removed; /* removed: a power cut may bring it back */
+  bool name_safe, locked;
+  char path[128];
+  struct page **pages; /* NULL: zeros */
+  uint64_t pages_count;
+  uint64_t size, safe_size;
+  unsigned operations;
+};
+
+struct handle {
+  struct file *file;
+  bool lock, direct, append;
+};
+
+enum kind { WRITE, READ, SYNC };
+
+struct operation {
+  enum kind kind;
+  struct io *io;
+  struct file *file;
+  const struct io_slice *slices;
+  unsigned count;
+  uint64_t offset, token;
+  uint64_t time; /* number of the last write when it was started */
+  bool sync, append, given_up;
+  uint8_t *copy; /* of a write's bytes when it was started: they must not change meanwhile */
+  size_t len;
+  struct operation *next;
+};
+
+static struct {
+  struct file files[FILES_MAX];
+  unsigned files_used; /* none beyond */
+  struct handle handles[HANDLES_MAX];
+  struct operation *operations;
+  struct disk_faults faults;
+  struct disk_stats stats;
+  uint64_t time, durable_number;
+  uint64_t cut_at;
+  bool is_cut;
+} disk;
+
+void disk_open(void) { memset(&disk, 0, sizeof disk); }
+void disk_set_faults(const struct disk_faults *faults) { disk.faults = *faults; }
+const struct disk_stats *disk_stats(void) { return &disk.stats; }
+
+void disk_cut_at(uint64_t number) { disk.cut_at = number; }
+bool disk_is_cut(void) { return disk.is_cut; }
+
+/* False: this does not happen any more. */
+static bool may_become_durable(void) {
+  disk.is_cut |= ++disk.durable_number == disk.cut_at;
+  return !disk.is_cut;
+}
+
+/* For calls that return at once: who called is gone with the machine. */
+static void become_durable_or_die(void) {
+  while (!may_become_durable()) fiber_sleep(UINT64_MAX);
+}
+
+/* ---- bytes ---- */
+
+static void reserve_pages(struct file *file, uint64_t size) {
+  uint64_t count = (size + PAGE - 1) / PAGE;
+  if (count <= file->pages_count) return;
+  count += count / 2;
+  file->pages = realloc(file->pages, count * sizeof *file->pages);
+  must(file->pages != NULL);
+  memset(file->pages + file->pages_count, 0, (count - file->pages_count) * sizeof *file->pages);
+  file->pages_count = count;
+}
+
+static bool all_zero(const uint8_t *bytes, size_t len) { return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0); }
+
+/* Within one sector. */
+static void put(struct file *file, uint64_t offset, const uint8_t *bytes, size_t len) {
+  reserve_pages(file, offset + len);
+  struct page **at = &file->pages[offset / PAGE];
+  if (*at == NULL && !all_zero(bytes, len)) *at = sim_alloc(sizeof **at);
+  if (*at != NULL) {
+    memcpy((*at)->now + offset % PAGE, bytes, len);
+    if (all_zero((const uint8_t *)(*at)->dirty, sizeof (*at)->dirty)) (*at)->dirty_ns = world_now_ns();
+    (*at)->dirty[offset % PAGE / SECTOR] = disk.time;
+  }
+  if (offset + len > file->size) file->size = offset + len;
+}
+
+/* Sector by sector; each is lost with this chance. */
+static void put_all(struct file *file, uint64_t offset, const uint8_t *bytes, size_t len, unsigned lost, unsigned of) {
+  disk.time++;
+  while (len > 0) {
+    size_t piece = SECTOR - offset % SECTOR < len ? SECTOR - offset % SECTOR : len;
+    if (lost == 0 || chance(of) >= lost) put(file, offset, bytes, piece);
+    offset += piece;
+    bytes += piece;
+    len -= piece;
+  }
+}
+
+static void get(const struct file *file, uint64_t offset, uint8_t *bytes, size_t len) {
+  while (len > 0) {
+    size_t piece = PAGE - offset % PAGE < len ? PAGE - offset % PAGE : len;
+    const struct page *page = offset / PAGE < file->pages_count ? file->pages[offset / PAGE] : NULL;
+    if (page != NULL) {
+      memcpy(bytes, page->now + offset % PAGE, piece);
+    } else {
+      memset(bytes, 0, piece);
+    }
+    offset += piece;
+    bytes += piece;
+    len -= piece;
+  }
+}
+
+static void save_sector(struct page *page, unsigned sector) {
+  memcpy(page->safe + (size_t)sector * SECTOR, page->now + (size_t)sector * SECTOR, SECTOR);
+  page->dirty[sector] = 0;
+}
+
+/* What was written until then, in this range. */
+static void save(struct file *file, uint64_t offset, uint64_t len, uint64_t until) {
+  for (uint64_t at = offset / SECTOR; at < (offset + len + SECTOR - 1) / SECTOR && at / PAGE_SECTORS < file->pages_count; at++) {
+    struct page *page = file->pages[at / PAGE_SECTORS];
+    unsigned sector = (unsigned)(at % PAGE_SECTORS);
+    if (page != NULL && page->dirty[sector] != 0 && page->dirty[sector] <= until) save_sector(page, sector);
+  }
+  file->safe_size = file->size;
+}
+
+uint64_t disk_used(void) {
+  uint64_t bytes = 0;
+  for (unsigned i = 0; i < disk.files_used; i++)
+    if (disk.files[i].used && !disk.files[i].removed) bytes += disk.files[i].size;
+  return bytes;
+}
+
+static bool has_room(const struct file *file, uint64_t size) {
+  return disk.faults.capacity_bytes == 0 || size <= file->size || disk_used() - file->size + size <= disk.faults.capacity_bytes;
+}
+
+static void forget(struct file *file) {
+  for (uint64_t i = 0; i < file->pages_count; i++) free(file->pages[i]);
+  free(file->pages);
+  *file = (struct file){0};
+}
+
+/* ---- crashes ---- */
+
+static void crash_operation(struct operation *op) {
+  op->given_up = true; /* its time will come, and nobody hears of it */
+  op->file->operations--;
+  if (op->kind == WRITE) put_all(op->file, op->append ? op->file->size : op->offset, op->copy, op->len, (unsigned)chance(5), 4);
+}
+
+static void crash_page(struct page *page, unsigned share) {
+  bool old = world_now_ns() - page->dirty_ns > WRITE_BACK_NS;
+  for (unsigned i = 0; i < PAGE_SECTORS; i++) {
+    if (page->dirty[i] == 0) continue;
+    if (!old && chance(4) >= share) memcpy(page->now + (size_t)i * SECTOR, page->safe + (size_t)i * SECTOR, SECTOR);
+    save_sector(page, i);
+  }
+}
+
+static struct file *find(const char *path);
+
+static void cut_power(struct file *file) {
+  bool remains = file->removed ? find(file->path) == NULL && chance_once(2) : file->name_safe || chance_once(2);
+  if (!remains) {
+    forget(file);
+    return;
+  }
+  file->removed = false;
+  file->name_safe = true;
+  unsigned share = (unsigned)chance(5); /* none, some, all of what is dirty */
+  for (uint64_t i = 0; i < file->pages_count; i++)
+    if (file->pages[i] != NULL) crash_page(file->pages[i], share);
+  if (share < 4 && chance_once(2)) file->size = file->safe_size;
+  file->safe_size = file->size;
+}
+
+void disk_crash(bool power) {
+  for (struct operation *op = disk.operations; op != NULL; op = op->next) crash_operation(op);
+  disk.operations = NULL;
+  disk.is_cut = false;
+  disk.cut_at = 0;
+  memset(disk.handles, 0, sizeof disk.handles);
+  for (unsigned i = 0; i < disk.files_used; i++) {
+    disk.files[i].locked = false;
+    if (disk.files[i].used && power) cut_power(&disk.files[i]);
+  }
+}
+
+/* ---- names ---- */
+
+static struct file *find(const char *path) {
+  for (unsigned i = 0; i < disk.files_used; i++)
+    if (disk.files[i].used && !disk.files[i].removed && strcmp(disk.files[i].path, path) == 0) return &disk.files[i];
+  return NULL;
+}
+
+static struct file *make(const char *path) {
+  unsigned i = 0;
+  while (i < disk.files_used && disk.files[i].used) i++;
+  must(i < FILES_MAX && strlen(path) < sizeof disk.files[i].path);
+  if (i == disk.files_used) disk.files_used++;
+  disk.files[i] = (struct file){.used = true};
+  strcpy(disk.files[i].path, path);
+  return &disk.files[i];
+}
+
+int io_file_open(struct io *io, const char *path, unsigned flags, io_file *handle) {
+  (void)io;
+  if ((flags & IO_FILE_DIRECT) != 0 && disk.faults.refuse_direct) return E_UNSUPPORTED;
+  struct file *file = find(path);
+  if (file != NULL && (flags & IO_FILE_EXCLUSIVE) != 0) return E_EXISTS;
+  if (file == NULL && (flags & IO_FILE_CREATE) == 0) return E_NOT_FOUND;
+  if (file == NULL) file = make(path);
+  if ((flags & IO_FILE_LOCK) != 0 && file->locked) return E_BUSY;
+  for (int i = 0; i < HANDLES_MAX; i++) {
+    if (disk.handles[i].file != NULL) continue;
+    disk.handles[i] = (struct handle){file, (flags & IO_FILE_LOCK) != 0, (flags & IO_FILE_DIRECT) != 0, (flags & IO_FILE_APPEND) != 0};
+    if (disk.handles[i].lock) file->locked = true;
+    *handle = i;
+    return E_OK;
+  }
+  return E_TOO_MANY_FILES;
+}
+
+static struct file *file_of(io_file handle) {
+  must(handle >= 0 && handle < HANDLES_MAX && disk.handles[handle].file != NULL);
+  return disk.handles[handle].file;
+}
+
+void io_file_close(struct io *io, io_file handle) {
+  (void)io;
+  struct file *file = file_of(handle);
+  must(file->operations == 0); /* the kernel still has something of it */
+  if (disk.handles[handle].lock) file->locked = false;
+  disk.handles[handle] = (struct handle){0};
+}
+
+int io_file_rename(struct io *io, const char *from, const char *to) {
+  (void)io;
+  struct file *file = find(from), *old = find(to);
+  if (file == NULL) return E_NOT_FOUND;
+  if (old != NULL) forget(old);
+  must(strlen(to) < sizeof file->path);
+  strcpy(file->path, to);
+  return E_OK;
+}
+
+int io_file_remove(struct io *io, const char *path) {
+  (void)io;
+  struct file *file = find(path);
+  if (file == NULL) return E_NOT_FOUND;
+  for (int i = 0; i < HANDLES_MAX; i++) must(disk.handles[i].file != file);
+  if (file->name_safe) {
+    file->removed = true;
+  } else {
+    forget(file);
+  }
+  return E_OK;
+}
+
+/* ---- directories: there is one wherever a file is in it ---- */
+
+/* What comes behind this directory in a path. NULL: it is elsewhere. */
+static const char *within(const char *path, const char *directory) {
+  size_t len = strlen(directory);
+  while (len > 0 && directory[len - 1] == '/') len--;
+  return strncmp(path, directory, len) == 0 && path[len] == '/' ? path + len + 1 : NULL;
+}
+
+int io_directory_make(struct io *io, const char *path) {
+  (void)io;
+  (void)path;
+  return E_OK;
+}
+
+int io_directory_sync(struct io *io, const char *path) {
+  (void)io;
+  become_durable_or_die();
+  disk.stats.directory_syncs++;
+  for (unsigned i = 0; i < disk.files_used; i++) {
+    struct file *file = &disk.files[i];
+    const char *name = file->used ? within(file->path, path) : NULL;
+    if (name == NULL || strchr(name, '/') != NULL) continue;
+    file->name_safe = true;
+    if (file->removed) forget(file);
+  }
+  return E_OK;
+}
+
+void disk_list(const char *path, void (*each)(void *context, const char *name), void *context) {
+  char seen[64] = "";
+  for (unsigned i = 0; i < disk.files_used; i++) {
+    const struct file *file = &disk.files[i];
+    const char *name = file->used && !file->removed ? within(file->path, path) : NULL;
+    if (name == NULL) continue;
+    char first[64];
+    snprintf(first, sizeof first, "%.*s", (int)strcspn(name, "/"), name);
+    if (strchr(name, '/') != NULL && strcmp(first, seen) == 0) continue;
+    strcpy(seen, first);
+    each(context, first);
+  }
+}
+
+int io_directory_list(struct io *io, const char *path, void (*each)(void *context, const char *name), void *context) {
+  (void)io;
+  disk_list(path, each, context);
+  return E_OK;
+}
+
+int io_directory_free(struct io *io, const char *path, uint64_t *free_bytes) {
+  (void)io;
+  (void)path;
+  uint64_t used = disk_used(), capacity = disk.faults.capacity_bytes == 0 ? (uint64_t)1 << 40 : disk.faults.capacity_bytes;
+  *free_bytes = used < capacity ? capacity - used : 0;
+  return E_OK;
+}
+
+/* ---- at once ---- */
+
+int io_file_size(struct io *io, io_file handle, uint64_t *size_bytes) {
+  (void)io;
+  *size_bytes = file_of(handle)->size;
+  return E_OK;
+}
+
+unsigned io_file_alignment(struct io *io, io_file handle) {
+  (void)io;
+  (void)handle;
+  return SECTOR;
+}
+
+int io_file_allocate(struct io *io, io_file handle, uint64_t size_bytes) {
+  (void)io;
+  struct file *file = file_of(handle);
+  if (!has_room(file, size_bytes)) return E_NO_SPACE;
+  if (size_bytes > file->size) file->size = size_bytes;
+  return E_OK;
+}
+
+int io_file_truncate(struct io *io, io_file handle, uint64_t size_bytes) {
+  (void)io;
+  file_of(handle)->size = size_bytes;
+  return E_OK;
+}
+
+static void check_direct(io_file handle, const void *at, size_t len, uint64_t offset) {
+  if (disk.handles[handle].direct) must((uintptr_t)at % SECTOR == 0 && len % SECTOR == 0 && offset % SECTOR == 0);
+}
+
+int io_file_read_now(struct io *io, io_file handle, void *at, size_t len, uint64_t offset, size_t *got) {
+  (void)io;
+  const struct file *file = file_of(handle);
+  check_direct(handle, at, len, offset);
+  *got = offset >= file->size ? 0 : file->size - offset < len ? (size_t)(file->size - offset) : len;
+  get(file, offset, at, *got);
+  return E_OK;
+}
+
+int io_file_write_now(struct io *io, io_file handle, const void *at, size_t len, uint64_t offset) {
+  (void)io;
+  struct file *file = file_of(handle);
+  check_direct(handle, at, len, offset);
+  if (!has_room(file, offset + len)) return E_NO_SPACE;
+  put_all(file, offset, at, len, 0, 1);
+  become_durable_or_die();
+  save(file, 0, file->size, UINT64_MAX);
+  return E_OK;
+}
+
+bool disk_contents(const char *path, uint8_t **bytes, size_t *len) {
+  const struct file *file = find(path);
+  if (file == NULL) return false;
+  *len = file->size;
+  *bytes = sim_alloc(file->size + 1);
+  get(file, 0, *bytes, file->size);
+  return true;
+}
+
+/* ---- under way ---- */
+
+static int64_t do_write(struct operation *op) {
+  for (size_t i = 0, at = 0; i < op->count; at += op->slices[i++].len) must(memcmp(op->copy + at, op->slices[i].at, op->slices[i].len) == 0);
+  if (op->append) op->offset = op->file->size;
+  disk.stats.writes++;
+  disk.stats.synced_writes += op->sync;
+  int error = !has_room(op->file, op->offset + op->len) ? E_NO_SPACE : chance_once(disk.faults.write_fails) ? E_IO : E_OK;
+  if (error == E_NO_SPACE) return error;
+  put_all(op->file, op->offset, op->copy, op->len, error == E_OK ? 0 : (unsigned)chance(5), 4);
+  if (error == E_OK && op->sync) save(op->file, op->offset, op->len, UINT64_MAX);
+  return error == E_OK ? (int64_t)op->len : error;
+}
+
+static int64_t do_read(const struct operation *op) {
+  disk.stats.reads++;
+  if (chance_once(disk.faults.read_fails)) return E_IO;
+  uint64_t at = op->offset;
+  for (unsigned i = 0; i < op->count && at < op->file->size; i++) {
+    size_t len = op->file->size - at < op->slices[i].len ? (size_t)(op->file->size - at) : op->slices[i].len;
+    get(op->file, at, op->slices[i].at, len);
+    at += len;
+  }
+  return (int64_t)(at - op->offset);
+}
+
+static int64_t do_sync(const struct operation *op) {
+  disk.stats.syncs++;
+  if (chance_once(disk.faults.sync_fails)) return E_IO;
+  save(op->file, 0, op->file->size, op->time);
+  return 0;
+}
+
+static void complete(void *context, uint64_t number) {
+  (void)number;
+  struct operation *op = context;
+  if (!op->given_up && (op->kind == SYNC || op->sync) && !may_become_durable()) return; /* disk_crash finds it under way */
+  if (!op->given_up) {
+    int64_t result = op->kind == WRITE ? do_write(op) : op->kind == READ ? do_read(op) : do_sync(op);
+    if (op->kind != READ) trace("disk %s %s at %llu: %lld", op->kind == SYNC || op->sync ? "sync" : "write", op->file->path, (unsigned long long)op->offset, (long long)result);
+    struct operation **at = &disk.operations;
+    while (*at != op) at = &(*at)->next;
+    *at = op->next;
+    op->file->operations--;
+    io_done(op->io, op->token, result);
+  }
+  free(op->copy);
+  free(op);
+}
+
+static uint64_t duration(enum kind kind, bool sync) {
+  uint64_t usual = kind == READ ? disk.faults.read_ns : kind == SYNC || sync ? disk.faults.sync_ns : disk.faults.write_ns;
+  if (usual == 0) usual = kind == READ ? 100 * MICROSECOND_NS : kind == SYNC || sync ? 300 * MICROSECOND_NS : 30 * MICROSECOND_NS;
+  return chance_spread(usual / 4 + 1, usual * 4);
+}
+
+static struct operation *start(struct io *io, enum kind kind, io_file handle, bool sync, uint64_t token) {
+  struct operation *op = sim_alloc(sizeof *op);
+  *op = (struct operation){.kind = kind, .io = io, .file = file_of(handle), .token = token, .sync = sync, .time = disk.time, .next = disk.operations};
+  disk.operations = op;
+  op->file->operations++;
+  world_after(duration(kind, sync), complete, op, 0);
+  return op;
+}
+
+void io_write(struct io *io, io_file handle, const struct io_slice *slices, unsigned count, uint64_t offset, unsigned flags, uint64_t token) {
+  must(count > 0 && count <= IO_SLICES_MAX);
+  struct operation *op = start(io, WRITE, handle, (flags & IO_WRITE_SYNC) != 0, token);
+  op->slices = slices;
+  op->count = count;
+  op->offset = offset;
+  op->append = disk.handles[handle].append;
+  for (unsigned i = 0; i < count; i++) {
+    check_direct(handle, slices[i].at, slices[i].len, offset + op->len);
+    op->len += slices[i].len;
+  }
+  op->copy = sim_alloc(op->len);
+  for (size_t i = 0, at = 0; i < count; at += slices[i++].len) memcpy(op->copy + at, slices[i].at, slices[i].len);
+}
+
+void io_read(struct io *io, io_file handle, const struct io_slice *slices, unsigned count, uint64_t offset, uint64_t token) {
+  struct operation *op = start(io, READ, handle, false, token);
+  for (unsigned i = 0; i < count; i++) check_direct(handle, slices[i].at, slices[i].len, offset);
+  op->slices = slices;
+  op->count = count;
+  op->offset = offset;
+}
+
+void io_sync(struct io *io, io_file handle, uint64_t token) { start(io, SYNC, handle, true, token); }

@@ -1,0 +1,17 @@
+/* dns: the name server of the world: answers out of a zone (bench/lib/zone.h), over UDP and TCP, well or badly. */
+#ifndef TESTS_SIM_DNS_H
+#define TESTS_SIM_DNS_H
+
+#include "bench/lib/zone.h"
+#include "core/base/netaddr.h"
+
+/* Each happens once in so many times; 0: never. */
+struct dns_habits {
+  unsigned silence, servfail, truncated, garbage, twice;
+  uint64_t low_ns, high_ns;
+};
+
+void dns_open(const struct zone *zone, const struct netaddr *address);
+void dns_set_habits(const struct dns_habits *habits);
+
+#endif

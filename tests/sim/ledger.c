@@ -1,0 +1,301 @@
+#include "tests/sim/ledger.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/lib/json.h"
+#include "tests/sim/world.h"
+
+#define MESSAGES_MAX 20000
+#define KILLS_MAX 256
+/* After a host's answer was read: events wait 5 ms for company, then outcomes wait for them and 5 ms for each other, then for the disk; a stalled event disk is
+ * waited for one second. */
+#define OUTCOME_MAX_NS (3 * SECOND_NS)
+
+struct delivery {
+  uint64_t at_ns, read_ns;
+  struct delivery *next;
+};
+
+struct recipient {
+  enum fate fate;
+  char domain[64];
+  struct delivery *first, *last;
+  unsigned receptions, delivered, bounced, expired; /* events */
+  char end[400];                                   /* the last one, but for Receptions */
+};
+
+struct message {
+  struct recipient *recipients;
+  unsigned recipients_count;
+  uint8_t *content;
+  size_t size;
+  bool accepted, maybe;
+  uint64_t accepted_ns;
+};
+
+static struct {
+  struct message messages[MESSAGES_MAX];
+  unsigned count;
+  struct {
+    uint64_t at_ns;
+    bool power;
+  } kills[KILLS_MAX];
+  unsigned kills_count;
+  struct ledger_sums sums;
+} ledger;
+
+void ledger_open(void) { memset(&ledger, 0, sizeof ledger); }
+const struct ledger_sums *ledger_sums(void) { return &ledger.sums; }
+
+static struct message *message_of(unsigned message) {
+  must(message < ledger.count);
+  return &ledger.messages[message];
+}
+
+unsigned ledger_new(unsigned recipients) {
+  must(ledger.count < MESSAGES_MAX);
+  struct message *message = &ledger.messages[ledger.count];
+  message->recipients = sim_alloc(recipients * sizeof *message->recipients);
+  message->recipients_count = recipients;
+  ledger.sums.messages++;
+  return ledger.count++;
+}
+
+void ledger_recipient(unsigned number, unsigned recipient, enum fate fate, const char *domain) {
+  struct recipient *r = &message_of(number)->recipients[recipient];
+  r->fate = fate;
+  snprintf(r->domain, sizeof r->domain, "%s", domain);
+}
+
+static const char letters[FATES] = {'d', 'r', 'e'};
+
+void ledger_address(unsigned number, unsigned recipient, struct fmt *out) {
+  const struct recipient *r = &message_of(number)->recipients[recipient];
+  fmt_char(out, 'm');
+  fmt_u64(out, number);
+  fmt_char(out, '.');
+  fmt_u64(out, recipient);
+  fmt_char(out, '.');
+  fmt_char(out, letters[r->fate]);
+  fmt_char(out, '@');
+  fmt_text(out, r->domain);
+}
+
+bool ledger_find(struct span address, unsigned *message, unsigned *recipient, enum fate *fate) {
+  char text[128], letter;
+  if (address.len >= sizeof text) return false;
+  memcpy(text, address.at, address.len);
+  text[address.len] = '\0';
+  if (sscanf(text, "m%u.%u.%c@", message, recipient, &letter) != 3) return false;
+  if (*message >= ledger.count || *recipient >= message_of(*message)->recipients_count) return false;
+  *fate = message_of(*message)->recipients[*recipient].fate;
+  return true;
+}
+
+/* ---- content ---- */
+
+/* Lines of all lengths, dots in front (stuffed), a long one now and then; it follows from the number. */
+struct span ledger_content(unsigned number, size_t size, bool eight_bit) {
+  struct message *message = message_of(number);
+  uint64_t state = number * 0x9e3779b97f4a7c15 + 1;
+  uint8_t *at = message->content = sim_alloc(size + 1200);
+  at += sprintf((char *)at, "Subject: message %u\r\nX-Number: %u\r\n\r\n", number, number);
+  while ((size_t)(at - message->content) < size) {
+    state = state * 6364136223846793005 + 1442695040888963407;
+    unsigned len = (state >> 60) == 0 ? 900 : (unsigned)(state >> 33) % 80;
+    if ((state >> 50 & 7) == 0) at += sprintf((char *)at, "..");
+    for (unsigned i = 0; i < len; i++) *at++ = (uint8_t)('a' + (state >> (i % 40)) % 26);
+    if (eight_bit && (state >> 45 & 3) == 0) at += sprintf((char *)at, "\xc3\xa9");
+    at += sprintf((char *)at, "\r\n");
+  }
+  message->size = (size_t)(at - message->content);
+  return span_of(message->content, message->size);
+}
+
+void ledger_check_content(unsigned number, struct span content) {
+  const struct message *message = message_of(number);
+  struct span own = span_of(message->content, message->size);
+  if (content.len < own.len || memcmp(content.at + content.len - own.len, own.at, own.len) != 0)
+    fault("the content of message %u was altered: %zu bytes, of its own %zu", number, content.len, own.len);
+  struct span before = span_first(content, content.len - own.len);
+  if (before.len < 10 || memcmp(before.at, "Received: ", 10) != 0 || before.at[before.len - 1] != '\n')
+    fault("in front of the content of message %u there is no Received header", number);
+}
+
+/* ---- what happened ---- */
+
+void ledger_accepted(unsigned number) {
+  struct message *message = message_of(number);
+  must(!message->accepted);
+  message->accepted = true;
+  message->accepted_ns = world_now_ns();
+  ledger.sums.accepted++;
+  ledger.sums.recipients += message->recipients_count;
+  trace("message %u is accepted", number);
+}
+
+void ledger_maybe(unsigned number) { message_of(number)->maybe = true; }
+void ledger_refused(unsigned number) { message_of(number)->maybe = false; }
+
+uint64_t *ledger_delivered(unsigned number, unsigned recipient) {
+  struct message *message = message_of(number);
+  struct recipient *r = &message->recipients[recipient];
+  struct delivery *delivery = sim_alloc(sizeof *delivery);
+  delivery->at_ns = world_now_ns();
+  if (!message->accepted && !message->maybe && message->content == NULL) fault("message %u arrived that was never sent", number);
+  if (r->fate != FATE_DELIVERED) fault("message %u arrived at recipient %u, who was refused", number, recipient);
+  *(r->first == NULL ? &r->first : &r->last->next) = delivery;
+  r->last = delivery;
+  return &delivery->read_ns;
+}
+
+void ledger_killed(bool power) {
+  must(ledger.kills_count < KILLS_MAX);
+  ledger.kills[ledger.kills_count].at_ns = world_now_ns();
+  ledger.kills[ledger.kills_count++].power = power;
+}
+
+bool ledger_was_killed(void) { return ledger.kills_count > 0; }
+
+/* ---- events ---- */
+
+/* The value of a string member; empty: it has none. Our addresses need no escapes. */
+static struct span member(struct span line, const char *name) {
+  char key[32];
+  int len = snprintf(key, sizeof key, "\"%s\":\"", name);
+  const uint8_t *at = memmem(line.at, line.len, key, (size_t)len);
+  if (at == NULL) return span_of(NULL, 0);
+  struct span rest = span_skip(line, (size_t)(at - line.at) + (size_t)len);
+  ptrdiff_t end = span_find(rest, '"');
+  return end < 0 ? span_of(NULL, 0) : span_first(rest, (size_t)end);
+}
+
+static bool is(struct span text, const char *wanted) { return text.len == strlen(wanted) && memcmp(text.at, wanted, text.len) == 0; }
+
+static struct recipient *recipient_of(struct span address) {
+  unsigned message, recipient;
+  enum fate fate;
+  return ledger_find(address, &message, &recipient, &fate) ? &message_of(message)->recipients[recipient] : NULL;
+}
+
+/* "recipient":"a" or "recipient":["a","b"] */
+static void note_receptions(struct span line) {
+  static const char key[] = "\"recipient\":";
+  const uint8_t *at = memmem(line.at, line.len, key, sizeof key - 1);
+  if (at == NULL) fault("a Reception without recipient: %.*s", (int)line.len, (const char *)line.at);
+  struct span rest = span_skip(line, (size_t)(at - line.at) + sizeof key - 1);
+  bool list = rest.len > 0 && rest.at[0] == '[';
+  do {
+    rest = span_skip(rest, 1 + (rest.at[0] == '[' ? 1u : 0u));
+    ptrdiff_t end = span_find(rest, '"');
+    must(end >= 0);
+    struct recipient *recipient = recipient_of(span_first(rest, (size_t)end));
+    if (recipient == NULL) fault("a Reception of nobody's: %.*s", (int)line.len, (const char *)line.at);
+    recipient->receptions++;
+    rest = span_skip(rest, (size_t)end + 1);
+    if (list && rest.len > 0 && rest.at[0] == ',') rest = span_skip(rest, 1);
+  } while (list && rest.len > 0 && rest.at[0] == '"');
+}
+
+void ledger_event(struct span line) {
+  ledger.sums.events++;
+  if (!json_is_object(line)) fault("an event that is no JSON: %.*s", (int)(line.len < 500 ? line.len : 500), (const char *)line.at);
+  struct span type = member(line, "type");
+  if (is(type, "Reception")) {
+    note_receptions(line);
+    return;
+  }
+  if (is(type, "Rejection")) return;
+  struct recipient *recipient = recipient_of(member(line, "recipient"));
+  if (recipient == NULL) fault("an event of nobody's: %.*s", (int)line.len, (const char *)line.at);
+  snprintf(recipient->end, sizeof recipient->end, "%.*s", (int)line.len, (const char *)line.at);
+  if (is(type, "Delivery")) {
+    recipient->delivered++;
+  } else if (is(type, "Bounce")) {
+    recipient->bounced++;
+  } else if (is(type, "Expiration")) {
+    recipient->expired++;
+  } else if (!is(type, "TransientFailure")) {
+    fault("an event of a type of its own: %.*s", (int)line.len, (const char *)line.at);
+  }
+}
+
+/* ---- the end ---- */
+
+static bool killed_between(uint64_t from_ns, uint64_t to_ns) {
+  for (unsigned i = 0; i < ledger.kills_count; i++)
+    if (ledger.kills[i].at_ns >= from_ns && ledger.kills[i].at_ns < to_ns) return true;
+  return false;
+}
+
+static bool power_was_cut(void) {
+  for (unsigned i = 0; i < ledger.kills_count; i++)
+    if (ledger.kills[i].power) return true;
+  return false;
+}
+
+/* Delivered once more only if the answer to the time before was never read, or the process was killed before it can have been written down. */
+static void check_twice(unsigned number, unsigned index, const struct recipient *recipient) {
+  for (const struct delivery *delivery = recipient->first; delivery->next != NULL; delivery = delivery->next) {
+    ledger.sums.twice++;
+    if (delivery->read_ns == 0 || delivery->read_ns > delivery->next->at_ns) continue;
+    if (killed_between(delivery->read_ns, delivery->next->at_ns) && killed_between(delivery->read_ns, delivery->read_ns + OUTCOME_MAX_NS)) continue;
+    fault("message %u was delivered to recipient %u again, %.3f s after the answer to the first time was read", number, index,
+          (double)(delivery->next->at_ns - delivery->read_ns) / SECOND_NS);
+  }
+}
+
+static unsigned deliveries(const struct recipient *recipient) {
+  unsigned count = 0;
+  for (const struct delivery *delivery = recipient->first; delivery != NULL; delivery = delivery->next) count++;
+  return count;
+}
+
+static void check_recipient(unsigned number, unsigned index, bool events_may_be_lost) {
+  const struct recipient *recipient = &message_of(number)->recipients[index];
+  unsigned arrived = deliveries(recipient), ends = recipient->delivered + recipient->bounced + recipient->expired;
+  bool lost = events_may_be_lost || power_was_cut();
+  bool killed = ledger.kills_count > 0;
+  if (recipient->fate == FATE_DELIVERED && arrived == 0)
+    fault("message %u was answered 250 and never came to recipient %u; its last event: %s", number, index, recipient->end);
+  if (arrived > 0) check_twice(number, index, recipient);
+  if (ends == 0 && !lost) fault("message %u: recipient %u has no event of its end", number, index);
+  if (recipient->receptions == 0 && !lost) fault("message %u: recipient %u has no Reception", number, index);
+  if (!killed && (ends > 1 || recipient->receptions > 1))
+    fault("message %u: recipient %u has %u ends and %u Receptions", number, index, ends, recipient->receptions);
+  static const char *const names[FATES] = {"Delivery", "Bounce", "Expiration"};
+  unsigned right = recipient->fate == FATE_DELIVERED ? recipient->delivered : recipient->fate == FATE_REFUSED ? recipient->bounced : recipient->expired;
+  if (right != ends) fault("message %u: recipient %u should have ended by %s alone, and has %u of %u ends so; its last event: %s", number, index, names[recipient->fate], right, ends,
+          recipient->end);
+  ledger.sums.lost_events += ends == 0;
+  ledger.sums.delivered += recipient->fate == FATE_DELIVERED;
+  ledger.sums.refused += recipient->fate == FATE_REFUSED;
+  ledger.sums.expired += recipient->fate == FATE_EXPIRES;
+}
+
+void ledger_close(bool events_may_be_lost) {
+  for (unsigned m = 0; m < ledger.count; m++) {
+    const struct message *message = message_of(m);
+    for (unsigned r = 0; r < message->recipients_count; r++) {
+      const struct recipient *recipient = &message->recipients[r];
+      if (message->accepted) {
+        check_recipient(m, r, events_may_be_lost);
+      } else if (recipient->first != NULL) {
+        if (!message->maybe) fault("message %u was not accepted, and came to recipient %u", m, r);
+        check_twice(m, r, recipient);
+      }
+    }
+  }
+}
+
+unsigned ledger_open_recipients(void) {
+  unsigned open = 0;
+  for (unsigned m = 0; m < ledger.count; m++) {
+    const struct message *message = message_of(m);
+    for (unsigned r = 0; message->accepted && r < message->recipients_count; r++)
+      open += message->recipients[r].fate == FATE_DELIVERED && message->recipients[r].first == NULL;
+  }
+  return open;
+}

@@ -1,0 +1,432 @@
+/*
+ * sim: the whole relay, all shards in one thread, in a simulated world (world.h): its clients, the mail exchangers, DNS, the net and the disk, and
+ * what goes wrong with them, from one seed. First with faults, then without; a ledger (ledger.h) holds what came of every message against the
+ * specification.
+ *
+ *   sim [--seeds FROM-TO] [--jobs N]      many; a seed that shows a fault is printed with the last lines of its trace
+ *   sim --seed N [--trace]                one, with all of its trace
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/base/error.h"
+#include "net/relay.h"
+#include "tests/sim/client.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/dns.h"
+#include "tests/sim/io.h"
+#include "tests/sim/ledger.h"
+#include "tests/sim/mx.h"
+#include "tests/sim/net.h"
+#include "tests/sim/world.h"
+
+#define SHARDS_MAX 4
+#define SEED_SECONDS 120 /* of real time: then it hangs */
+
+/* ---- what a seed decides ---- */
+
+struct plan {
+  unsigned shards, sessions, messages, domains, mx_hosts;
+  unsigned connections_per_site, messages_per_connection;
+  enum conf_durability durability;
+  uint64_t segment_bytes, memory_bytes;
+  uint64_t faults_ns; /* how long things go wrong */
+  unsigned kills, stops, clock_jumps;
+  bool power; /* kills are power cuts */
+  struct mx_habits mx;
+  struct dns_habits dns;
+  struct client_habits client;
+  struct net_weather weather;
+  struct disk_faults disk;
+};
+
+/* A kind of fault is there in half of the seeds, and then often or not. */
+static unsigned maybe(unsigned low, unsigned high) { return chance_once(2) ? (unsigned)chance_spread(low, high) : 0; }
+
+static struct plan make_plan(void) {
+  struct plan plan = {
+      .shards = 1 + (unsigned)chance(SHARDS_MAX),
+      .sessions = (unsigned)chance_spread(1, 20),
+      .messages = (unsigned)chance_spread(10, 200),
+      .domains = (unsigned)chance_spread(1, 30),
+      .mx_hosts = 1 + (unsigned)chance(3),
+      .connections_per_site = (unsigned)chance_spread(1, 10),
+      .messages_per_connection = (unsigned)chance_spread(1, 100),
+      .durability = chance_once(5) ? (chance_once(2) ? CONF_LAZY : CONF_MEMORY) : CONF_SYNC,
+      .segment_bytes = chance_spread(64 << 10, 4 << 20) / 4096 * 4096,
+      .memory_bytes = chance_spread(64 << 20, 256 << 20),
+      .faults_ns = chance_spread(SECOND_NS, 20 * SECOND_NS),
+      .stops = maybe(1, 2),
+      .clock_jumps = maybe(1, 3),
+  };
+  if (plan.durability == CONF_SYNC) plan.kills = maybe(1, 4);
+  plan.power = chance_once(2);
+  plan.mx = (struct mx_habits){
+      .refuse_connection = maybe(3, 50),
+      .greeting_421 = maybe(3, 50),
+      .greeting_silence = maybe(10, 100),
+      .mail_4xx = maybe(3, 100),
+      .rcpt_4xx = maybe(3, 100),
+      .data_4xx = maybe(3, 100),
+      .final_4xx = maybe(3, 100),
+      .any_421 = maybe(10, 300),
+      .cut = maybe(10, 300),
+      .reset = maybe(10, 300),
+      .taken_and_cut = maybe(10, 100),
+      .extra_reply = maybe(20, 300),
+      .greylist = maybe(1, 10),
+      .drip = maybe(2, 20),
+      .no_pipelining = maybe(1, 10),
+      .no_chunking = maybe(1, 10),
+      .helo_only = maybe(2, 10),
+      .limits = maybe(1, 10),
+      .reply_low_ns = 10 * MICROSECOND_NS,
+      .reply_high_ns = chance_spread(MILLISECOND_NS, 2 * SECOND_NS),
+  };
+  plan.dns = (struct dns_habits){.silence = maybe(2, 20),
+                                 .servfail = maybe(2, 20),
+                                 .truncated = maybe(1, 10),
+                                 .garbage = maybe(5, 50),
+                                 .twice = maybe(2, 20),
+                                 .low_ns = 50 * MICROSECOND_NS,
+                                 .high_ns = chance_spread(MILLISECOND_NS, 3 * SECOND_NS)};
+  plan.client = (struct client_habits){.leaves_in_data = maybe(5, 50),
+                                       .leaves_behind_data = maybe(5, 50),
+                                       .rset = maybe(5, 50),
+                                       .refused_content = maybe(10, 50),
+                                       .dawdles = maybe(20, 100),
+                                       .pause_low_ns = 10 * MICROSECOND_NS,
+                                       .pause_high_ns = chance_spread(MILLISECOND_NS, SECOND_NS),
+                                       .size_low = 100,
+                                       .size_high = chance_spread(1000, chance_once(10) ? 3 << 20 : 60000),
+                                       .recipients_max = (unsigned)chance_spread(1, 60),
+                                       .refused_once = maybe(5, 50),
+                                       .expires_once = maybe(20, 200),
+                                       .domains = plan.domains,
+                                       .messages_per_session = (unsigned)chance_spread(1, 100)};
+  if (plan.mx.helo_only == 0) plan.client.eight_bit = maybe(1, 10);
+  if (plan.client.size_high > 50000 && plan.segment_bytes < (2 << 20)) plan.segment_bytes = 2 << 20; /* to hold any record */
+  plan.weather = (struct net_weather){.delay_low_ns = 20 * MICROSECOND_NS,
+                                      .delay_high_ns = chance_spread(100 * MICROSECOND_NS, 100 * MILLISECOND_NS),
+                                      .window_bytes = chance_spread(1000, 200000),
+                                      .piece_max = chance_spread(plan.client.size_high > 100000 ? 1000 : 10, 65536),
+                                      .resets_once = maybe(10, 100),
+                                      .lost_once = maybe(3, 30)};
+  plan.disk = (struct disk_faults){.write_ns = chance_spread(10 * MICROSECOND_NS, 20 * MILLISECOND_NS),
+                                   .sync_ns = chance_spread(50 * MICROSECOND_NS, 50 * MILLISECOND_NS),
+                                   .refuse_direct = chance_once(4)};
+  return plan;
+}
+
+/* ---- the program: as net/cli/serve.c runs it, its threads being fibers ---- */
+
+struct worker {
+  struct relay *relay;
+  struct counters *counters;
+  unsigned index;
+};
+
+static struct program {
+  struct conf conf;
+  struct shard_group *group;
+  struct worker workers[SHARDS_MAX];
+  _Atomic uint32_t sessions;
+  unsigned at_barrier[8];
+  bool runs, stopping;
+} *program;
+
+static void barrier(unsigned which) {
+  program->at_barrier[which]++;
+  while (program->at_barrier[which] < program->conf.shards) fiber_sleep(world_now_ns() + 50 * MICROSECOND_NS);
+}
+
+static void check(int error, const struct fmt *why, const char *what) {
+  if (error != E_OK) fault("%s: %s: %.*s", what, error_text(error), (int)why->len, (const char *)why->at);
+}
+
+static void work(void *context) {
+  struct worker *worker = context;
+  char room[512];
+  struct fmt why = fmt_over(room, sizeof room);
+  struct relay_options options = {.conf = &program->conf, .group = program->group, .index = worker->index, .counters = worker->counters, .sessions_open = &program->sessions};
+  check(relay_open(&worker->relay, &options, &why), &why, "relay_open");
+  barrier(0);
+  if (worker->index == 0) check(relay_listen(worker->relay, &why), &why, "relay_listen");
+  barrier(1);
+  if (worker->index > 0) check(relay_listen(worker->relay, &why), &why, "relay_listen");
+  barrier(2);
+  program->runs = true;
+  relay_run(worker->relay);
+  int error = relay_failed(worker->relay, &why);
+  check(error, &why, "relay_failed");
+  barrier(3);
+  relay_release(worker->relay);
+  barrier(4);
+  relay_close(worker->relay);
+}
+
+static void read_conf(struct conf *conf, const struct plan *plan) {
+  char text[2000], room[512];
+  struct fmt why = fmt_over(room, sizeof room);
+  int len = snprintf(text, sizeof text,
+                     "hostname: relay.example\nshards: %u\nspool: {path: /spool, durability: %s}\nlisteners: [{address: 10.0.0.1, port: 25}]\n"
+                     "dns: {servers: [\"10.0.0.53:53\"], timeout: 1s, ipv6: false}\n"
+                     "queue: {retry_initial: 1s, retry_max: 8s, retry_factor: 1.7, max_age: 150s}\n"
+                     "delivery: {connections_per_site: %u, messages_per_connection: %u, idle: 5s,"
+                     " timeouts: {connect: 3s, greeting: 5s, command: 5s, data: 10s, final: 10s}}\n"
+                     "limits: {memory: %" PRIu64 "KiB, session_timeout: 60s}\nevents: {path: /events}\n",
+                     plan->shards, plan->durability == CONF_SYNC ? "sync" : plan->durability == CONF_LAZY ? "lazy" : "memory", plan->connections_per_site,
+                     plan->messages_per_connection, plan->memory_bytes >> 10);
+  must(len > 0 && (size_t)len < sizeof text);
+  check(conf_parse(conf, span_of(text, (size_t)len), "sim.yaml", &why), &why, "conf_parse");
+  conf->segment_size_bytes = plan->segment_bytes; /* smaller than a user may have them: to see many of them */
+}
+
+static void tell_plan(const struct plan *plan) {
+  trace("shards %u, sessions %u, messages %u, domains %u, hosts %u, connections %u, messages on each %u", plan->shards, plan->sessions, plan->messages,
+        plan->domains, plan->mx_hosts, plan->connections_per_site, plan->messages_per_connection);
+  trace("durability %d, segments %" PRIu64 ", memory %" PRIu64 ", kills %u%s, stops %u, jumps %u, size %" PRIu64, plan->durability, plan->segment_bytes,
+        plan->memory_bytes, plan->kills, plan->power ? " (power)" : "", plan->stops, plan->clock_jumps, plan->client.size_high);
+}
+
+static void start_program(const struct plan *plan) {
+  program = sim_alloc(sizeof *program);
+  read_conf(&program->conf, plan);
+  must(shard_group_open(&program->group, plan->shards) == E_OK);
+  for (unsigned i = 0; i < plan->shards; i++) {
+    program->workers[i] = (struct worker){.index = i, .counters = sim_alloc(sizeof(struct counters))};
+    fiber_start(work, &program->workers[i]);
+  }
+  trace("the program starts");
+}
+
+static bool step(uint64_t limit_ns) {
+  bool more = world_step(limit_ns);
+  if (disk_is_cut()) return false;
+  return more;
+}
+
+static void run_until(uint64_t until_ns) {
+  while (world_now_ns() < until_ns && step(until_ns)) {}
+  if (world_now_ns() < until_ns && !disk_is_cut()) world_skip(until_ns);
+}
+
+static void kill_program(bool power) {
+  trace(power ? "the power is cut" : "the program is killed");
+  fibers_kill();
+  sim_io_crash();
+  disk_crash(power);
+  ledger_killed(power);
+  program = NULL;
+}
+
+/* An orderly stop has 30 s for transactions, and then a bit. */
+static void stop_program(void) {
+  trace("the program is stopped");
+  uint64_t until_ns = world_now_ns() + 60 * SECOND_NS;
+  while (!program->runs && step(until_ns)) {}
+  for (unsigned i = 0; i < program->conf.shards; i++) relay_stop(program->workers[i].relay);
+  while (fibers_alive() > 0 && world_now_ns() < until_ns && step(until_ns)) {}
+  if (disk_is_cut()) return;
+  if (fibers_alive() > 0) fault("the program did not end within a minute of its stop");
+  program = NULL;
+}
+
+static uint64_t queued(void) {
+  uint64_t sum = 0;
+  for (unsigned i = 0; i < program->conf.shards; i++) sum += count_get(program->workers[i].counters, GAUGE_QUEUED_MESSAGES);
+  return sum;
+}
+
+/* ---- the world ---- */
+
+static struct zone zone;
+
+static void open_world(const struct plan *plan) {
+  static const struct netaddr v4 = {.family = 4, .bytes = {10, 0, 0, 1}}, v6 = {.family = 6, .bytes = {0xfd, [15] = 1}};
+  static const struct netaddr dns = {.family = 4, .port = 53, .bytes = {10, 0, 0, 53}};
+  struct netaddr relay = v4;
+  relay.port = 25;
+  disk_open();
+  net_open();
+  sim_io_open(&v4, &v6);
+  ledger_open();
+  must(domains_parse(&zone.domains, SPAN("d%05d.test")) == E_OK);
+  zone.count = plan->domains;
+  zone.mx_hosts = plan->mx_hosts;
+  zone.host_base = 10u << 24 | 1 << 16;
+  zone.host_count = plan->domains * plan->mx_hosts;
+  zone.ttl_s = (uint32_t)chance_spread(1, 3600);
+  zone.negative_ttl_s = 2;
+  dns_open(&zone, &dns);
+  mx_open(&zone, plan->connections_per_site, plan->messages_per_connection);
+  client_open(&relay, plan->sessions, plan->messages);
+}
+
+static void let_faults_in(const struct plan *plan) {
+  mx_set_habits(&plan->mx);
+  dns_set_habits(&plan->dns);
+  client_set_habits(&plan->client);
+  net_set_weather(&plan->weather);
+  disk_set_faults(&plan->disk);
+}
+
+static void calm(const struct plan *plan) {
+  struct client_habits client = plan->client;
+  client.leaves_in_data = client.leaves_behind_data = client.rset = client.dawdles = 0;
+  client_set_habits(&client);
+  mx_set_habits(&(struct mx_habits){.reply_low_ns = 10 * MICROSECOND_NS, .reply_high_ns = 2 * MILLISECOND_NS});
+  dns_set_habits(&(struct dns_habits){.low_ns = 50 * MICROSECOND_NS, .high_ns = MILLISECOND_NS});
+  net_set_weather(&(struct net_weather){
+      .delay_low_ns = 20 * MICROSECOND_NS, .delay_high_ns = 200 * MICROSECOND_NS, .window_bytes = 200000, .piece_max = 65536});
+  disk_set_faults(&(struct disk_faults){.refuse_direct = plan->disk.refuse_direct});
+}
+
+/* ---- events ---- */
+
+static void read_events_file(void *context, const char *name) {
+  (void)context;
+  char path[128];
+  uint8_t *bytes;
+  size_t len;
+  snprintf(path, sizeof path, "/events/%s", name);
+  must(disk_contents(path, &bytes, &len));
+  struct span rest = span_of(bytes, len);
+  for (ptrdiff_t end; (end = span_find(rest, '\n')) >= 0; rest = span_skip(rest, (size_t)end + 1)) {
+    struct span line = span_first(rest, (size_t)end);
+    bool torn = ledger_was_killed() && (line.len == 0 || line.at[0] != '{' || line.at[line.len - 1] != '}' || memchr(line.at, 0, line.len) != NULL);
+    if (!torn) ledger_event(line);
+  }
+  if (rest.len > 0 && !ledger_was_killed()) fault("%s ends within a line", path);
+}
+
+/* ---- a run ---- */
+
+static void disturb(const struct plan *plan) {
+  uint64_t end_ns = world_now_ns() + plan->faults_ns;
+  unsigned kills = plan->kills, stops = plan->stops, jumps = plan->clock_jumps;
+  while (kills + stops + jumps > 0) {
+    unsigned left = kills + stops + jumps;
+    run_until(world_now_ns() + chance((end_ns > world_now_ns() ? end_ns - world_now_ns() : SECOND_NS) / left * 2 + 1));
+    uint64_t which = chance(left);
+    if (which < jumps) {
+      jumps--;
+      world_set_wall((int64_t)chance(20000) - 10000);
+      trace("the clock is set");
+      continue;
+    }
+    if (which < jumps + kills) {
+      kills--;
+      kill_program(plan->power);
+    } else {
+      stops--;
+      stop_program();
+    }
+    run_until(world_now_ns() + chance(2 * SECOND_NS));
+    start_program(plan);
+  }
+  if (world_now_ns() < end_ns) run_until(end_ns);
+}
+
+static void finish(const struct plan *plan) {
+  trace("calm");
+  calm(plan);
+  uint64_t limit_ns = world_now_ns() + 400 * SECOND_NS;
+  while ((!client_is_over() || !program->runs || queued() > 0) && world_now_ns() < limit_ns && step(limit_ns)) {
+    if (world_now_ns() > limit_ns - 200 * SECOND_NS) client_stop();
+  }
+  if (queued() > 0) fault("%" PRIu64 " messages are still queued, %u recipients have not got theirs", queued(), ledger_open_recipients());
+  if (!client_is_over()) fault("clients wait for ever");
+  stop_program();
+  disk_list("/events", read_events_file, NULL);
+  ledger_close(false);
+}
+
+static void run(uint64_t seed, FILE *trace_file) {
+  world_open(seed, trace_file);
+  struct plan plan = make_plan();
+  tell_plan(&plan);
+  open_world(&plan);
+  let_faults_in(&plan);
+  start_program(&plan);
+  disturb(&plan);
+  finish(&plan);
+}
+
+static void print_sums(uint64_t seed) {
+  const struct ledger_sums *sums = ledger_sums();
+  printf("seed %" PRIu64 ": %u messages, %u accepted, %u recipients: %u delivered, %u refused, %u expired; %u twice; %u without events; trace %016" PRIx64 "\n", seed,
+         sums->messages, sums->accepted, sums->recipients, sums->delivered, sums->refused, sums->expired, sums->twice, sums->lost_events, trace_hash());
+}
+
+/* ---- many ---- */
+
+/* Each in a process of its own: what a crash leaves behind goes with it. */
+static int run_one(uint64_t seed, bool quiet) {
+  fflush(NULL);
+  pid_t child = fork();
+  must(child >= 0);
+  if (child == 0) {
+    alarm(SEED_SECONDS);
+    if (freopen("/dev/null", "w", stderr) == NULL) _exit(2);
+    run(seed, NULL);
+    if (!quiet) print_sums(seed);
+    fflush(NULL);
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return 0;
+  if (WIFSIGNALED(status)) printf("FAULT with seed %" PRIu64 ": the process was ended by signal %d\n", seed, WTERMSIG(status));
+  return 1;
+}
+
+static int run_many(uint64_t from, uint64_t to, unsigned jobs, bool quiet) {
+  struct timespec begin, end;
+  clock_gettime(CLOCK_MONOTONIC, &begin);
+  for (unsigned job = 0; job < jobs; job++) {
+    fflush(NULL);
+    if (fork() != 0) continue;
+    unsigned failed = 0;
+    for (uint64_t seed = from + job; seed <= to && failed < 100; seed += jobs) failed += (unsigned)run_one(seed, quiet);
+    fflush(NULL);
+    _exit((int)failed);
+  }
+  unsigned failed = 0;
+  for (int status; wait(&status) > 0;) failed += WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : 1;
+  clock_gettime(CLOCK_MONOTONIC, &end);
+  double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+  printf("%" PRIu64 " seeds in %.1f s, %u with faults\n", to - from + 1, seconds, failed);
+  return failed == 0 ? 0 : 1;
+}
+
+int main(int argc, char **argv) {
+  uint64_t from = 1, to = 100, seed = 0;
+  unsigned jobs = 2;
+  bool verbose = false, all = false;
+  for (int i = 1; i < argc; i++) {
+    if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc) {
+      sscanf(argv[++i], "%" SCNu64 "-%" SCNu64, &from, &to);
+    } else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc) {
+      jobs = (unsigned)atoi(argv[++i]);
+    } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
+      seed = strtoull(argv[++i], NULL, 10);
+    } else if (strcmp(argv[i], "--trace") == 0) {
+      all = true;
+    } else if (strcmp(argv[i], "--verbose") == 0) {
+      verbose = true;
+    } else {
+      fprintf(stderr, "usage: sim [--seeds FROM-TO] [--jobs N] [--verbose] | --seed N [--trace]\n");
+      return 2;
+    }
+  }
+  if (seed == 0) return run_many(from, to, jobs, !verbose);
+  run(seed, all ? stdout : NULL);
+  print_sums(seed);
+  fflush(NULL);
+  _exit(0);
+}
