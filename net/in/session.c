@@ -16,6 +16,8 @@
 #define LONG_CONTENT 131072     /* behind so much of a message its bytes are taken one buffer at a time, as the disk takes them */
 #define ENOUGH_CONTENT 65536    /* so much of it within session_timeout, or more: a sender that gives a byte a minute is like one that is silent */
 #define LISTEN_BACKLOG 4096
+#define IDLE_COMMANDS_MAX 1000 /* without a message: no client needs so many */
+#define SURPLUS_MAX 100000     /* recipients refused for now, without a message: a whole list, piped at once; each costs a reply and no memory */
 
 struct session {
   io_socket socket;
@@ -573,7 +575,8 @@ int intake_open(struct intake **out, const struct intake_options *options) {
       .recipients_max = conf->recipients_max,
       .messages_max = conf->session_messages_max,
       .errors_max = conf->session_errors_max,
-      .idle_commands_max = 1000,
+      .idle_commands_max = IDLE_COMMANDS_MAX,
+      .surplus_max = SURPLUS_MAX,
   };
   intake->submit = (struct submit_context){.shard = options->shard,
                                            .slab = options->slab,

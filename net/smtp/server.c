@@ -196,8 +196,9 @@ static enum smtp_server_event proceed_mail(struct smtp_server *s, struct fmt *ou
 }
 
 static enum smtp_server_event proceed_rcpt(struct smtp_server *s, struct fmt *out) {
+  if (unlikely(s->_surplus >= s->_options->surplus_max)) return hang_up(s, out, SPAN("421 4.7.0 Too many recipients without a message\r\n"));
   if (s->recipients < s->_options->recipients_max) return ask(s, SMTP_SERVER_RCPT);
-  s->_idle_commands++;
+  s->_surplus++;
   say(out, SPAN("452 4.5.3 Too many recipients\r\n"));
   return GO_ON;
 }
@@ -508,6 +509,7 @@ void smtp_server_accept_message(struct smtp_server *s, uint64_t id, struct fmt *
   fmt_text(out, "\r\n");
   s->messages++;
   s->_idle_commands = 0;
+  s->_surplus = 0;
   transaction_end(s);
 }
 
@@ -535,7 +537,11 @@ static void refuse_data(struct smtp_server *s, struct fmt *out, unsigned code, c
 void smtp_server_refuse(struct smtp_server *s, struct fmt *out, unsigned code, const char *enhanced, const char *text) {
   enum smtp_server_event pending = decide(s);
   if (s->_phase == PHASE_CLOSED) return;
-  s->_idle_commands++;
+  if (pending == SMTP_SERVER_RCPT && code / 100 == 4) {
+    s->_surplus++;
+  } else {
+    s->_idle_commands++;
+  }
   if (code == 421) {
     say_parts(out, code, enhanced, text);
     phase_enter(s, PHASE_CLOSED);

@@ -155,6 +155,25 @@ def too_many_recipients_are_refused_one_by_one(t):
 
 
 @test
+def a_list_longer_than_a_message_may_have_recipients(t):
+    """Piped in one go, as clients do that do not count: what is too much is put off, and the rest of the list goes out with the next messages."""
+    relay, mx = relay_and_mx(t)
+    waiting = ["r%d@d.example" % i for i in range(2500)]
+    with greeted(relay) as client:
+        for _ in range(3):
+            client.send("MAIL FROM:<a@b.example>\r\n" + "".join("RCPT TO:<%s>\r\n" % recipient for recipient in waiting) + "DATA\r\n")
+            client.expect(250)
+            waiting = [recipient for recipient in waiting if client.expect((250, 452)).code == 452]
+            client.expect(354)
+            client.send(CONTENT + b".\r\n")
+            client.expect(250)
+        client.quit()
+    equal(waiting, [])
+    relay.wait_outcomes(2500)
+    equal(len(set(mx.recipients)), 2500)
+
+
+@test
 def relaying_is_for_relay_from_only(t):
     mine, other = free_address(), free_address()
     relay, mx = relay_and_mx(t, {"relay_from": [mine + "/32"]})
