@@ -142,6 +142,7 @@ static struct span content_fault(const struct smtp_server *s) {
   if (unlikely(s->scan.received_headers > SMTP_RECEIVED_MAX)) return SPAN("554 5.4.6 Too many hops: mail loop\r\n");
   if (unlikely(s->scan.bare)) return SPAN("550 5.6.11 Bare CR or LF in the message: lines must end with CRLF\r\n");
   if (unlikely(s->scan.nul)) return SPAN("550 5.6.0 NUL in the message\r\n");
+  if (unlikely(s->scan.long_header)) return SPAN("550 5.6.0 Header line longer than 65536 octets\r\n");
   return span_of(NULL, 0);
 }
 
