@@ -319,7 +319,7 @@ static int make_spool_directory(struct relay *relay, struct fmt *why) {
 static void warn_of_source(struct relay *relay, const struct netaddr *source) {
   char text[64];
   struct fmt out = fmt_over(text, sizeof text);
-  if (source->family == 0 || io_address_check(relay->shard.io, source) != E_UNREACHABLE) return;
+  if (source->family == 0 || io_address_check(relay->shard.io, source) != E_NO_ADDRESS) return;
   netaddr_format(source, &out);
   fprintf(stderr, "ringpost: delivery.source: %.*s is no address of this host; mail over IPv%u is deferred until it is\n", (int)out.len, text,
           source->family);

@@ -642,7 +642,7 @@ static void say_no_listener(const struct conf *conf, unsigned index, int error, 
   fmt_text(why, ": ");
   switch (error) {
   case E_BUSY: fmt_text(why, "in use by another process"); break;
-  case E_UNREACHABLE: fmt_text(why, "this is no address of this host"); break;
+  case E_NO_ADDRESS: fmt_text(why, "this is no address of this host"); break;
   case E_PERMISSION: fmt_text(why, "permission denied (a port below 1024 needs root or CAP_NET_BIND_SERVICE)"); break;
   default: fmt_text(why, error_text(error)); break;
   }
