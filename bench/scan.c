@@ -93,8 +93,12 @@ static void run_group(struct smtp_server *server, struct span in) {
 }
 
 static void group_work(struct span group) {
-  static const struct smtp_server_options options = {
-      .hostname = SPAN("relay.example"), .message_size_max = 1u << 26, .recipients_max = 1000, .errors_max = 20, .idle_commands_max = 1000};
+  static const struct smtp_server_options options = {.hostname = SPAN("relay.example"),
+                                                     .message_size_max = 1u << 26,
+                                                     .recipients_max = 1000,
+                                                     .errors_max = 20,
+                                                     .idle_commands_max = 1000,
+                                                     .surplus_max = 1000};
   struct smtp_server server;
   uint8_t room[SMTP_REPLY_ROOM];
   struct fmt out = fmt_over(room, sizeof room);

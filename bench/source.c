@@ -45,7 +45,10 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
       {NULL, OPTION_TITLE, NULL, NULL, "How much, how fast", NULL},
       {"to", OPTION_TEXT, &s->to, "HOST:PORT", "the relay (default 127.0.0.1:2525)", NULL},
       {"messages", OPTION_COUNT, &s->messages, "N", "how many; with suffix k or M (default 10000, with --duration no limit)", NULL},
-      {"duration", OPTION_DURATION, &s->duration_ns, "TIME", "for how long (default: until all messages are in)", NULL},
+      {"duration", OPTION_DURATION, &s->duration_ns, "TIME",
+       "for how long (default: until all messages are in); what is under way or deferred then\n"
+       "has 5 s more, and is given up",
+       NULL},
       {"sessions", OPTION_COUNT, &s->sessions, "N", "that send at the same time (default 100); 0: none, --idle ones are held until SIGTERM", NULL},
       {"messages-per-session", OPTION_COUNT, &s->messages_per_session, "N", "then QUIT and connect anew (default 0: never)", NULL},
       {"rate", OPTION_COUNT, &s->rate, "N",

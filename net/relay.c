@@ -81,7 +81,8 @@ static void tell_of_full(struct relay *relay) {
   const struct spool_stats *spool = spool_stats(relay->spool);
   if (full) {
     fprintf(stderr,
-            "ringpost: shard=%u spool %s is full: new mail is refused (452) until there is room; it has %llu segments of %llu MiB, and needs two that are "
+            "ringpost: shard=%u spool %s is full: new mail is refused (452) until there is room; it has %llu segments of %llu MiB, and needs two "
+            "that are "
             "free: the disk, or spool.max_size, gives no more\n",
             relay->o.index, relay->o.conf->spool_path, (unsigned long long)spool->segments, (unsigned long long)(spool->segment_size_bytes >> 20));
   } else {
@@ -347,7 +348,7 @@ static int make_spool_directory(struct relay *relay, struct fmt *why) {
 static void warn_of_source(struct relay *relay, const struct netaddr *source) {
   char text[64];
   struct fmt out = fmt_over(text, sizeof text);
-  if (source->family == 0 || io_address_check(relay->shard.io, source) != E_UNREACHABLE) return;
+  if (source->family == 0 || io_address_check(relay->shard.io, source) != E_NO_ADDRESS) return;
   netaddr_format(source, &out);
   fprintf(stderr, "ringpost: delivery.source: %.*s is no address of this host; mail over IPv%u is deferred until it is\n", (int)out.len, text,
           source->family);

@@ -401,8 +401,8 @@ struct known { /* a message id seen in the spool */
   uint64_t parts_bytes; /* of content */
   uint32_t parts_count, parts_capacity;
   uint32_t stops; /* before its record; UINT32_MAX: something happened to it, so it was told of */
-  bool unread; /* its message is on disk, but there was no memory for it */
-  bool single; /* ... and it has one recipient, number `only` */
+  bool unread;    /* its message is on disk, but there was no memory for it */
+  bool single;    /* ... and it has one recipient, number `only` */
   uint16_t only;
   struct spool_place place; /* of the unread one */
 };

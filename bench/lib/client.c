@@ -18,6 +18,7 @@ enum {
 };
 #define STOP_LATENCY_NS 50000000u
 #define QUIT_TIME_NS 1000000000u
+#define DRAIN_TIME_NS 5000000000u /* after the duration, for what is under way or deferred */
 
 struct session {
   struct sender sender;
@@ -385,6 +386,21 @@ static bool is_stuck(const struct loop *loop) {
   return waits && process_now_ns() - loop->progress_ns > patience_ns;
 }
 
+/* The duration, and the time to end what was begun in it. */
+static bool is_out_of_time(const struct loop *loop) {
+  uint64_t end_ns = loop->client->stop_taking_ns;
+  return end_ns != UINT64_MAX && process_now_ns() >= end_ns + DRAIN_TIME_NS;
+}
+
+/* What was deferred last, and would have been sent again. */
+static void give_up_jobs(struct loop *loop) {
+  for (size_t i = 0; i < loop->job_count; i++) {
+    const struct job *job = &loop->jobs[(loop->job_begin + i) % loop->job_cap].job;
+    counter_add(&loop->thread->given_up, job->end - job->begin);
+  }
+  loop->job_count = 0;
+}
+
 static bool is_over(struct loop *loop) {
   if (loop->thread->end == CLIENT_NO_CONNECTION) return true;
   bool stop = __atomic_load_n(&loop->client->stop, __ATOMIC_RELAXED), holds = loop->client->sessions == 0;
@@ -394,6 +410,11 @@ static bool is_over(struct loop *loop) {
     return true;
   }
   if (loop->quit_ns > 0) return counter_read(&loop->thread->open) == 0 || process_now_ns() - loop->quit_ns > QUIT_TIME_NS;
+  if (has_work(loop) && is_out_of_time(loop)) {
+    give_up_jobs(loop);
+    loop->thread->end = CLIENT_STOPPED;
+    return true;
+  }
   if (is_stuck(loop)) {
     loop->thread->end = CLIENT_NO_PROGRESS;
     return true;

@@ -17,7 +17,7 @@ struct client {
   uint32_t sessions;       /* in all; 0: the idle ones are held until `stop` or stop_taking_ns, then say QUIT */
   uint32_t idle;           /* sessions besides, that only stay open */
   uint64_t rate;           /* messages a second in all; 0: as fast as replies come */
-  uint64_t stop_taking_ns; /* no new message from then on; UINT64_MAX: never */
+  uint64_t stop_taking_ns; /* no new message from then on, and seconds later the end, whatever is under way; UINT64_MAX: never */
   uint64_t retry_after_ns;
   uint64_t timeout_ns; /* with no reply at all for so long the run has failed */
   bool no_retry;

@@ -28,6 +28,7 @@ const char *error_text(int error) {
   case E_TOO_LONG: return "too long";
   case E_NOT_DIRECTORY: return "not a directory";
   case E_IS_DIRECTORY: return "is a directory";
+  case E_NO_ADDRESS: return "local address not available";
   case E_OTHER: break;
   }
   return "system error";
@@ -61,8 +62,8 @@ int error_from_errno(int errno_value) {
   case EHOSTUNREACH:
   case ENETUNREACH:
   case ENETDOWN:
-  case EHOSTDOWN:
-  case EADDRNOTAVAIL: return E_UNREACHABLE;
+  case EHOSTDOWN: return E_UNREACHABLE;
+  case EADDRNOTAVAIL: return E_NO_ADDRESS;
   case EMFILE:
   case ENFILE: return E_TOO_MANY_FILES;
   case EOPNOTSUPP:

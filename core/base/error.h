@@ -31,7 +31,8 @@ enum error {
   E_TOO_LONG = -21,       /* input longer than we take */
   E_NOT_DIRECTORY = -22,  /* a file stands where a directory is needed */
   E_IS_DIRECTORY = -23,   /* a directory stands where a file is needed */
-  E_OTHER = -24,          /* any errno without a name above */
+  E_NO_ADDRESS = -24,     /* a local address that is none of this host, or has no port left */
+  E_OTHER = -25,          /* any errno without a name above */
 };
 
 /* A short lower-case phrase, e.g. "connection refused". Never NULL; static storage. */

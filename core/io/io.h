@@ -86,7 +86,7 @@ void io_random(struct io *io, void *room, size_t len);
 /*
  * TCP listener; each shard has its own on the same port. `first`: the first of this process on that address, E_BUSY if anybody else has it: another
  * process that shares its port as we do would else take a part of our connections. Those that are not first join it, so they come later. Port 0: the
- * kernel picks, see io_local. E_UNREACHABLE: no address of this host.
+ * kernel picks, see io_local. E_NO_ADDRESS: it is none of this host.
  */
 must_check int io_listen(struct io *io, const struct netaddr *address, unsigned backlog, bool first, io_socket *listener);
 /* Each connection that arrives completes with its socket handle, until the listener is closed. Without descriptors (E_TOO_MANY_FILES) accepting pauses
@@ -101,7 +101,7 @@ void io_connect(struct io *io, io_socket socket, const struct netaddr *to, uint6
  * completion. */
 must_check int io_datagram(struct io *io, const struct netaddr *server, io_socket *socket);
 
-/* May a socket be bound to this address now? E_UNREACHABLE: it is none of this host. Returns at once; the port does not matter. */
+/* May a socket be bound to this address now? E_NO_ADDRESS: it is none of this host. Returns at once; the port does not matter. */
 must_check int io_address_check(struct io *io, const struct netaddr *address);
 
 /* The addresses of a connected socket or a listener. Port and family 0 if the kernel does not tell. */

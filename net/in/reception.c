@@ -26,22 +26,23 @@ static struct span domain_of(struct span address) {
 }
 
 /* Writes the event for so many recipients at a time as `room` has place for. */
-static void write_in_parts(const struct intake_options *o, struct event *event, struct addresses *addresses, unsigned count, struct span *room,
+static void write_in_parts(const struct intake_options *o, const struct event *common, struct addresses *addresses, unsigned count, struct span *room,
                            unsigned size) {
   uint8_t domain[256];
+  struct event event = *common;
   while (count > 0) {
     unsigned part = count < size ? count : size;
     for (unsigned i = 0; i < part; i++) room[i] = take_address(addresses);
-    event->recipient = room[0];
-    event->more_recipients = room + 1;
-    event->more_recipients_count = part - 1;
-    event->queue = span_lower(domain_of(room[0]), domain, sizeof domain);
-    event_write(o->events, event);
+    event.recipient = room[0];
+    event.more_recipients = room + 1;
+    event.more_recipients_count = part - 1;
+    event.queue = span_lower(domain_of(room[0]), domain, sizeof domain);
+    event_write(o->events, &event);
     count -= part;
   }
 }
 
-static void write_for_all(const struct intake_options *o, struct event *event, struct addresses *addresses, unsigned count) {
+static void write_for_all(const struct intake_options *o, const struct event *event, struct addresses *addresses, unsigned count) {
   struct span few[16];
   unsigned few_count = sizeof few / sizeof few[0];
   struct span *many = count > few_count ? slab_get(o->slab, count * sizeof *many) : NULL;

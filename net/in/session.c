@@ -14,8 +14,10 @@
 #define STASH_HIGH (128 * 1024) /* bytes waiting behind a message that is being stored: then receiving pauses */
 #define EAT_MAX 65536           /* bytes given to the machine at a time: after so many it is asked whether the spool keeps up */
 #define LONG_CONTENT 131072     /* behind so much of a message its bytes are taken one buffer at a time, as the disk takes them */
-#define ENOUGH_CONTENT 65536    /* so much of it within session_timeout, or more: a sender that gives a byte a minute is like one that is silent */
+#define CONTENT_RATE_MIN 500    /* bytes a second, as Postfix's smtpd_min_data_rate: a sender that gives a byte a minute is like one that is silent */
 #define LISTEN_BACKLOG 4096
+#define IDLE_COMMANDS_MAX 1000 /* without a message: no client needs so many */
+#define SURPLUS_MAX 100000     /* recipients refused for now, without a message: a whole list, piped at once; each costs a reply and no memory */
 
 struct session {
   io_socket socket;
@@ -32,8 +34,9 @@ struct session {
   struct buffer hello;
   struct submission *submission;
   struct smtp_server server;
-  uint32_t content_bytes; /* since the timer was set */
-  bool progress;          /* a command was whole, or enough content came: the timer starts anew */
+  uint64_t content_due_ms;  /* while a message comes in, between its BDATs too: by then more of it has to be there; else 0 */
+  uint64_t content_counted; /* bytes of it that have moved content_due_ms ahead */
+  bool progress;            /* a command was whole: the timer starts anew */
   bool may_relay;
   bool esmtp;
   bool dirty;
@@ -105,9 +108,21 @@ static void begin_close(struct session *s) {
 }
 
 static void arm_timer(struct session *s, uint64_t delay_ms) {
-  s->progress = false;
-  s->content_bytes = 0;
   timer_set(&s->intake->o.shard->wheel, &s->timer, s->intake->o.shard->now_ms + delay_ms);
+}
+
+/* It is the peer's turn. Every byte of content puts its end off by what it takes at CONTENT_RATE_MIN, and no byte by more than the time for a command: so
+ * the whole message has the time of one command and its size by that rate, however it is cut into chunks. */
+static void await_peer(struct session *s) {
+  uint64_t now_ms = s->intake->o.shard->now_ms, due_ms = now_ms + s->intake->o.conf->session_timeout_ms;
+  s->progress = false;
+  if (s->content_due_ms > 0) {
+    s->content_due_ms += (s->server.content_size - s->content_counted) * 1000 / CONTENT_RATE_MIN;
+    s->content_counted = s->server.content_size;
+    if (s->content_due_ms > due_ms) s->content_due_ms = due_ms;
+    due_ms = s->content_due_ms;
+  }
+  arm_timer(s, due_ms > now_ms ? due_ms - now_ms : 0);
 }
 
 static void flush(struct session *s) {
@@ -190,7 +205,7 @@ static void message_stored(void *context, uint64_t tag, struct submission *submi
     refuse_for(s, error, &out);
   }
   close_out(s, &out);
-  arm_timer(s, intake->o.conf->session_timeout_ms);
+  await_peer(s);
   if (intake->stopping) say_goodbye(s);
   if (!s->feeding) feed(s);
 }
@@ -199,11 +214,18 @@ static void part_stored(void *context, uint64_t tag) {
   struct session *s = session_of(context, tag);
   if (s == NULL || !s->waiting) return;
   s->waiting = false;
-  arm_timer(s, s->intake->o.conf->session_timeout_ms);
+  s->content_due_ms = s->intake->o.shard->now_ms + s->intake->o.conf->session_timeout_ms; /* the disk's time is not the sender's */
+  await_peer(s);
   if (!s->feeding) feed(s);
 }
 
 /* ---- what the server machine asks ---- */
+
+static void forget_submission(struct session *s) {
+  submit_abandon(s->submission);
+  s->submission = NULL;
+  s->content_due_ms = 0;
+}
 
 /* The last part of so many is for what delivers: a queue without memory for jobs would never become shorter. */
 #define MEMORY_KEPT_PART 8
@@ -221,7 +243,7 @@ static void on_mail(struct session *s, struct fmt *out) {
   } else if (intake->o.slab->used_bytes > intake->o.slab->limit_bytes - intake->o.slab->limit_bytes / MEMORY_KEPT_PART) {
     refuse(s, out, 452, "4.3.1", "insufficient memory, try again later");
   } else {
-    submit_abandon(s->submission);
+    forget_submission(s);
     s->submission = submit_begin(&s->intake->submit, &s->server.mail, &s->peer, s->id);
     if (s->submission == NULL) {
       refuse_for(s, E_NO_MEMORY, out);
@@ -268,25 +290,20 @@ static void on_data(struct session *s, struct fmt *out) {
   s->submission->callback = s->intake;
   if (!submit_data(s->submission, buffer_span(&s->hello), s->esmtp, s->server.mail.size)) {
     refuse_for(s, E_NO_MEMORY, out);
-    submit_abandon(s->submission);
-    s->submission = NULL;
+    forget_submission(s);
     return;
   }
   smtp_server_accept(&s->server, out);
-  arm_timer(s, s->intake->o.conf->session_timeout_ms);
+  s->content_due_ms = s->intake->o.shard->now_ms + s->intake->o.conf->session_timeout_ms;
+  s->content_counted = 0;
+  await_peer(s);
 }
 
 static void on_hello(struct session *s) {
   s->esmtp = s->server.esmtp;
   s->hello.len = 0;
   if (!buffer_append(s->intake->o.slab, &s->hello, s->server.hello)) leave(s);
-  submit_abandon(s->submission);
-  s->submission = NULL;
-}
-
-static void forget_submission(struct session *s) {
-  submit_abandon(s->submission);
-  s->submission = NULL;
+  forget_submission(s);
 }
 
 /* The transaction is off; only if it is illegal content that is still eaten, its envelope stays: it is needed when that is answered. */
@@ -311,6 +328,7 @@ static void on_refused(struct session *s) {
 static void on_end(struct session *s, struct fmt *out) {
   close_out(s, out); /* message_stored opens it again, maybe at once */
   s->waiting = true;
+  s->content_due_ms = 0;
   timer_cancel(&s->intake->o.shard->wheel, &s->timer); /* the peer owes nothing: it is the disk's turn */
   submit_end(s->submission, &s->server.scan, token_of(s, OP_SEND), message_stored, s->intake);
 }
@@ -322,8 +340,6 @@ static void pause_receiving(struct session *s) {
 }
 
 static void on_content(struct session *s) {
-  s->content_bytes += (uint32_t)s->server.content.len; /* at most EAT_MAX above ENOUGH_CONTENT */
-  s->progress |= s->content_bytes >= ENOUGH_CONTENT;
   if (submit_content(s->submission, s->server.content) != E_BUSY) return;
   s->waiting = true; /* for a part of a long message to be written: until then the sender's bytes are better kept by its own system */
   timer_cancel(&s->intake->o.shard->wheel, &s->timer);
@@ -422,7 +438,7 @@ static void received(struct session *s, struct span bytes) {
   }
   if (s->closing) return;
   if (!s->paused && (s->careful || is_long(s))) go_on_receiving(s);
-  if (!s->waiting && s->progress) arm_timer(s, s->intake->o.conf->session_timeout_ms);
+  if (!s->waiting && (s->progress || s->content_due_ms > 0)) await_peer(s);
 }
 
 /* ---- life ---- */
@@ -487,7 +503,7 @@ static void begin_session(struct intake *intake, io_socket socket) {
   smtp_server_init(&s->server, &intake->server_options, &out);
   close_out(s, &out);
   io_receive(intake->o.shard->io, socket, token_of(s, OP_RECEIVE));
-  arm_timer(s, intake->o.conf->session_timeout_ms);
+  await_peer(s);
 }
 
 static void end_session(struct session *s) {
@@ -573,7 +589,8 @@ int intake_open(struct intake **out, const struct intake_options *options) {
       .recipients_max = conf->recipients_max,
       .messages_max = conf->session_messages_max,
       .errors_max = conf->session_errors_max,
-      .idle_commands_max = 1000,
+      .idle_commands_max = IDLE_COMMANDS_MAX,
+      .surplus_max = SURPLUS_MAX,
   };
   intake->submit = (struct submit_context){.shard = options->shard,
                                            .slab = options->slab,
@@ -625,7 +642,7 @@ static void say_no_listener(const struct conf *conf, unsigned index, int error, 
   fmt_text(why, ": ");
   switch (error) {
   case E_BUSY: fmt_text(why, "in use by another process"); break;
-  case E_UNREACHABLE: fmt_text(why, "this is no address of this host"); break;
+  case E_NO_ADDRESS: fmt_text(why, "this is no address of this host"); break;
   case E_PERMISSION: fmt_text(why, "permission denied (a port below 1024 needs root or CAP_NET_BIND_SERVICE)"); break;
   default: fmt_text(why, error_text(error)); break;
   }

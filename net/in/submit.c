@@ -229,8 +229,7 @@ static void fail(struct submission *submission, int error) {
 void submit_clear_segment(struct submit_context *context, uint32_t segment) {
   for (struct submission *submission = context->with_parts; submission != NULL; submission = submission->next) {
     bool is_there = false;
-    for (uint32_t i = 0; i < submission->parts_count; i++)
-      is_there |= submission->parts[i].segment != 0 && submission->parts[i].segment <= segment;
+    for (uint32_t i = 0; i < submission->parts_count; i++) is_there |= submission->parts[i].segment != 0 && submission->parts[i].segment <= segment;
     if (is_there) fail(submission, E_NO_SPACE);
   }
 }

@@ -54,11 +54,11 @@ struct submission {
   uint8_t writes; /* under way */
   int error;      /* the first one */
   struct content *content;
-  uint64_t size; /* of the content: Received header and what was handed in */
+  uint64_t size;             /* of the content: Received header and what was handed in */
   struct spool_place *parts; /* segment 0: not durable, or given up */
   uint32_t parts_count;
   struct submission *next, *prev; /* in with_parts, from its first part until it is a message, or over */
-  struct message *message; /* from submit_end on */
+  struct message *message;        /* from submit_end on */
   struct submit_context *context;
   submit_done done;
   submit_progress progress;

@@ -172,18 +172,28 @@ ALWAYS_INLINE struct lines walk_whole(struct walk *w, struct lines l, octets_fin
   return l;
 }
 
+/* Lines of the body that are among these are those of the block in which the header ends: too short to matter. Of an unfinished line the last octet may be the
+ * CR of its end. */
+static void note_header_lines(struct data_scan *scan, int64_t longest) {
+  scan->long_header |= longest > DATA_HEADER_LINE_MAX || (scan->_in_header && scan->_line > DATA_HEADER_LINE_MAX + 1);
+}
+
 /* Walks over the bytes up to their end, or to where it has to stop. */
 ALWAYS_INLINE void walk_bytes(struct walk *w, octets_find *find) {
   struct data_scan *scan = w->scan;
   struct lines l = {.after_cr = scan->_after_cr, .line_start = scan->_line_start, .line_at = -(int64_t)scan->_line, .longest = scan->longest_line};
   size_t at = 0;
+  bool header = scan->_in_header;
   l = walk_whole(w, l, find, &at, true);
+  int64_t longest = l.longest;
   if (w->stop == STOP_NONE) l = walk_whole(w, l, find, &at, false);
+  bool still_header = scan->_in_header;
   if (w->stop == STOP_NONE && at < w->bytes.len) l = walk_rest(w, l, at, w->bytes.len - at);
   scan->longest_line = l.longest < UINT32_MAX ? (uint32_t)l.longest : UINT32_MAX;
   scan->_line = (uint64_t)((int64_t)w->stop_at - l.line_at);
   scan->_after_cr = l.after_cr != 0;
   scan->_line_start = l.line_start != 0;
+  if (header) note_header_lines(scan, still_header ? l.longest : longest);
 }
 
 #if defined(__x86_64__)
@@ -275,6 +285,7 @@ struct span data_scan_finish(struct data_scan *scan) {
   if (scan->_after_cr) scan->bare = true;
   if (scan->_line_start || scan->bare) return span_of(NULL, 0);
   if (scan->_line > scan->longest_line) scan->longest_line = scan->_line < UINT32_MAX ? (uint32_t)scan->_line : UINT32_MAX;
+  scan->long_header |= scan->_in_header && scan->_line > DATA_HEADER_LINE_MAX;
   scan->_line = 0;
   scan->_line_start = true;
   scan->stuffed += 2;

@@ -16,12 +16,15 @@
 
 #include "core/base/span.h"
 
+#define DATA_HEADER_LINE_MAX 65536
+
 struct data_scan {
   /* findings, of what was fed so far */
   bool bare;                 /* a bare CR or LF was seen */
   bool eight_bit;            /* a byte above 127 was seen */
   bool leading_dot;          /* some line begins with a dot, i.e. unstuffing would change the content */
   bool nul;                  /* a NUL byte was seen */
+  bool long_header;          /* a line of the header section has more than DATA_HEADER_LINE_MAX octets without CRLF */
   uint32_t longest_line;     /* octets without CRLF, stuffing dots included, of lines that ended; stops counting at UINT32_MAX */
   uint32_t received_headers; /* lines "Received:" in the header section (loop detection) */
   uint64_t stuffed;          /* octets of the wire form that are not the message's own: dots of dot-stuffing, a CRLF added at the end */

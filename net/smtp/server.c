@@ -142,6 +142,7 @@ static struct span content_fault(const struct smtp_server *s) {
   if (unlikely(s->scan.received_headers > SMTP_RECEIVED_MAX)) return SPAN("554 5.4.6 Too many hops: mail loop\r\n");
   if (unlikely(s->scan.bare)) return SPAN("550 5.6.11 Bare CR or LF in the message: lines must end with CRLF\r\n");
   if (unlikely(s->scan.nul)) return SPAN("550 5.6.0 NUL in the message\r\n");
+  if (unlikely(s->scan.long_header)) return SPAN("550 5.6.0 Header line longer than 65536 octets\r\n");
   return span_of(NULL, 0);
 }
 
@@ -196,8 +197,9 @@ static enum smtp_server_event proceed_mail(struct smtp_server *s, struct fmt *ou
 }
 
 static enum smtp_server_event proceed_rcpt(struct smtp_server *s, struct fmt *out) {
+  if (unlikely(s->_surplus >= s->_options->surplus_max)) return hang_up(s, out, SPAN("421 4.7.0 Too many recipients without a message\r\n"));
   if (s->recipients < s->_options->recipients_max) return ask(s, SMTP_SERVER_RCPT);
-  s->_idle_commands++;
+  s->_surplus++;
   say(out, SPAN("452 4.5.3 Too many recipients\r\n"));
   return GO_ON;
 }
@@ -508,6 +510,7 @@ void smtp_server_accept_message(struct smtp_server *s, uint64_t id, struct fmt *
   fmt_text(out, "\r\n");
   s->messages++;
   s->_idle_commands = 0;
+  s->_surplus = 0;
   transaction_end(s);
 }
 
@@ -535,7 +538,11 @@ static void refuse_data(struct smtp_server *s, struct fmt *out, unsigned code, c
 void smtp_server_refuse(struct smtp_server *s, struct fmt *out, unsigned code, const char *enhanced, const char *text) {
   enum smtp_server_event pending = decide(s);
   if (s->_phase == PHASE_CLOSED) return;
-  s->_idle_commands++;
+  if (pending == SMTP_SERVER_RCPT && code / 100 == 4) {
+    s->_surplus++;
+  } else {
+    s->_idle_commands++;
+  }
   if (code == 421) {
     say_parts(out, code, enhanced, text);
     phase_enter(s, PHASE_CLOSED);

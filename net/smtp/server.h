@@ -34,6 +34,7 @@ struct smtp_server_options { /* shared by all sessions of a listener; outlives t
   uint32_t errors_max;        /* commands that are wrong or out of order, per session; the next gets 421 4.7.0, and close (configuration: 20) */
   uint32_t idle_commands_max; /* NOOP, RSET, VRFY, HELP, EHLO.., and whatever was refused, without a message accepted between; then
                                * 421 4.7.0 (configuration: 1000) */
+  uint32_t surplus_max;       /* RCPTs answered 4xx, likewise: a client that does not count sends all of its list before DATA */
 };
 
 enum smtp_server_event {
@@ -86,6 +87,7 @@ struct smtp_server {
   uint8_t _owed_len;
   uint32_t _errors;
   uint32_t _idle_commands;
+  uint32_t _surplus; /* recipients for whom there was no room, since the last message */
   uint64_t _chunk_left;
   const struct smtp_server_options *_options;
 };

@@ -52,8 +52,8 @@ struct spool_place {
  * read during that time.
  */
 #define SPOOL_SEGMENT_FIT_MIN (8ull << 20) /* not smaller than that: they have to hold any record */
-#define SPOOL_ALIGNMENT 4096        /* of memory */
-#define SPOOL_RECORD_MAX (4u << 20) /* bytes of one record */
+#define SPOOL_ALIGNMENT 4096               /* of memory */
+#define SPOOL_RECORD_MAX (4u << 20)        /* bytes of one record */
 struct spool_entry {
   struct io_slice *slices;
   unsigned slices_count; /* at most SPOOL_SLICES_MAX */

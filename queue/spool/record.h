@@ -91,7 +91,14 @@ void record_recipient_encode(const struct record_recipient *recipient, struct fm
 must_check int record_envelope_decode(struct record_envelope *envelope, struct span *bytes);
 must_check int record_recipient_decode(struct record_recipient *recipient, struct span *bytes);
 
-enum record_outcome_kind { RECORD_OUTCOME_INVALID = 0, RECORD_DELIVERED = 1, RECORD_FAILED = 2, RECORD_DEFERRED = 3, RECORD_EXPIRED = 4, RECORD_TOLD = 5 };
+enum record_outcome_kind {
+  RECORD_OUTCOME_INVALID = 0,
+  RECORD_DELIVERED = 1,
+  RECORD_FAILED = 2,
+  RECORD_DEFERRED = 3,
+  RECORD_EXPIRED = 4,
+  RECORD_TOLD = 5
+};
 struct record_outcome {
   enum record_outcome_kind kind;
   uint64_t id;        /* message; 0 of TOLD: an orderly stop, all messages before it had their Reception event */

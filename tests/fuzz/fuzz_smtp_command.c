@@ -67,8 +67,13 @@ static bool handle(struct trace *t, enum smtp_server_event event, struct fmt *ou
 }
 
 static void play(struct trace *t, struct span bytes, size_t step) {
-  static const struct smtp_server_options options = {
-      .hostname = SPAN("relay"), .message_size_max = 300, .recipients_max = 3, .messages_max = 4, .errors_max = 15, .idle_commands_max = 20};
+  static const struct smtp_server_options options = {.hostname = SPAN("relay"),
+                                                     .message_size_max = 300,
+                                                     .recipients_max = 3,
+                                                     .messages_max = 4,
+                                                     .errors_max = 15,
+                                                     .idle_commands_max = 20,
+                                                     .surplus_max = 5};
   uint8_t room[SMTP_REPLY_ROOM];
   struct fmt out = fmt_over(room, sizeof room);
   smtp_server_init(&t->server, &options, &out);

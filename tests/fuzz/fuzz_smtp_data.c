@@ -30,7 +30,7 @@ static void check_data(struct span bytes, size_t step, uint8_t *room) {
   must(scan.bare == wire.bare && scan.nul == wire.nul && scan.eight_bit == wire.eight_bit);
   if (scan.bare) return; /* then the lines do not matter */
   must(scan.leading_dot == wire.leading_dot && scan.stuffed == wire.stuffed);
-  must(scan.longest_line == wire.longest_line && scan.received_headers == wire.received_headers);
+  must(scan.longest_line == wire.longest_line && scan.long_header == wire.long_header && scan.received_headers == wire.received_headers);
 }
 
 static void check_chunks(struct span message, size_t step, uint8_t *room, uint8_t *wanted) {
@@ -51,7 +51,8 @@ static void check_chunks(struct span message, size_t step, uint8_t *room, uint8_
   must(message.len == 0 || memcmp(wanted, message.at, message.len) == 0);
   memcpy(room + len, ".\r\n", 3); /* what was stuffed is one message to DATA, and the same findings */
   struct wire again = wire_read(span_of(room, len + 3));
-  must(again.end && again.content == len && !again.bare && again.leading_dot == scan.leading_dot && again.longest_line == scan.longest_line);
+  must(again.end && again.content == len && !again.bare && again.leading_dot == scan.leading_dot && again.long_header == scan.long_header &&
+       again.longest_line == scan.longest_line);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {

@@ -245,6 +245,19 @@ def interrupted_source_reports():
     sink.stop()
 
 
+def the_duration_is_kept_whatever_the_relay_says():
+    """All deferred: nothing ever comes to its end; and silent: no reply comes."""
+    for rule in ("stage=mail reply=452 4.3.1 no room", "stage=final reply=451 4.3.0 later", "stage=final delay=60s"):
+        sink = Sink("--rule", rule)
+        started = time.monotonic()
+        status, sent, _ = source(sink.port, "--duration", "1s", "--retry-after", "100ms", "--sessions", "20", "--threads", "2")
+        took = time.monotonic() - started
+        check(0.9 < took < 9, "%s: took %.1f s" % (rule, took))
+        check(status == 1 and sent["end"] == "stopped" and sent["accepted"] == 0, "%s: %s" % (rule, sent))
+        check("delay" in rule or sent["given_up"] > 0, "%s: %s" % (rule, sent))
+        sink.stop()
+
+
 def floor_measures():
     with tempfile.TemporaryDirectory(dir=BUILD) as directory:
         for trips in ("1", "2"):
@@ -367,6 +380,7 @@ def main():
         warm_up_is_not_timed,
         exit_statuses,
         interrupted_source_reports,
+        the_duration_is_kept_whatever_the_relay_says,
         floor_measures,
         what_is_lost_is_among_the_figures,
         pairs_are_made_round_by_round,

@@ -1,4 +1,6 @@
 """From a domain to its hosts, with real name servers: NSD has the zones, unbound resolves (or NSD is asked directly)."""
+import socket
+
 from fakemx import FakeMx, Gauge, Slow
 from harness import equal, free_address, free_port, need_ipv6, run_all, test, until
 from nameservers import Nsd, Resolver, TYPE_MX, ask
@@ -195,6 +197,25 @@ def no_name_server_at_all_defers(t):
     )
     end = world.deliver("r@d.example")
     equal((end["type"], relay.events("TransientFailure")[0]["verdict"]), ("Expiration", "soft"))
+
+
+@test
+def a_silent_name_server_defers(t):
+    """It takes every question and answers none: mail waits, events say why, and the relay goes on; with an answer it is delivered."""
+    address = free_address()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind((address, 0))
+        relay = Ringpost(
+            t, {"dns": {"servers": ["%s:%d" % silent.getsockname()], "timeout": "100ms"}, "queue": {"retry_initial": "300ms", "max_age": "3s"}}
+        )
+        relay.send("a@b.example", ["c@d.example", "c@e.example"], CONTENT)
+        first = relay.wait_event("TransientFailure", "c@d.example")
+        equal((first["verdict"], enhanced(first)), ("soft", "4.4.3"))
+        equal(first["response"]["content"], "no name server replied about d.example")
+        equal(relay.metrics()["ringpost_dns_timeouts_total"] > 0, True)
+        ends = relay.wait_outcomes(2)
+        equal({end["type"] for end in ends}, {"Expiration"})
+        equal(silent.recv(512)[4:6], b"\0\1")
 
 
 @test

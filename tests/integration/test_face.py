@@ -159,6 +159,32 @@ def a_listener_of_another_ringpost_is_exit_1_with_a_clear_line(t):
 
 
 @test
+def all_shards_have_a_part_of_the_sessions(t):
+    """The shard is in the number of a session (bits 14 to 21)."""
+    relay, _ = relay_and_mx(t, {"shards": 3})
+    for i in range(90):
+        relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+    relay.wait_outcomes(90)
+    shards = [int(event["session_id"], 16) >> 14 & 255 for event in relay.events("Reception")]
+    equal([shards.count(shard) > 10 for shard in range(3)], [True] * 3, "sessions of each: %s" % [shards.count(shard) for shard in range(3)])
+
+
+@test
+def of_two_that_start_at_once_one_is_ready(t):
+    address = free_address()
+    listeners = [{"address": address, "port": free_port(address)}]
+    for i in range(5):
+        relays = [Ringpost(t, {"listeners": listeners}, start=False, check=False) for _ in range(2)]
+        processes = [Process(t, "race-%d-%d" % (i, j), [relay.binary, "--config", relay.config_path]) for j, relay in enumerate(relays)]
+        until(lambda pair=processes: not all(one.running() for one in pair), "one of them to give up")
+        loser, winner = sorted(processes, key=lambda one: one.running())
+        equal((loser.wait(), "listeners[0]" in loser.log()), (1, True), loser.log())
+        winner.wait_line(r"^ready\b")
+        winner.signal(signal.SIGTERM)
+        equal(winner.wait(), 0, winner.log())
+
+
+@test
 def a_listener_on_an_address_beside_all_of_them(t):
     """Of its own port: "0.0.0.0" has it too."""
     address = free_address()

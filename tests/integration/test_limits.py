@@ -176,6 +176,7 @@ def a_source_address_that_is_not_ours_is_said_in_events(t):
     equal(relay.wait_outcomes(1)[0]["type"], "Expiration")
     first = relay.events("TransientFailure")[0]
     equal((first["response"]["command"], first["source_address"], first["peer_address"]["addr"]), ("connect", "192.0.2.9", mx.address))
+    equal(first["response"]["content"], "connect: local address not available")
     equal(mx.connections, 0)
     equal(relay.metrics()["ringpost_connections_failed_total"] <= 60, True, "tries in 2 s")
 

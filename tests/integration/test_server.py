@@ -155,6 +155,25 @@ def too_many_recipients_are_refused_one_by_one(t):
 
 
 @test
+def a_list_longer_than_a_message_may_have_recipients(t):
+    """Piped in one go, as clients do that do not count: what is too much is put off, and the rest of the list goes out with the next messages."""
+    relay, mx = relay_and_mx(t)
+    waiting = ["r%d@d.example" % i for i in range(2500)]
+    with greeted(relay) as client:
+        for _ in range(3):
+            client.send("MAIL FROM:<a@b.example>\r\n" + "".join("RCPT TO:<%s>\r\n" % recipient for recipient in waiting) + "DATA\r\n")
+            client.expect(250)
+            waiting = [recipient for recipient in waiting if client.expect((250, 452)).code == 452]
+            client.expect(354)
+            client.send(CONTENT + b".\r\n")
+            client.expect(250)
+        client.quit()
+    equal(waiting, [])
+    relay.wait_outcomes(2500)
+    equal(len(set(mx.recipients)), 2500)
+
+
+@test
 def relaying_is_for_relay_from_only(t):
     mine, other = free_address(), free_address()
     relay, mx = relay_and_mx(t, {"relay_from": [mine + "/32"]})
@@ -392,6 +411,64 @@ def a_session_that_drips_is_closed(t):
 
 
 @test
+def a_message_that_drips_in_chunks_is_closed(t):
+    """Each chunk is a whole command, and answered; the message never ends."""
+    relay, _ = relay_and_mx(t, {"limits": {"session_timeout": "700ms"}})
+    with greeted(relay) as client:
+        client.send(ENVELOPE)
+        client.expect(250)
+        client.expect(250)
+        started = time.monotonic()
+        try:
+            while time.monotonic() - started < 10:
+                client.send(b"BDAT 1\r\nx")
+                client.expect(250)
+                time.sleep(0.1)
+        except (OSError, AssertionError) as error:
+            equal("421 4.4.2" in str(error) or isinstance(error, OSError), True, str(error))
+        equal(0.6 < time.monotonic() - started < 5, True, "closed in time: %.1f s" % (time.monotonic() - started))
+    until(lambda: relay.metrics()["ringpost_sessions_open"] == 0, "the session to end")
+
+
+@test
+def a_slow_line_has_the_time_it_takes(t):
+    """Several times session_timeout, at a kilobyte a second; illegal content likewise, to its end."""
+    relay, mx = relay_and_mx(t, {"limits": {"session_timeout": "700ms"}})
+    for begin, code in ((b"Subject: slow\r\n\r\n", 250), (b"Subject: slow\r\n\r\nbare\nline feed\r\n", 550)):
+        with greeted(relay) as client:
+            client.send(ENVELOPE + b"DATA\r\n" + begin)
+            for _ in range(25):
+                client.send(b"x" * 98 + b"\r\n")
+                time.sleep(0.1)
+            client.send(b".\r\n")
+            for wanted in (250, 250, 354, code):
+                client.expect(wanted)
+            client.quit()
+    relay.wait_outcomes(1)
+    equal(len(mx.messages), 1)
+
+
+@test
+def a_client_that_shuts_its_side_in_a_message_leaves_nothing(t):
+    """At once, not when it times out: neither the session nor memory, of a short one and of one that is on disk in parts."""
+    relay, _ = relay_and_mx(t)
+    long = CONTENT + (b"y" * 98 + b"\r\n") * 50000
+    for wire in (b"DATA\r\n" + CONTENT, b"DATA\r\n" + long, b"BDAT 9000000 LAST\r\n" + long, b"BDAT %d\r\n" % len(long) + long, b"DATA\r\nbare\n" + long):
+        before = relay.metrics()["ringpost_body_bytes"]
+        client = greeted(relay)
+        client.send(ENVELOPE + wire)
+        client.socket.shutdown(socket.SHUT_WR)
+        started = time.monotonic()
+        client.closed()
+        equal(time.monotonic() - started < 20, True, "closed at once after %r" % wire[:20])
+        until(lambda: relay.metrics()["ringpost_sessions_open"] == 0, "the session to end")
+        until(lambda memory=before: relay.metrics()["ringpost_body_bytes"] <= memory, lambda: "the memory: %s" % relay.metrics()["ringpost_body_bytes"])
+        client.close()
+    equal(relay.metrics()["ringpost_spool_bytes_total"] > 2 * len(long), True, "spool bytes %s" % relay.metrics()["ringpost_spool_bytes_total"])
+    equal(relay.tally(), {})
+
+
+@test
 def no_more_sessions_than_allowed(t):
     """Exactly so many, though the kernel deals them out to the shards unevenly."""
     relay, _ = relay_and_mx(t, {"limits": {"sessions": 10}, "shards": 3})
@@ -508,6 +585,29 @@ def listens_on_ipv6(t):
     smtp.send_message("::1", port, "a@b.example", ["c@d.example"], CONTENT)
     relay.wait_outcomes(1)
     equal(len(mx.messages), 1)
+
+
+@test
+def relaying_over_ipv6_is_for_relay_from_too(t):
+    need_ipv6()
+    for networks, code in ((["::1"], 250), (["::/16"], 250), (["2001:db8::/32", "127.0.0.0/8"], 550), (["::/128"], 550)):
+        port = free_port("::1")
+        relay, mx = relay_and_mx(t, {"listeners": [{"address": "::", "port": port}], "relay_from": networks})
+        with smtp.Client("::1", port) as client:
+            client.hello()
+            client.ask("MAIL FROM:<a@b.example>", 250)
+            client.ask("RCPT TO:<c@d.example>", code)
+            if code == 250:
+                client.ask("DATA", 354)
+                client.send(CONTENT + b".\r\n")
+                client.expect(250)
+            client.quit()
+        if code == 250:
+            relay.wait_outcomes(1)
+            equal(relay.events("Reception")[0]["peer_address"]["addr"], "::1")
+            equal(b"([IPv6:::1])" in mx.messages[0].content, True, mx.messages[0].content)
+        else:
+            equal(relay.wait_event("Rejection")["peer_address"]["addr"], "::1")
 
 
 @test

@@ -66,7 +66,7 @@ const char *conf_unsound(const struct conf *conf) {
   if (conf->durability != CONF_SYNC && conf->durability != CONF_LAZY && conf->durability != CONF_MEMORY) return "durability";
   if (!(conf->retry_factor >= 1 && conf->retry_factor <= 100)) return "retry factor";
   if (conf->retry_initial_ms > conf->retry_max_ms) return "retry_initial above retry_max";
-  if (conf->spool_max_bytes > 0 && conf->spool_max_bytes / conf->shards < conf->segment_size_bytes) return "spool smaller than its segments";
+  if (conf->spool_max_bytes > 0 && conf->spool_max_bytes / conf->shards < CONF_SPOOL_MIN) return "spool smaller than three of the smallest segments";
   if (conf->source_v4.family != 0 && conf->source_v4.family != 4) return "source_v4";
   if (conf->source_v6.family != 0 && conf->source_v6.family != 6) return "source_v6";
   if ((broken = unsound_listeners(conf)) != NULL) return broken;

@@ -45,6 +45,7 @@ static void look_at_lines(struct span content, struct wire *wire) {
     }
     if (content.at[line] == '\r') header = false;
     if (header && len >= 9 && span_starts_nocase(span_skip(content, line), SPAN("Received:"))) wire->received_headers++;
+    if (header && len > 65536) wire->long_header = true;
     if (whole && len > wire->longest_line) wire->longest_line = (uint32_t)len;
     line += len + (whole ? 2 : 0);
   }

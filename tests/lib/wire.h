@@ -11,6 +11,7 @@ struct wire {
   bool end;       /* it was there */
   size_t used;    /* octets up to and with the end; without an end, all */
   bool bare, eight_bit, nul, leading_dot;
+  bool long_header; /* a line of the header section has more than 65536 octets */
   uint64_t stuffed;
   uint32_t longest_line, received_headers;
 };

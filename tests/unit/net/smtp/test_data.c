@@ -53,6 +53,7 @@ static void check_against_wire(struct span bytes, size_t step, uint32_t seed) {
   ck_assert_int_eq(fed.scan.leading_dot, wire.leading_dot);
   ck_assert_uint_eq(fed.scan.stuffed, wire.stuffed);
   ck_assert_uint_eq(fed.scan.longest_line, wire.longest_line);
+  ck_assert_int_eq(fed.scan.long_header, wire.long_header);
   ck_assert_uint_eq(fed.scan.received_headers, wire.received_headers);
 }
 
@@ -161,6 +162,37 @@ START_TEST(lines_of_every_length_are_measured) {
 }
 END_TEST
 
+/* In the header, at its end, in the body; the octet too many makes the difference, wherever the stream is cut. */
+START_TEST(long_header_lines_are_found) {
+  static uint8_t room[3 * DATA_HEADER_LINE_MAX];
+  static const char *const before[] = {"", "A: b\r\n", "A: b\r\n\r\n", "\r\n"};
+  static const char *const behind[] = {"\r\n.\r\n", "\r\n\r\nbody\r\n.\r\n", "\r\nB: c\r\n\r\nx\r\n.\r\n"};
+  for (unsigned i = 0; i < 12; i++) {
+    for (size_t line = DATA_HEADER_LINE_MAX - 1; line < DATA_HEADER_LINE_MAX + 3; line++) {
+      size_t len = strlen(before[i % 4]);
+      memcpy(room, before[i % 4], len);
+      memset(room + len, 'x', line);
+      len += line;
+      memcpy(room + len, behind[i / 4], strlen(behind[i / 4]));
+      struct span bytes = span_of(room, len + strlen(behind[i / 4]));
+      ck_assert_int_eq(wire_read(bytes).long_header, i % 4 < 2 && line > DATA_HEADER_LINE_MAX);
+      static const size_t steps[] = {1, 63, 64, 65537, 65538, sizeof room};
+      for (unsigned j = 0; j < sizeof steps / sizeof steps[0]; j++) {
+        struct data_scan scan;
+        struct span rest = bytes;
+        data_scan_init(&scan);
+        for (bool end = false; !end;) {
+          struct span piece = span_first(rest, steps[j]), content;
+          rest = span_skip(rest, piece.len);
+          while (piece.len > 0 && !end) end = data_scan_feed(&scan, &piece, &content);
+        }
+        ck_assert_int_eq(scan.long_header, i % 4 < 2 && line > DATA_HEADER_LINE_MAX);
+      }
+    }
+  }
+}
+END_TEST
+
 /* ---- chunks ---- */
 
 static void feed_chunks(struct fed *fed, struct span bytes, size_t step) {
@@ -233,6 +265,7 @@ int main(void) {
   TCase *data = tcase_create("data"), *chunks = tcase_create("chunks");
   tcase_add_test(data, samples_whole_and_cut);
   tcase_add_test(data, samples_at_every_offset);
+  tcase_add_test(data, long_header_lines_are_found);
   tcase_add_test(data, random_soup);
   tcase_add_test(data, nul_is_seen_only_in_the_content);
   tcase_add_test(data, lines_of_every_length_are_measured);

@@ -5,8 +5,12 @@
 
 #include "net/smtp/server.h"
 
-static const struct smtp_server_options options = {
-    .hostname = SPAN("relay.example"), .message_size_max = 1000, .recipients_max = 10, .errors_max = 20, .idle_commands_max = 1000};
+static const struct smtp_server_options options = {.hostname = SPAN("relay.example"),
+                                                   .message_size_max = 1000,
+                                                   .recipients_max = 10,
+                                                   .errors_max = 20,
+                                                   .idle_commands_max = 1000,
+                                                   .surplus_max = 1000};
 
 struct session {
   struct smtp_server server;

@@ -3,7 +3,7 @@
  * replies and events have to be the same each time. The lines of a session:
  *
  *   --- title             a new session begins
- *   options size=1000 recipients=10 messages=0 errors=20 idle=1000 room=65536     before its first other line; any of them
+ *   options size=1000 recipients=10 messages=0 errors=20 idle=1000 room=65536 surplus=1000     before its first other line; any of them
  *   C: text               the client sends the text and CRLF
  *   C-raw: text           the client sends the text alone
  *   S: text               the server answers this line next; * stands for any text
@@ -330,9 +330,9 @@ static void expect_event(struct play *play, const char *pattern) {
 }
 
 static void set_options(struct play *play, const char *text) {
-  static const char *const names[] = {"size=", "recipients=", "messages=", "errors=", "idle=", "room="};
-  unsigned long values[] = {play->options.message_size_max, 10, 0, 20, 1000, play->room};
-  for (unsigned i = 0; i < 6; i++) {
+  static const char *const names[] = {"size=", "recipients=", "messages=", "errors=", "idle=", "room=", "surplus="};
+  unsigned long values[] = {play->options.message_size_max, 10, 0, 20, 1000, play->room, 1000};
+  for (unsigned i = 0; i < 7; i++) {
     const char *at = strstr(text, names[i]);
     if (at != NULL) values[i] = strtoul(at + strlen(names[i]), NULL, 10);
   }
@@ -341,7 +341,8 @@ static void set_options(struct play *play, const char *text) {
                                                .recipients_max = (uint32_t)values[1],
                                                .messages_max = (uint32_t)values[2],
                                                .errors_max = (uint32_t)values[3],
-                                               .idle_commands_max = (uint32_t)values[4]};
+                                               .idle_commands_max = (uint32_t)values[4],
+                                               .surplus_max = (uint32_t)values[6]};
   play->room = values[5];
 }
 

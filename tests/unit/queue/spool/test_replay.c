@@ -145,7 +145,9 @@ static void move_one(struct ledger *l, uint64_t id, bool part) {
 }
 
 static void ask_move(void *context, uint32_t segment, bool cornered) {
-  (void)cornered; ((struct ledger *)context)->move_from = segment; }
+  (void)cornered;
+  ((struct ledger *)context)->move_from = segment;
+}
 
 static void move_some(struct ledger *l) {
   if (l->move_from == 0) return;

@@ -253,7 +253,8 @@ START_TEST(segments_fit_the_disk) {
     uint64_t capacity_mib, max_mib;
     unsigned sharers;
     uint64_t size_mib;
-  } cases[] = {{4096, 0, 2, 64}, {1024, 0, 2, 64}, {1000, 0, 2, 32}, {200, 0, 1, 16}, {70, 0, 2, 8}, {30, 0, 2, 8}, {4096, 300, 1, 32}, {200, 0, 0, 64}};
+  } cases[] = {{4096, 0, 2, 64}, {1024, 0, 2, 64}, {1000, 0, 2, 32},   {200, 0, 1, 16},
+               {70, 0, 2, 8},    {30, 0, 2, 8},    {4096, 300, 1, 32}, {200, 0, 0, 64}};
   for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     struct world *world = world_new(1);
     world->io->capacity = cases[i].capacity_mib << 20;
