@@ -39,7 +39,7 @@ ifeq ($(V),)
 QUIET    = @printf '  %-5s %s\n' $(1) $@;
 endif
 
-.PHONY: all deps deps-test test sim demo bench install lint layers headers form tidy cppcheck scripts format fuzz tsan clean units FORCE
+.PHONY: all deps deps-test test sim sim-canaries demo bench install lint layers headers form tidy cppcheck scripts format fuzz tsan clean units FORCE
 .SECONDARY:
 
 all: $(BUILD)/ringpost $(BENCHES:%=$(BUILD)/bench/%)
@@ -112,6 +112,9 @@ $(BUILD)/sim: $(SIM_PARTS:%.c=$(BUILD)/obj/%.o) $(TEST_PARTS:%.c=$(BUILD)/obj/%.
 	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 sim: $(BUILD)/sim
 	@$(BUILD)/sim --seeds $(SEEDS) --jobs $$(nproc)
+sim-canaries: $(BUILD)/sim
+	@tests/sim/canaries.sh $(BUILD) '$(CC) $(STD) $(CPPFLAGS) $(CFLAGS) $(HARDEN)' \
+	  '$(SIM_PARTS:%.c=$(BUILD)/obj/%.o) $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a $(LDFLAGS) $(TEST_LIBS) $(LDLIBS)'
 
 # ---- what needs threads that race: with ThreadSanitizer ----
 TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c %/test_message.c,$(UNITS))

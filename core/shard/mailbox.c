@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/canary.h"
 #include "core/base/error.h"
 #include "core/base/spsc.h"
 #include "core/shard/shard.h"
@@ -108,7 +109,7 @@ void mailbox_flush(struct shard *shard) {
     atomic_thread_fence(memory_order_seq_cst); /* the push before the look, against the same pair in mailbox_may_sleep */
     struct place *place = &group->places[to];
     if (atomic_load_explicit(&place->sleeps, memory_order_relaxed) && atomic_exchange_explicit(&place->sleeps, false, memory_order_acq_rel))
-      io_notify(shard->io, place->shard->io);
+      if (!canary(CANARY_LOST_WAKEUP)) io_notify(shard->io, place->shard->io);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "core/base/canary.h"
 #include "core/base/error.h"
 #include "net/out/outlet.h"
 
@@ -244,7 +245,7 @@ static uint32_t limit_of(const struct site *site) {
 
 /* May one more connection be opened? After a failure there is only one, until it has ended a transaction; after "too many" none beside those there are. */
 static bool may_open(const struct site *site) {
-  if (site->open >= limit_of(site) || site->opening >= site->jobs) return false;
+  if (site->open >= limit_of(site) + (canary(CANARY_LIMIT_BY_ONE) ? 1 : 0) || site->opening >= site->jobs) return false;
   bool alone = backoff_probing(&site->backoff) || site->enough_until_ms > site->outlet->o.shard->now_ms;
   return site->open == 0 || !alone;
 }

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "core/base/canary.h"
 #include "core/base/error.h"
 #include "queue/spool/fill.h"
 #include "queue/spool/read.h"
@@ -364,7 +365,7 @@ static void commit_start(struct spool *spool) {
   uint64_t room = segment->filled_bytes - group->offset;
   gather_entries(spool, room);
   gather_outcomes(spool, room);
-  unsigned flags = spool->durability == SPOOL_SYNC ? IO_WRITE_SYNC : 0;
+  unsigned flags = spool->durability == SPOOL_SYNC && !canary(CANARY_UNSYNCED) ? IO_WRITE_SYNC : 0;
   segments->operations++;
   io_write(segments->io, segment->file, spool->slices, group->slices_count, begins ? 0 : group->offset, flags,
            segments_token(segments, SPOOL_COMMIT, 0));

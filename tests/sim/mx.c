@@ -133,7 +133,7 @@ static void say(struct session *s, const char *text) {
     say_with(s, "421 4.3.2 going down\r\n", NULL, 0);
     hang_up(s, false);
   } else {
-    bool extra = text[0] != '5' && chance_once(mx.habits.extra_reply);
+    bool extra = text[0] != '5' && s->recipients_count == 0 && chance_once(mx.habits.extra_reply);
     s->liar |= extra;
     if (extra) say_with(s, "451 4.3.0 and what is more\r\n", NULL, 0);
     say_with(s, text, NULL, 0);

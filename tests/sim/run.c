@@ -3,12 +3,15 @@
  * what goes wrong with them, from one seed. First with faults, then without; a ledger (ledger.h) holds what came of every message against the
  * specification.
  *
- *   sim [--seeds FROM-TO] [--jobs N]      many; a seed that shows a fault is printed with the last lines of its trace
- *   sim --seed N [--trace]                one, with all of its trace
+ *   sim [--seeds FROM-TO] [--jobs N] [--seconds N] [--first]   many; a seed that shows a fault is printed with the last lines of its trace
+ *   sim --seeds FROM-TO --twice                                 ... and the same seed has to make the same trace again
+ *   sim --seed N [--trace]                                      one, with all of its trace
  */
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -365,8 +368,10 @@ static void print_sums(uint64_t seed) {
 
 /* ---- many ---- */
 
-/* Each in a process of its own: what a crash leaves behind goes with it. */
-static int run_one(uint64_t seed, bool quiet) {
+/* A process of its own: what a crash leaves behind goes with it. *hash: of its trace. */
+static bool run_apart(uint64_t seed, bool quiet, uint64_t *hash) {
+  int ends[2];
+  must(pipe(ends) == 0);
   fflush(NULL);
   pid_t child = fork();
   must(child >= 0);
@@ -376,57 +381,113 @@ static int run_one(uint64_t seed, bool quiet) {
     run(seed, NULL);
     if (!quiet) print_sums(seed);
     fflush(NULL);
-    _exit(0);
+    uint64_t own = trace_hash();
+    _exit(write(ends[1], &own, sizeof own) == sizeof own ? 0 : 2);
   }
+  close(ends[1]);
   int status = 0;
   waitpid(child, &status, 0);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return 0;
+  bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0 && read(ends[0], hash, sizeof *hash) == sizeof *hash;
+  close(ends[0]);
   if (WIFSIGNALED(status)) printf("FAULT with seed %" PRIu64 ": the process was ended by signal %d\n", seed, WTERMSIG(status));
-  return 1;
+  return good;
 }
 
-static int run_many(uint64_t from, uint64_t to, unsigned jobs, bool quiet) {
-  struct timespec begin, end;
-  clock_gettime(CLOCK_MONOTONIC, &begin);
-  for (unsigned job = 0; job < jobs; job++) {
-    fflush(NULL);
-    if (fork() != 0) continue;
-    unsigned failed = 0;
-    for (uint64_t seed = from + job; seed <= to && failed < 100; seed += jobs) failed += (unsigned)run_one(seed, quiet);
-    fflush(NULL);
-    _exit((int)failed);
+/* `twice`: the second time has to be as the first. */
+static int run_one(uint64_t seed, bool quiet, bool twice) {
+  uint64_t first, second;
+  if (!run_apart(seed, quiet, &first)) return 1;
+  if (!twice) return 0;
+  if (!run_apart(seed, true, &second)) return 1;
+  if (first != second) printf("FAULT with seed %" PRIu64 ": its trace differs from run to run\n", seed);
+  return first != second;
+}
+
+struct options {
+  uint64_t from, to, seed;
+  unsigned jobs, seconds; /* no seed is begun after so many; 0: all are */
+  bool trace, verbose, first_fault_ends, twice;
+};
+
+/* Of all jobs. */
+struct progress {
+  _Atomic uint64_t next, done;
+  _Atomic unsigned failed;
+};
+
+static double now_s(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void run_some(const struct options *options, struct progress *progress, double begin_s) {
+  while (options->seconds == 0 || now_s() - begin_s < options->seconds) {
+    uint64_t seed = atomic_fetch_add(&progress->next, 1);
+    if (seed > options->to || (options->first_fault_ends && atomic_load(&progress->failed) > 0)) return;
+    if (run_one(seed, !options->verbose, options->twice) != 0) atomic_fetch_add(&progress->failed, 1);
+    atomic_fetch_add(&progress->done, 1);
   }
-  unsigned failed = 0;
-  for (int status; wait(&status) > 0;) failed += WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : 1;
-  clock_gettime(CLOCK_MONOTONIC, &end);
-  double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
-  printf("%" PRIu64 " seeds in %.1f s, %u with faults\n", to - from + 1, seconds, failed);
-  return failed == 0 ? 0 : 1;
+}
+
+static int run_many(const struct options *options) {
+  double begin_s = now_s();
+  struct progress *progress = mmap(NULL, sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  must(progress != MAP_FAILED);
+  atomic_store(&progress->next, options->from);
+  for (unsigned job = 0; job < options->jobs; job++) {
+    fflush(NULL);
+    pid_t child = fork();
+    must(child >= 0);
+    if (child != 0) continue;
+    run_some(options, progress, begin_s);
+    fflush(NULL);
+    _exit(0);
+  }
+  while (wait(NULL) > 0) continue;
+  printf("%" PRIu64 " seeds in %.1f s, %u with faults\n", atomic_load(&progress->done), now_s() - begin_s, atomic_load(&progress->failed));
+  return atomic_load(&progress->failed) == 0 ? 0 : 1;
+}
+
+static bool read_options(struct options *options, int argc, char **argv) {
+  for (int i = 1; i < argc; i++) {
+    const char *value = i + 1 < argc ? argv[i + 1] : "";
+    int used = 1;
+    if (strcmp(argv[i], "--seeds") == 0) {
+      used += sscanf(value, "%" SCNu64 "-%" SCNu64, &options->from, &options->to) == 2;
+    } else if (strcmp(argv[i], "--seed") == 0) {
+      used += sscanf(value, "%" SCNu64, &options->seed) == 1;
+    } else if (strcmp(argv[i], "--jobs") == 0) {
+      used += sscanf(value, "%u", &options->jobs) == 1;
+    } else if (strcmp(argv[i], "--seconds") == 0) {
+      used += sscanf(value, "%u", &options->seconds) == 1;
+    } else if (strcmp(argv[i], "--trace") == 0) {
+      options->trace = true;
+    } else if (strcmp(argv[i], "--verbose") == 0) {
+      options->verbose = true;
+    } else if (strcmp(argv[i], "--first") == 0) {
+      options->first_fault_ends = true;
+    } else if (strcmp(argv[i], "--twice") == 0) {
+      options->twice = true;
+    } else {
+      return false;
+    }
+    bool wants_value = strncmp(argv[i], "--seed", 6) == 0 || strcmp(argv[i], "--jobs") == 0 || strcmp(argv[i], "--seconds") == 0;
+    if (wants_value && used == 1) return false;
+    i += used - 1;
+  }
+  return options->from <= options->to && options->jobs > 0;
 }
 
 int main(int argc, char **argv) {
-  uint64_t from = 1, to = 100, seed = 0;
-  unsigned jobs = 2;
-  bool verbose = false, all = false;
-  for (int i = 1; i < argc; i++) {
-    if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc) {
-      sscanf(argv[++i], "%" SCNu64 "-%" SCNu64, &from, &to);
-    } else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc) {
-      jobs = (unsigned)atoi(argv[++i]);
-    } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
-      seed = strtoull(argv[++i], NULL, 10);
-    } else if (strcmp(argv[i], "--trace") == 0) {
-      all = true;
-    } else if (strcmp(argv[i], "--verbose") == 0) {
-      verbose = true;
-    } else {
-      fprintf(stderr, "usage: sim [--seeds FROM-TO] [--jobs N] [--verbose] | --seed N [--trace]\n");
-      return 2;
-    }
+  struct options options = {.from = 1, .to = 1000, .jobs = 2};
+  if (!read_options(&options, argc, argv)) {
+    fprintf(stderr, "usage: sim [--seeds FROM-TO] [--jobs N] [--seconds N] [--first] [--twice] [--verbose]\n       sim --seed N [--trace]\n");
+    return 2;
   }
-  if (seed == 0) return run_many(from, to, jobs, !verbose);
-  run(seed, all ? stdout : NULL);
-  print_sums(seed);
+  if (options.seed == 0) return run_many(&options);
+  run(options.seed, options.trace ? stdout : NULL);
+  print_sums(options.seed);
   fflush(NULL);
   _exit(0);
 }

@@ -1,0 +1,24 @@
+/*
+ * canary: faults that are put in on purpose, one at a time, to see that the simulator finds them (tests/sim/canaries.sh). A file that has one
+ * is compiled with -DCANARY=NAME for that; in the program itself there are none.
+ */
+#ifndef CORE_BASE_CANARY_H
+#define CORE_BASE_CANARY_H
+
+enum canary {
+  CANARY_UNSYNCED = 1,    /* a message is answered 250 when it is written, not when it is synced */
+  CANARY_SKIPPED_OUTCOME, /* that a recipient was delivered to is not recorded */
+  CANARY_LOST_WAKEUP,     /* a letter to a shard that sleeps does not wake it */
+  CANARY_LIMIT_BY_ONE,    /* one connection more than a site may have */
+  CANARY_TORN_RECORD,     /* replay believes a record's length without looking at its bytes */
+};
+
+#include <stdbool.h>
+
+#ifdef CANARY
+#define canary(which) ((which) == CANARY)
+#else
+#define canary(which) false
+#endif
+
+#endif
