@@ -5,6 +5,7 @@
  *
  *   sim [--seeds FROM-TO] [--jobs N] [--seconds N] [--first]   many; a seed that shows a fault is printed with the last lines of its trace
  *   sim --seeds FROM-TO --twice                                 ... and the same seed has to make the same trace again
+ *   sim --seeds FROM-TO --cuts                                  three messages, and the power is cut at every sync, and at two
  *   sim --seed N [--trace]                                      one, with all of its trace
  */
 #include <inttypes.h>
@@ -207,17 +208,6 @@ static void start_program(const struct plan *plan) {
   trace("the program starts");
 }
 
-static bool step(uint64_t limit_ns) {
-  bool more = world_step(limit_ns);
-  if (disk_is_cut()) return false;
-  return more;
-}
-
-static void run_until(uint64_t until_ns) {
-  while (world_now_ns() < until_ns && step(until_ns)) {}
-  if (world_now_ns() < until_ns && !disk_is_cut()) world_skip(until_ns);
-}
-
 static void kill_program(bool power) {
   trace(power ? "the power is cut" : "the program is killed");
   fibers_kill();
@@ -227,14 +217,41 @@ static void kill_program(bool power) {
   program = NULL;
 }
 
+/* The power is cut where a test wants it, and comes back at once. */
+static struct {
+  const struct plan *plan;
+  uint64_t second; /* the next cut: so many syncs after the first */
+  unsigned done;
+} cuts;
+
+static bool step(uint64_t limit_ns) {
+  bool more = world_step(limit_ns);
+  if (!disk_is_cut()) return more;
+  kill_program(true);
+  start_program(cuts.plan);
+  disk_cut_at(cuts.second);
+  cuts.second = 0;
+  cuts.done++;
+  return true;
+}
+
+static void run_until(uint64_t until_ns) {
+  while (world_now_ns() < until_ns && step(until_ns)) continue;
+  if (world_now_ns() < until_ns) world_skip(until_ns);
+}
+
 /* An orderly stop has 30 s for transactions, and then a bit. */
 static void stop_program(void) {
   trace("the program is stopped");
   uint64_t until_ns = world_now_ns() + 60 * SECOND_NS;
-  while (!program->runs && step(until_ns)) {}
+  while (!program->runs && step(until_ns)) continue;
+  const struct program *stopped = program;
   for (unsigned i = 0; i < program->conf.shards; i++) relay_stop(program->workers[i].relay);
-  while (fibers_alive() > 0 && world_now_ns() < until_ns && step(until_ns)) {}
-  if (disk_is_cut()) return;
+  while (fibers_alive() > 0 && program == stopped && world_now_ns() < until_ns && step(until_ns)) continue;
+  if (program != stopped) { /* the power was cut meanwhile */
+    stop_program();
+    return;
+  }
   if (fibers_alive() > 0) fault("the program did not end within a minute of its stop");
   program = NULL;
 }
@@ -360,6 +377,31 @@ static void run(uint64_t seed, FILE *trace_file) {
   finish(&plan);
 }
 
+/* Three messages, one of them of several parts, and the power is cut at the first-th thing that becomes durable, then at the second-th after that. False: it
+ * came to an end before. */
+static bool run_cut(uint64_t seed, uint64_t first, uint64_t second) {
+  world_open(seed, NULL);
+  struct plan plan = {.shards = 1 + (unsigned)(seed % 2),
+                      .sessions = 3,
+                      .messages = 3,
+                      .domains = 2,
+                      .mx_hosts = 1,
+                      .connections_per_site = 2,
+                      .messages_per_connection = 10,
+                      .segment_bytes = 2 << 20,
+                      .memory_bytes = 64 << 20,
+                      .client = {.pause_low_ns = MICROSECOND_NS, .pause_high_ns = MILLISECOND_NS, .size_low = 500, .size_high = seed % 3 == 0 ? 2500000 : 20000,
+                                 .recipients_max = 3, .refused_once = 4, .domains = 2, .messages_per_session = 1}};
+  cuts.plan = &plan;
+  cuts.second = second;
+  open_world(&plan);
+  calm(&plan);
+  disk_cut_at(first);
+  start_program(&plan);
+  finish(&plan);
+  return cuts.done == (second == 0 ? 1 : 2);
+}
+
 static void print_sums(uint64_t seed) {
   const struct ledger_sums *sums = ledger_sums();
   printf("seed %" PRIu64 ": %u messages, %u accepted, %u recipients: %u delivered, %u refused, %u expired; %u twice; %u without events; trace %016" PRIx64 "\n", seed,
@@ -403,10 +445,46 @@ static int run_one(uint64_t seed, bool quiet, bool twice) {
   return first != second;
 }
 
+/* *more: there was such a sync, so there may be a later one. */
+static bool cut_apart(uint64_t seed, uint64_t first, uint64_t second, bool *more) {
+  fflush(NULL);
+  pid_t child = fork();
+  must(child >= 0);
+  if (child == 0) {
+    alarm(SEED_SECONDS);
+    if (freopen("/dev/null", "w", stderr) == NULL) _exit(2);
+    bool cut = run_cut(seed, first, second);
+    fflush(NULL);
+    _exit(cut ? 0 : 3);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  *more = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  bool good = WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 3);
+  if (!good) printf("FAULT with the power cut at sync %" PRIu64 " and %" PRIu64 " of seed %" PRIu64 "\n", first, second, seed);
+  return good;
+}
+
+/* All cuts there are, and behind every `pairs`-th all second ones. */
+static int run_cuts(uint64_t from, uint64_t to, unsigned pairs) {
+  unsigned runs = 0, failed = 0;
+  for (uint64_t seed = from; seed <= to; seed++) {
+    bool more = true;
+    for (uint64_t first = 1; more; first++) {
+      failed += !cut_apart(seed, first, 0, &more);
+      runs++;
+      bool more_seconds = more && pairs > 0 && first % pairs == 0;
+      for (uint64_t second = 1; more_seconds; second++, runs++) failed += !cut_apart(seed, first, second, &more_seconds);
+    }
+  }
+  printf("%u runs of %" PRIu64 " seeds, the power cut at every sync, %u with faults\n", runs, to - from + 1, failed);
+  return failed == 0 ? 0 : 1;
+}
+
 struct options {
   uint64_t from, to, seed;
   unsigned jobs, seconds; /* no seed is begun after so many; 0: all are */
-  bool trace, verbose, first_fault_ends, twice;
+  bool trace, verbose, first_fault_ends, twice, cuts;
 };
 
 /* Of all jobs. */
@@ -467,6 +545,8 @@ static bool read_options(struct options *options, int argc, char **argv) {
       options->verbose = true;
     } else if (strcmp(argv[i], "--first") == 0) {
       options->first_fault_ends = true;
+    } else if (strcmp(argv[i], "--cuts") == 0) {
+      options->cuts = true;
     } else if (strcmp(argv[i], "--twice") == 0) {
       options->twice = true;
     } else {
@@ -482,9 +562,10 @@ static bool read_options(struct options *options, int argc, char **argv) {
 int main(int argc, char **argv) {
   struct options options = {.from = 1, .to = 1000, .jobs = 2};
   if (!read_options(&options, argc, argv)) {
-    fprintf(stderr, "usage: sim [--seeds FROM-TO] [--jobs N] [--seconds N] [--first] [--twice] [--verbose]\n       sim --seed N [--trace]\n");
+    fprintf(stderr, "usage: sim [--seeds FROM-TO] [--jobs N] [--seconds N] [--first] [--twice] [--cuts] [--verbose]\n       sim --seed N [--trace]\n");
     return 2;
   }
+  if (options.cuts) return run_cuts(options.from, options.to, 1);
   if (options.seed == 0) return run_many(&options);
   run(options.seed, options.trace ? stdout : NULL);
   print_sums(options.seed);
