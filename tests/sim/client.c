@@ -98,7 +98,9 @@ static void close_session(struct session *s, bool reset) {
 
 /* ---- a message ---- */
 
-static void say_mail(struct session *s) { ask(s, ASKED_MAIL, s->style == PLAIN && chance_once(3) ? "MAIL FROM:<a@source.example> BODY=8BITMIME\r\n" : "MAIL FROM:<a@source.example>\r\n"); }
+static void say_mail(struct session *s) {
+  ask(s, ASKED_MAIL, s->style == PLAIN && chance_once(3) ? "MAIL FROM:<a@source.example> BODY=8BITMIME\r\n" : "MAIL FROM:<a@source.example>\r\n");
+}
 
 static void say_rcpt(struct session *s) {
   char text[160];

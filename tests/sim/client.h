@@ -7,7 +7,7 @@
 /* Once in so many messages; 0: never. */
 struct client_habits {
   unsigned leaves_in_data, leaves_behind_data, resets, rset, refused_content;
-  unsigned dawdles; /* waits for seconds in the middle */
+  unsigned dawdles;                     /* waits for seconds in the middle */
   uint64_t pause_low_ns, pause_high_ns; /* between messages */
   uint64_t size_low, size_high;
   unsigned recipients_max;

@@ -9,6 +9,8 @@
 
 #define FILES_MAX 4096
 #define HANDLES_MAX 4096
+#define DIRECTORIES_MAX 64
+#define PATH_MAX_LEN 128
 #define PAGE 4096
 #define SECTOR 512
 #define PAGE_SECTORS (PAGE / SECTOR)
@@ -23,7 +25,7 @@ struct page {
 struct file {
   bool used, removed; /* removed: a power cut may bring it back */
   bool name_safe, locked;
-  char path[128];
+  char path[PATH_MAX_LEN];
   struct page **pages; /* NULL: zeros */
   uint64_t pages_count;
   uint64_t size, safe_size;
@@ -55,6 +57,8 @@ static struct {
   struct file files[FILES_MAX];
   unsigned files_used; /* none beyond */
   struct handle handles[HANDLES_MAX];
+  char directories[DIRECTORIES_MAX][PATH_MAX_LEN];
+  unsigned directories_count;
   struct operation *operations;
   struct disk_faults faults;
   struct disk_stats stats;
@@ -102,7 +106,7 @@ static void put(struct file *file, uint64_t offset, const uint8_t *bytes, size_t
   if (*at == NULL && !all_zero(bytes, len)) *at = sim_alloc(sizeof **at);
   if (*at != NULL) {
     memcpy((*at)->now + offset % PAGE, bytes, len);
-    if (all_zero((const uint8_t *)(*at)->dirty, sizeof (*at)->dirty)) (*at)->dirty_ns = world_now_ns();
+    if (all_zero((const uint8_t *)(*at)->dirty, sizeof(*at)->dirty)) (*at)->dirty_ns = world_now_ns();
     (*at)->dirty[offset % PAGE / SECTOR] = disk.time;
   }
   if (offset + len > file->size) file->size = offset + len;
@@ -231,10 +235,17 @@ static struct file *make(const char *path) {
   return &disk.files[i];
 }
 
+static bool is_directory(const char *path) {
+  for (unsigned i = 0; i < disk.directories_count; i++)
+    if (strcmp(disk.directories[i], path) == 0) return true;
+  return false;
+}
+
 int io_file_open(struct io *io, const char *path, unsigned flags, io_file *handle) {
   (void)io;
   if ((flags & IO_FILE_DIRECT) != 0 && disk.faults.refuse_direct) return E_UNSUPPORTED;
   struct file *file = find(path);
+  if (is_directory(path)) return E_IS_DIRECTORY;
   if (file != NULL && (flags & IO_FILE_EXCLUSIVE) != 0) return E_EXISTS;
   if (file == NULL && (flags & IO_FILE_CREATE) == 0) return E_NOT_FOUND;
   if (file == NULL) file = make(path);
@@ -285,7 +296,7 @@ int io_file_remove(struct io *io, const char *path) {
   return E_OK;
 }
 
-/* ---- directories: there is one wherever a file is in it ---- */
+/* ---- directories: they are always durable ---- */
 
 /* What comes behind this directory in a path. NULL: it is elsewhere. */
 static const char *within(const char *path, const char *directory) {
@@ -296,7 +307,15 @@ static const char *within(const char *path, const char *directory) {
 
 int io_directory_make(struct io *io, const char *path) {
   (void)io;
-  (void)path;
+  char part[PATH_MAX_LEN];
+  for (size_t len = 1; len <= strlen(path); len++) { /* parents first */
+    if (path[len] != '/' && path[len] != '\0') continue;
+    snprintf(part, sizeof part, "%.*s", (int)len, path);
+    if (find(part) != NULL) return E_NOT_DIRECTORY;
+    if (is_directory(part)) continue;
+    must(disk.directories_count < DIRECTORIES_MAX);
+    strcpy(disk.directories[disk.directories_count++], part);
+  }
   return E_OK;
 }
 
@@ -330,6 +349,7 @@ void disk_list(const char *path, void (*each)(void *context, const char *name), 
 
 int io_directory_list(struct io *io, const char *path, void (*each)(void *context, const char *name), void *context) {
   (void)io;
+  if (!is_directory(path)) return E_NOT_FOUND;
   disk_list(path, each, context);
   return E_OK;
 }
@@ -442,7 +462,9 @@ static void complete(void *context, uint64_t number) {
   if (!op->given_up && (op->kind == SYNC || op->sync) && !may_become_durable()) return; /* disk_crash finds it under way */
   if (!op->given_up) {
     int64_t result = op->kind == WRITE ? do_write(op) : op->kind == READ ? do_read(op) : do_sync(op);
-    if (op->kind != READ) trace("disk %s %s at %llu: %lld", op->kind == SYNC || op->sync ? "sync" : "write", op->file->path, (unsigned long long)op->offset, (long long)result);
+    if (op->kind != READ)
+      trace("disk %s %s at %llu: %lld", op->kind == SYNC || op->sync ? "sync" : "write", op->file->path, (unsigned long long)op->offset,
+            (long long)result);
     struct operation **at = &disk.operations;
     while (*at != op) at = &(*at)->next;
     *at = op->next;
@@ -459,6 +481,8 @@ static uint64_t duration(enum kind kind, bool sync) {
   return chance_spread(usual / 4 + 1, usual * 4);
 }
 
+static bool is_handle(io_file handle) { return handle >= 0 && handle < HANDLES_MAX && disk.handles[handle].file != NULL; }
+
 static struct operation *start(struct io *io, enum kind kind, io_file handle, bool sync, uint64_t token) {
   struct operation *op = sim_alloc(sizeof *op);
   *op = (struct operation){.kind = kind, .io = io, .file = file_of(handle), .token = token, .sync = sync, .time = disk.time, .next = disk.operations};
@@ -470,6 +494,10 @@ static struct operation *start(struct io *io, enum kind kind, io_file handle, bo
 
 void io_write(struct io *io, io_file handle, const struct io_slice *slices, unsigned count, uint64_t offset, unsigned flags, uint64_t token) {
   must(count > 0 && count <= IO_SLICES_MAX);
+  if (!is_handle(handle)) {
+    io_done(io, token, E_OTHER);
+    return;
+  }
   struct operation *op = start(io, WRITE, handle, (flags & IO_WRITE_SYNC) != 0, token);
   op->slices = slices;
   op->count = count;

@@ -12,10 +12,10 @@
 #include "core/io/io.h"
 
 struct disk_faults {
-  uint64_t capacity_bytes;                 /* 0: no end */
-  uint64_t write_ns, sync_ns, read_ns;     /* about how long each takes; 0: a usual time */
-  unsigned write_fails, sync_fails;        /* once in so many, with E_IO; 0: never */
-  unsigned read_fails;                     /* likewise */
+  uint64_t capacity_bytes;             /* 0: no end */
+  uint64_t write_ns, sync_ns, read_ns; /* about how long each takes; 0: a usual time */
+  unsigned write_fails, sync_fails;    /* once in so many, with E_IO; 0: never */
+  unsigned read_fails;                 /* likewise */
   bool refuse_direct;
 };
 

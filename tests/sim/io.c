@@ -34,7 +34,7 @@ struct socket {
   uint64_t connect_token;
   enum receiving receiving;
   uint64_t receive_token;
-  bool receive_over; /* the end, or the error, was told */
+  bool receive_over;           /* the end, or the error, was told */
   struct packet *first, *last; /* datagrams */
   bool sending;
   const struct io_slice *slices;
@@ -130,7 +130,8 @@ unsigned io_wait(struct io *io, uint64_t until_ns, const struct io_completion **
     } while (!has_completion(io) && world_now_ns() < until_ns);
     io->sleeper = NULL;
   } else {
-    while (!has_completion(io) && world_now_ns() < until_ns && world_step(until_ns)) {}
+    while (!has_completion(io) && world_now_ns() < until_ns && world_step(until_ns)) {
+    }
     if (!has_completion(io) && world_now_ns() < until_ns && until_ns != UINT64_MAX) world_skip(until_ns);
   }
   unsigned count = 0, received = 0;
@@ -418,7 +419,10 @@ static void told(void *owner, struct end *end, enum net_news news) {
     if (socket->connecting) push(io, which, socket->connect_token, news == NET_CONNECTED ? 0 : E_REFUSED, NULL, 0);
     socket->connecting = false;
     break;
-  case NET_ARRIVED: receive(io, socket, which); send_some(io, socket, which); break;
+  case NET_ARRIVED:
+    receive(io, socket, which);
+    send_some(io, socket, which);
+    break;
   case NET_ROOM: send_some(io, socket, which); break;
   }
 }
@@ -441,9 +445,16 @@ static void accepted(void *owner, struct end *end) {
   push(io, later->which, listener->accept_token, which, NULL, 0);
 }
 
+static bool is_own(const struct netaddr *address) {
+  struct netaddr bare = *address;
+  bare.port = 0;
+  return (address->family == 4 && address->bytes[0] == 127) || netaddr_equal(&bare, &sim.v4) || netaddr_equal(&bare, &sim.v6);
+}
+
 int io_listen(struct io *io, const struct netaddr *address, unsigned backlog, bool first, io_socket *out) {
   (void)backlog;
-  (void)first;
+  if (!is_own(address)) return E_NO_ADDRESS;
+  if (first && address->port != 0 && net_is_taken(address)) return E_BUSY;
   int32_t which = take(io, SOCKET_LISTENER);
   if (which == IO_NONE) return E_TOO_MANY_FILES;
   static uint16_t port = 20000;
@@ -488,8 +499,7 @@ int io_datagram(struct io *io, const struct netaddr *server, io_socket *out) {
 
 int io_address_check(struct io *io, const struct netaddr *address) {
   (void)io;
-  (void)address;
-  return E_OK;
+  return is_own(address) ? E_OK : E_NO_ADDRESS;
 }
 
 void io_peer(struct io *io, io_socket which, struct netaddr *address) { *address = socket_of(io, which)->remote; }

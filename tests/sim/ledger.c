@@ -23,7 +23,7 @@ struct recipient {
   char domain[64];
   struct delivery *first, *last;
   unsigned receptions, delivered, bounced, expired; /* events */
-  char end[400];                                   /* the last one, but for Receptions */
+  char end[400];                                    /* the last one, but for Receptions */
 };
 
 struct message {
@@ -266,9 +266,12 @@ static void check_recipient(unsigned number, unsigned index, bool events_may_be_
   if (!killed && (ends > 1 || recipient->receptions > 1))
     fault("message %u: recipient %u has %u ends and %u Receptions", number, index, ends, recipient->receptions);
   static const char *const names[FATES] = {"Delivery", "Bounce", "Expiration"};
-  unsigned right = recipient->fate == FATE_DELIVERED ? recipient->delivered : recipient->fate == FATE_REFUSED ? recipient->bounced : recipient->expired;
-  if (right != ends) fault("message %u: recipient %u should have ended by %s alone, and has %u of %u ends so; its last event: %s", number, index, names[recipient->fate], right, ends,
-          recipient->end);
+  unsigned right = recipient->fate == FATE_DELIVERED ? recipient->delivered
+                   : recipient->fate == FATE_REFUSED ? recipient->bounced
+                                                     : recipient->expired;
+  if (right != ends)
+    fault("message %u: recipient %u should have ended by %s alone, and has %u of %u ends so; its last event: %s", number, index,
+          names[recipient->fate], right, ends, recipient->end);
   ledger.sums.lost_events += ends == 0;
   ledger.sums.delivered += recipient->fate == FATE_DELIVERED;
   ledger.sums.refused += recipient->fate == FATE_REFUSED;

@@ -297,7 +297,9 @@ static void bdat(struct session *s, struct span line) {
   if (size == 0) end_chunk(s);
 }
 
-static bool begins(struct span line, const char *verb) { return line.len >= strlen(verb) && strncasecmp((const char *)line.at, verb, strlen(verb)) == 0; }
+static bool begins(struct span line, const char *verb) {
+  return line.len >= strlen(verb) && strncasecmp((const char *)line.at, verb, strlen(verb)) == 0;
+}
 
 static void command(struct session *s, struct span line) {
   trace("mx %u <- %.*s", s->host, (int)(line.len < 80 ? line.len : 80), (const char *)line.at);

@@ -8,14 +8,14 @@
 
 /* Each happens once in so many times; 0: never. */
 struct mx_habits {
-  unsigned refuse_connection;     /* reset at once */
+  unsigned refuse_connection; /* reset at once */
   unsigned greeting_421, greeting_silence;
   unsigned mail_4xx, rcpt_4xx, data_4xx, final_4xx, any_421;
-  unsigned cut, reset;            /* instead of a reply */
-  unsigned taken_and_cut;         /* the message is taken, the reply never comes */
-  unsigned extra_reply;           /* a 451 nobody asked for, before another one, and then the end */
-  unsigned greylist;              /* recipients are refused for some seconds */
-  unsigned drip;                  /* sessions whose replies come byte by byte */
+  unsigned cut, reset;                                    /* instead of a reply */
+  unsigned taken_and_cut;                                 /* the message is taken, the reply never comes */
+  unsigned extra_reply;                                   /* a 451 nobody asked for, before another one, and then the end */
+  unsigned greylist;                                      /* recipients are refused for some seconds */
+  unsigned drip;                                          /* sessions whose replies come byte by byte */
   unsigned no_pipelining, no_chunking, helo_only, limits; /* sessions that do not offer it, or offer RFC 9422 LIMITS */
   uint64_t reply_low_ns, reply_high_ns;
 };

@@ -41,7 +41,8 @@ static struct {
 
 void net_open(void) {
   memset(&net, 0, sizeof net);
-  net.weather = (struct net_weather){.delay_low_ns = 50 * MICROSECOND_NS, .delay_high_ns = 500 * MICROSECOND_NS, .window_bytes = 65536, .piece_max = 65536};
+  net.weather =
+      (struct net_weather){.delay_low_ns = 50 * MICROSECOND_NS, .delay_high_ns = 500 * MICROSECOND_NS, .window_bytes = 65536, .piece_max = 65536};
 }
 
 void net_set_weather(const struct net_weather *weather) { net.weather = *weather; }
@@ -191,6 +192,12 @@ struct listener *net_listen(const struct netaddr *address, net_accept accept, vo
 }
 
 void net_unlisten(struct listener *listener) { listener->over = true; }
+
+bool net_is_taken(const struct netaddr *address) {
+  for (const struct listener *listener = net.listeners; listener != NULL; listener = listener->next)
+    if (!listener->over && netaddr_equal(&listener->address, address)) return true;
+  return false;
+}
 
 static bool is_for(const struct listener *listener, const struct netaddr *to) {
   struct netaddr address = listener->address;

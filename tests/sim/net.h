@@ -38,15 +38,16 @@ struct end {
 struct net_weather {
   uint64_t delay_low_ns, delay_high_ns; /* of a connection, one way */
   uint64_t window_bytes;
-  uint64_t piece_max;          /* bytes; small ones make many pieces */
-  unsigned resets_once;        /* a connection is reset at some time, once in so many; 0: never */
-  unsigned lost_once;          /* datagrams, once in so many */
+  uint64_t piece_max;   /* bytes; small ones make many pieces */
+  unsigned resets_once; /* a connection is reset at some time, once in so many; 0: never */
+  unsigned lost_once;   /* datagrams, once in so many */
 };
 void net_open(void);
 void net_set_weather(const struct net_weather *weather);
 
 /* Whoever connects to this address (any port if 0) from now on is given to `accept`; several on one address take turns by chance. NULL for `accept`: silence. */
 struct listener *net_listen(const struct netaddr *address, net_accept accept, void *owner);
+bool net_is_taken(const struct netaddr *address);
 void net_unlisten(struct listener *listener);
 
 /* NET_CONNECTED or NET_REFUSED follows, or nothing ever. */

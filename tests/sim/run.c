@@ -141,7 +141,7 @@ static struct program {
   _Atomic uint32_t sessions;
   unsigned at_barrier[8];
   bool runs, stopping;
-} *program;
+} * program;
 
 static void barrier(unsigned which) {
   program->at_barrier[which]++;
@@ -156,7 +156,8 @@ static void work(void *context) {
   struct worker *worker = context;
   char room[512];
   struct fmt why = fmt_over(room, sizeof room);
-  struct relay_options options = {.conf = &program->conf, .group = program->group, .index = worker->index, .counters = worker->counters, .sessions_open = &program->sessions};
+  struct relay_options options = {
+      .conf = &program->conf, .group = program->group, .index = worker->index, .counters = worker->counters, .sessions_open = &program->sessions};
   check(relay_open(&worker->relay, &options, &why), &why, "relay_open");
   barrier(0);
   if (worker->index == 0) check(relay_listen(worker->relay, &why), &why, "relay_listen");
@@ -183,18 +184,21 @@ static void read_conf(struct conf *conf, const struct plan *plan) {
                      "delivery: {connections_per_site: %u, messages_per_connection: %u, idle: 5s,"
                      " timeouts: {connect: 3s, greeting: 5s, command: 5s, data: 10s, final: 10s}}\n"
                      "limits: {memory: %" PRIu64 "KiB, session_timeout: 60s}\nevents: {path: /events}\n",
-                     plan->shards, plan->durability == CONF_SYNC ? "sync" : plan->durability == CONF_LAZY ? "lazy" : "memory", plan->connections_per_site,
-                     plan->messages_per_connection, plan->memory_bytes >> 10);
+                     plan->shards,
+                     plan->durability == CONF_SYNC   ? "sync"
+                     : plan->durability == CONF_LAZY ? "lazy"
+                                                     : "memory",
+                     plan->connections_per_site, plan->messages_per_connection, plan->memory_bytes >> 10);
   must(len > 0 && (size_t)len < sizeof text);
   check(conf_parse(conf, span_of(text, (size_t)len), "sim.yaml", &why), &why, "conf_parse");
   conf->segment_size_bytes = plan->segment_bytes; /* smaller than a user may have them: to see many of them */
 }
 
 static void tell_plan(const struct plan *plan) {
-  trace("shards %u, sessions %u, messages %u, domains %u, hosts %u, connections %u, messages on each %u", plan->shards, plan->sessions, plan->messages,
-        plan->domains, plan->mx_hosts, plan->connections_per_site, plan->messages_per_connection);
-  trace("durability %d, segments %" PRIu64 ", memory %" PRIu64 ", kills %u%s, stops %u, jumps %u, size %" PRIu64, plan->durability, plan->segment_bytes,
-        plan->memory_bytes, plan->kills, plan->power ? " (power)" : "", plan->stops, plan->clock_jumps, plan->client.size_high);
+  trace("shards %u, sessions %u, messages %u, domains %u, hosts %u, connections %u, messages on each %u", plan->shards, plan->sessions,
+        plan->messages, plan->domains, plan->mx_hosts, plan->connections_per_site, plan->messages_per_connection);
+  trace("durability %d, segments %" PRIu64 ", memory %" PRIu64 ", kills %u%s, stops %u, jumps %u, size %" PRIu64, plan->durability,
+        plan->segment_bytes, plan->memory_bytes, plan->kills, plan->power ? " (power)" : "", plan->stops, plan->clock_jumps, plan->client.size_high);
 }
 
 static void start_program(const struct plan *plan) {
@@ -301,8 +305,8 @@ static void calm(const struct plan *plan) {
   client_set_habits(&client);
   mx_set_habits(&(struct mx_habits){.reply_low_ns = 10 * MICROSECOND_NS, .reply_high_ns = 2 * MILLISECOND_NS});
   dns_set_habits(&(struct dns_habits){.low_ns = 50 * MICROSECOND_NS, .high_ns = MILLISECOND_NS});
-  net_set_weather(&(struct net_weather){
-      .delay_low_ns = 20 * MICROSECOND_NS, .delay_high_ns = 200 * MICROSECOND_NS, .window_bytes = 200000, .piece_max = 65536});
+  net_set_weather(
+      &(struct net_weather){.delay_low_ns = 20 * MICROSECOND_NS, .delay_high_ns = 200 * MICROSECOND_NS, .window_bytes = 200000, .piece_max = 65536});
   disk_set_faults(&(struct disk_faults){.refuse_direct = plan->disk.refuse_direct});
 }
 
@@ -390,8 +394,14 @@ static bool run_cut(uint64_t seed, uint64_t first, uint64_t second) {
                       .messages_per_connection = 10,
                       .segment_bytes = 2 << 20,
                       .memory_bytes = 64 << 20,
-                      .client = {.pause_low_ns = MICROSECOND_NS, .pause_high_ns = MILLISECOND_NS, .size_low = 500, .size_high = seed % 3 == 0 ? 2500000 : 20000,
-                                 .recipients_max = 3, .refused_once = 4, .domains = 2, .messages_per_session = 1}};
+                      .client = {.pause_low_ns = MICROSECOND_NS,
+                                 .pause_high_ns = MILLISECOND_NS,
+                                 .size_low = 500,
+                                 .size_high = seed % 3 == 0 ? 2500000 : 20000,
+                                 .recipients_max = 3,
+                                 .refused_once = 4,
+                                 .domains = 2,
+                                 .messages_per_session = 1}};
   cuts.plan = &plan;
   cuts.second = second;
   open_world(&plan);
@@ -404,8 +414,10 @@ static bool run_cut(uint64_t seed, uint64_t first, uint64_t second) {
 
 static void print_sums(uint64_t seed) {
   const struct ledger_sums *sums = ledger_sums();
-  printf("seed %" PRIu64 ": %u messages, %u accepted, %u recipients: %u delivered, %u refused, %u expired; %u twice; %u without events; trace %016" PRIx64 "\n", seed,
-         sums->messages, sums->accepted, sums->recipients, sums->delivered, sums->refused, sums->expired, sums->twice, sums->lost_events, trace_hash());
+  printf("seed %" PRIu64
+         ": %u messages, %u accepted, %u recipients: %u delivered, %u refused, %u expired; %u twice; %u without events; trace %016" PRIx64 "\n",
+         seed, sums->messages, sums->accepted, sums->recipients, sums->delivered, sums->refused, sums->expired, sums->twice, sums->lost_events,
+         trace_hash());
 }
 
 /* ---- many ---- */
@@ -562,7 +574,8 @@ static bool read_options(struct options *options, int argc, char **argv) {
 int main(int argc, char **argv) {
   struct options options = {.from = 1, .to = 1000, .jobs = 2};
   if (!read_options(&options, argc, argv)) {
-    fprintf(stderr, "usage: sim [--seeds FROM-TO] [--jobs N] [--seconds N] [--first] [--twice] [--cuts] [--verbose]\n       sim --seed N [--trace]\n");
+    fprintf(stderr,
+            "usage: sim [--seeds FROM-TO] [--jobs N] [--seconds N] [--first] [--twice] [--cuts] [--verbose]\n       sim --seed N [--trace]\n");
     return 2;
   }
   if (options.cuts) return run_cuts(options.from, options.to, 1);

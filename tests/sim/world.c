@@ -113,9 +113,7 @@ void world_at(uint64_t at_ns, world_event event, void *context, uint64_t number)
   world.heap[at] = new;
 }
 
-void world_after(uint64_t delay_ns, world_event event, void *context, uint64_t number) {
-  world_at(world.now_ns + delay_ns, event, context, number);
-}
+void world_after(uint64_t delay_ns, world_event event, void *context, uint64_t number) { world_at(world.now_ns + delay_ns, event, context, number); }
 
 static struct event take_event(void) {
   struct event first = world.heap[0], last = world.heap[--world.events];
@@ -181,7 +179,9 @@ struct fiber *fiber_start(void (*run)(void *context), void *context) {
   return fiber;
 }
 
-struct fiber *fiber_current(void) { return world.current; }
+struct fiber *fiber_current(void) {
+  return world.current;
+}
 
 void fiber_sleep(uint64_t until_ns) {
   struct fiber *fiber = world.current;
