@@ -58,7 +58,7 @@ bool client_is_over(void) {
 /* ---- writing ---- */
 
 static void flush(struct session *s) {
-  if (s->held) return;
+  if (s->held || s->out_len == 0) return;
   size_t taken = end_write(s->end, s->out, s->out_len);
   memmove(s->out, s->out + taken, s->out_len - taken);
   s->out_len -= taken;

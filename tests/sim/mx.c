@@ -60,6 +60,7 @@ void mx_set_habits(const struct mx_habits *habits) { mx.habits = *habits; }
 /* ---- saying ---- */
 
 static void write_pending(struct session *s) {
+  if (s->pending_len == 0) return;
   size_t taken = end_write(s->end, s->pending, s->pending_len);
   memmove(s->pending, s->pending + taken, s->pending_len - taken);
   s->pending_len -= taken;
@@ -375,7 +376,7 @@ static void told(void *owner, struct end *end, enum net_news news) {
   }
   size_t used = 0;
   for (size_t step; !s->over && used < s->in_len && (step = hear(s, span_of(s->in + used, s->in_len - used))) > 0;) used += step;
-  memmove(s->in, s->in + used, s->in_len - used);
+  if (s->in_len > 0) memmove(s->in, s->in + used, s->in_len - used);
   s->in_len -= used;
   if (!s->over && (end_is_over(end) || end_is_reset(end))) {
     end_close(end);
