@@ -121,13 +121,27 @@ static void timed_out(void *context, struct timer *timer) {
 
 /* ---- close ---- */
 
-static void begin_close(struct connection *c) {
-  if (c->state == CONNECTION_CLOSING) return;
+static void leave(struct connection *c) {
   connection_set_idle(c, false);
   if (c->state < CONNECTION_OPEN) c->site->opening--;
   c->state = CONNECTION_CLOSING;
   timer_cancel(&c->outlet->o.shard->wheel, &c->timer);
+}
+
+static void begin_close(struct connection *c) {
+  if (c->state == CONNECTION_CLOSING) return;
+  leave(c);
   io_close(c->outlet->o.shard->io, c->socket, connection_token(c, CONNECTION_OP_CLOSE));
+}
+
+/*
+ * In the middle of something the peer may not have read all that was sent. A FIN would wait behind the rest, in the kernel, and for so long the peer would have one connection
+ * more than the site's limit, which counts this one no more.
+ */
+static void begin_abort(struct connection *c) {
+  if (c->state == CONNECTION_CLOSING) return;
+  leave(c);
+  io_abort(c->outlet->o.shard->io, c->socket, connection_token(c, CONNECTION_OP_CLOSE));
 }
 
 static void closed(struct connection *c) {
@@ -336,7 +350,7 @@ void connection_fail(struct connection *c, const struct failure *failure) {
     if (!others_live(c->site, c)) backoff_failed(&c->site->backoff, &c->outlet->backoff, c->outlet->o.shard->now_ms);
   }
   transfer_abort(c, &full, others_live(c->site, c) || any_target_open(c->site));
-  begin_close(c);
+  begin_abort(c);
 }
 
 /* ---- completions ---- */

@@ -2,7 +2,7 @@
 import itertools
 import time
 
-from fakemx import FakeMx, Gauge, Slow
+from fakemx import Deaf, FakeMx, Gauge, Slow
 from harness import equal, free_address, free_port, run_all, test, until
 from mtas import without_envelope_headers
 from relay import Ringpost, check_events, relay_and_mx, route
@@ -63,6 +63,20 @@ def the_limit_holds_while_connections_fail(t):
     relay.wait_outcomes(100, timeout_s=60)
     equal(len(set(mx.recipients)), 100)
     equal(mx.gauge.most <= 2, True, "%d connections at once" % mx.gauge.most)
+
+
+@test
+def the_limit_holds_when_the_mx_does_not_read(t):
+    """What was given up in the middle of a message ends for the MX at once, not when it has read what the kernel still has for it."""
+    relay, mx = relay_and_mx(
+        t,
+        {"delivery": {"connections_per_site": 1, "timeouts": {"data": "500ms", "final": "500ms"}}, "queue": {"retry_initial": "300ms"}},
+        script={"DATA": [Deaf("354 go on\r\n", 6)]},
+        lawful=False,
+    )
+    relay.send("a@b.example", "c@d.example", b"Subject: long\r\n\r\n" + (b"x" * 98 + b"\r\n") * 15000)
+    relay.wait_outcomes(1)
+    equal(mx.gauge.most, 1)
 
 
 @test
