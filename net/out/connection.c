@@ -338,14 +338,20 @@ void connection_fail(struct connection *c, const struct failure *failure) {
   full.pipelined = c->pipelined;
   full.proven = c->completed > 0;
   if (full.kind != FAILURE_REPLY) full.stage = c->state == CONNECTION_CONNECTING ? SMTP_STAGE_GREETING : smtp_client_stage(&c->client);
+  outcome_decide(&full, &decision, &text);
+  bool ours = full.kind == FAILURE_INTERNAL || decision.fate == FATE_POSTPONED; /* the host has done nothing */
+  if (ours) site_pause(c->site);
   if (c->state < CONNECTION_OPEN) {
     count_add(c->outlet->o.counters, COUNT_CONNECTIONS_FAILED, 1);
-    fail_opening(c, &full);
+    if (ours) {
+      begin_close(c);
+    } else {
+      fail_opening(c, &full);
+    }
     return;
   }
-  outcome_decide(&full, &decision, &text);
   if (decision.without_pipelining) c->site->plain_until_ms = c->outlet->o.shard->now_ms + PLAIN_MS;
-  if (decision.scope == SCOPE_HOST || decision.scope == SCOPE_SITE || (c->completed == 0 && !decision.without_pipelining)) {
+  if (decision.scope == SCOPE_HOST || decision.scope == SCOPE_SITE || (c->completed == 0 && !ours && !decision.without_pipelining)) {
     block_target(c->site, &c->peer.address); /* also a server that greets and then breaks off every time */
     if (!others_live(c->site, c)) backoff_failed(&c->site->backoff, &c->outlet->backoff, c->outlet->o.shard->now_ms);
   }

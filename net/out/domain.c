@@ -15,6 +15,7 @@ static void give_to_site(struct domain *domain, struct job *job) { site_enqueue(
 
 static void give_failure(struct domain *domain, struct job *job) {
   struct failure failure = {.kind = FAILURE_DNS, .mx = domain->status, .text = domain->reason};
+  if (domain->status == MX_INVALID) failure = (struct failure){.kind = FAILURE_INTERNAL, .stage = SMTP_STAGE_GREETING, .error = E_NO_MEMORY};
   outlet_decide_rest(domain->outlet, job, &failure, NULL, NULL);
   outlet_job_end(domain->outlet, job);
 }
@@ -39,10 +40,16 @@ static void fail(struct domain *domain, enum mx_status status, const char *reaso
   snprintf(domain->reason, sizeof domain->reason, "%s", reason);
 }
 
+/* No memory: that is told to those who wait, and the next one asks again. */
+static void fail_for_memory(struct domain *domain) {
+  domain->status = MX_INVALID;
+  domain->valid_until_ms = 0;
+}
+
 static void use(struct domain *domain, const char *site_name, const struct mx_set *set, uint16_t port) {
   struct site *site = site_get(domain->outlet, site_name);
   if (site == NULL || !site_set_hosts(site, set, port)) {
-    fail(domain, MX_TEMPORARY, "out of memory");
+    fail_for_memory(domain);
     return;
   }
   point_to(domain, site);
@@ -106,8 +113,7 @@ static void use_addresses(struct domain *domain, const struct netaddr *addresses
   struct fmt out = fmt_over(name, sizeof name - 1);
   domain->valid_until_ms = domain->outlet->o.shard->now_ms + TTL_MAX_MS;
   if (hosts == NULL) {
-    fail(domain, MX_TEMPORARY, "out of memory");
-    domain->valid_until_ms = 0;
+    fail_for_memory(domain);
     return;
   }
   for (unsigned i = 0; i < count; i++) {
@@ -186,7 +192,7 @@ void domain_dispatch(struct outlet *outlet, struct job *job) {
   struct domain *domain = map_find(&outlet->domains, name);
   if (domain == NULL) domain = domain_new(outlet, name);
   if (domain == NULL) {
-    struct failure failure = {.kind = FAILURE_INTERNAL, .error = E_NO_MEMORY};
+    struct failure failure = {.kind = FAILURE_INTERNAL, .stage = SMTP_STAGE_GREETING, .error = E_NO_MEMORY};
     outlet_decide_rest(outlet, job, &failure, NULL, NULL);
     outlet_job_end(outlet, job);
   } else if (domain->first == NULL && domain->valid_until_ms > outlet->o.shard->now_ms) {

@@ -39,6 +39,7 @@ struct site {
   uint32_t opening;
   struct backoff backoff;
   uint64_t enough_until_ms; /* a host took no more connections than there are: until then none is opened besides */
+  uint64_t pause_until_ms;  /* we were short of something: until then no connection is opened */
   uint64_t plain_until_ms;  /* it broke on pipelining: until then one command at a time */
   uint32_t recipients_max;  /* per transaction, as its servers say */
   unsigned home;            /* shard */
@@ -58,7 +59,7 @@ struct domain {
   struct job *first, *last; /* waiting for the answer */
   struct resolver_query query;
   uint64_t valid_until_ms; /* monotonic */
-  enum mx_status status;
+  enum mx_status status;   /* MX_INVALID: not yet, or there was no memory for it */
   char reason[96];
 };
 
@@ -76,6 +77,8 @@ struct outlet {
   uint32_t domains_swept, sites_swept; /* how far the present sweep is in their maps */
   struct smtp_client_options smtp, smtp_plain;
   uint64_t random_state;
+  uint64_t shortage_said_ms; /* when the log last had a word about it; 0: never */
+  uint64_t postponed;        /* recipients since then */
   bool stopping;
 };
 
@@ -142,6 +145,8 @@ void site_pump(struct site *site);
 void site_failed(struct site *site, const struct failure *failure, const struct outlet_peer *peer);
 /* A server of it has ended a transaction in good order. */
 void site_succeeded(struct site *site, const struct netaddr *address);
+/* We lack memory for what is to be done there: it is left alone for a moment. */
+void site_pause(struct site *site);
 /* A connection was closed for good. */
 void site_connection_closed(struct site *site);
 void site_letter(struct outlet *outlet, unsigned from, const struct letter *letter);

@@ -7,6 +7,8 @@
 #include "core/base/error.h"
 #include "net/out/outlet.h"
 
+#define PAUSE_MS 1000 /* memory may come back any time, but a host is not to see us come and go for the lack of it */
+
 struct lease_note { /* travels by letter; made with malloc by the sender, freed by the receiver */
   uint32_t connections;
   char site[];
@@ -265,6 +267,10 @@ void site_pump(struct site *site) {
     if (site->open == 0) timer_set(&outlet->o.shard->wheel, &site->timer, site->backoff.until_ms);
     return;
   }
+  if (site->pause_until_ms > outlet->o.shard->now_ms) {
+    timer_set(&outlet->o.shard->wheel, &site->timer, site->pause_until_ms);
+    return;
+  }
   while (may_open(site) && connection_open(site)) continue;
 }
 
@@ -288,6 +294,8 @@ void site_succeeded(struct site *site, const struct netaddr *address) {
   for (unsigned i = 0; i < site->targets_count; i++)
     if (netaddr_equal(&site->targets[i].address, address)) backoff_succeeded(&site->targets[i].backoff);
 }
+
+void site_pause(struct site *site) { site->pause_until_ms = site->outlet->o.shard->now_ms + PAUSE_MS; }
 
 void site_connection_closed(struct site *site) { site_mark_dirty(site); }
 

@@ -119,6 +119,28 @@ def fifty_megabytes_in_bounded_memory(t):
 
 
 @test
+def a_lack_of_memory_is_no_attempt(t):
+    """Twelve at a time of contents that are larger than all the memory there is: what cannot go now goes a little later, without a word to anybody."""
+    willing = {"now": False}
+    relay, mx = relay_and_mx(
+        t,
+        {"shards": 1, "limits": {"memory": "4MiB"}, "delivery": {"connections_per_site": 12}, "queue": {"retry_initial": "3s", "retry_max": "3s"}},
+        release=True,
+        script={"RCPT": lambda *_: None if willing["now"] else "451 4.2.1 not yet"},
+    )
+    content = big_content(5 << 20)
+    for i in range(24):
+        relay.send("a@b.example", "r%d@d.example" % i, content, patience_s=60)
+    until(lambda: relay.tally().get("TransientFailure", 0) >= 24, "all to be put off")
+    willing["now"] = True
+    relay.wait_outcomes(24, timeout_s=120)
+    equal(relay.tally()["Delivery"], 24)
+    equal({event["response"]["content"] for event in relay.events("TransientFailure")}, {"not yet"})
+    equal({without_envelope_headers(message.content) == content for message in mx.messages}, {True})
+    equal(len(mx.messages), 24)
+
+
+@test
 def big_and_small_side_by_side(t):
     relay, mx = relay_and_mx(t, {"limits": {"memory": "16MiB"}})
     content = big_content(8_000_000)
