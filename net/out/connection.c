@@ -263,7 +263,7 @@ static void block_target(struct site *site, const struct netaddr *address) {
 
 static bool is_lack_of_room(int error) { return error == E_FULL || error == E_NO_MEMORY || error == E_TOO_MANY_FILES; }
 
-static bool others_live(const struct site *site, const struct connection *but) {
+bool connections_live(const struct site *site, const struct connection *but) {
   for (const struct connection *other = site->connections; other != NULL; other = other->next)
     if (other != but && other->state != CONNECTION_CLOSING && other->state != CONNECTION_QUITTING) return true;
   return false;
@@ -293,7 +293,7 @@ bool connection_open(struct site *site) {
     }
     count_add(outlet->o.counters, COUNT_CONNECTIONS_FAILED, 1);
     block_target(site, &target->address);
-    if (others_live(site, NULL) || any_target_open(site)) continue;
+    if (connections_live(site, NULL) || any_target_open(site)) continue;
     struct failure failure = {.kind = FAILURE_NETWORK, .error = error, .connecting = true, .stage = SMTP_STAGE_GREETING};
     struct outlet_peer peer = {.address = target->address, .source = *source_for(outlet, target), .host = target->host};
     site_failed(site, &failure, &peer);
@@ -320,7 +320,7 @@ static void fail_opening(struct connection *c, const struct failure *failure) {
   } else {
     block_target(site, &c->peer.address);
   }
-  if (site->jobs > 0 && !others_live(site, c) && !any_target_open(site)) site_failed(site, failure, &c->peer);
+  if (!connections_live(site, c) && !any_target_open(site)) site_failed(site, failure, &c->peer);
   begin_close(c);
 }
 
@@ -353,9 +353,9 @@ void connection_fail(struct connection *c, const struct failure *failure) {
   if (decision.without_pipelining) c->site->plain_until_ms = c->outlet->o.shard->now_ms + PLAIN_MS;
   if (decision.scope == SCOPE_HOST || decision.scope == SCOPE_SITE || (c->completed == 0 && !ours && !decision.without_pipelining)) {
     block_target(c->site, &c->peer.address); /* also a server that greets and then breaks off every time */
-    if (!others_live(c->site, c)) backoff_failed(&c->site->backoff, &c->outlet->backoff, c->outlet->o.shard->now_ms);
+    if (!connections_live(c->site, c)) site_block(c->site);
   }
-  transfer_abort(c, &full, others_live(c->site, c) || any_target_open(c->site));
+  transfer_abort(c, &full, connections_live(c->site, c) || any_target_open(c->site));
   begin_abort(c);
 }
 

@@ -310,7 +310,9 @@ void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *le
   case LETTER_FREE_PART: content_free(outlet->o.slab, letter->what); break;
   case LETTER_LEASE_ASK:
   case LETTER_LEASE_GRANT:
-  case LETTER_LEASE_RETURN: site_letter(outlet, from, letter); break;
+  case LETTER_LEASE_RETURN:
+  case LETTER_LEASE_RECALL:
+  case LETTER_SITE_FAILED: site_letter(outlet, from, letter); break;
   }
 }
 

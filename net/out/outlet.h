@@ -118,7 +118,9 @@ enum outlet_letter_kind {
   LETTER_FREE_PART,
   LETTER_LEASE_ASK,
   LETTER_LEASE_GRANT,
-  LETTER_LEASE_RETURN
+  LETTER_LEASE_RETURN,
+  LETTER_LEASE_RECALL,
+  LETTER_SITE_FAILED
 };
 
 /* ---- domain.c ---- */
@@ -141,8 +143,10 @@ void site_unpop(struct site *site, struct job *job);
 void site_mark_dirty(struct site *site);
 /* Gives jobs to idle connections, opens connections, hands over. */
 void site_pump(struct site *site);
-/* No target is left to try: everything that waits is deferred, and the site left alone for a while. */
+/* No target is left to try: the site is left alone for a while, and everything that waits is deferred, or, away from its home, handed over to that. */
 void site_failed(struct site *site, const struct failure *failure, const struct outlet_peer *peer);
+/* Leaves the site alone for a while: no connection of this shard is left that works, and it was not for our own fault. */
+void site_block(struct site *site);
 /* A server of it has ended a transaction in good order. */
 void site_succeeded(struct site *site, const struct netaddr *address);
 /* We lack memory for what is to be done there: it is left alone for a moment. */
@@ -157,6 +161,8 @@ void sites_close(struct outlet *outlet);
 must_check int connections_open(struct outlet *outlet, uint32_t max);
 /* Opens one more connection. False if none can be opened now. */
 bool connection_open(struct site *site);
+/* Does any connection of the site but this one (NULL: any at all) go on? */
+bool connections_live(const struct site *site, const struct connection *but);
 /* Lets an idle (or otherwise ready) connection take from its site. */
 void connection_pull(struct connection *connection);
 void connection_complete(struct outlet *outlet, const struct io_completion *completion);

@@ -218,6 +218,28 @@ def a_dead_site_is_left_alone_between_tries(t):
 
 
 @test
+def a_dead_site_is_tried_by_one_shard_only(t):
+    """Mail for it keeps coming in on all shards, also after each of them had its share of the connections."""
+    address = free_address()
+    port = free_port(address)
+    mx = FakeMx(t, address, port)
+    relay = Ringpost(
+        t, {"shards": 4, "routes": [route("*", (address, port))], "queue": {"retry_initial": "1s", "retry_factor": 1, "retry_max": "1s"}}
+    )
+    send_many(relay, 200)
+    relay.wait_outcomes(200)
+    mx.close()
+    until(lambda: relay.metrics()["ringpost_connections_open"] == 0, "the connections to be gone")
+    before = relay.metrics()["ringpost_connections_failed_total"]
+    started = time.monotonic()
+    while time.monotonic() - started < 6:
+        send_many(relay, 100)
+    tried = relay.metrics()["ringpost_connections_failed_total"] - before
+    print("# %d connects" % tried)
+    equal(tried <= 12, True, "%d connects in 6 s, with a pause of 1 s after each" % tried)
+
+
+@test
 def a_hundred_recipients_in_a_hundred_domains(t):
     """Stored once, delivered to all, each domain its own site."""
     address = free_address()
