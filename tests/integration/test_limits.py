@@ -66,6 +66,30 @@ def the_limit_holds_while_connections_fail(t):
 
 
 @test
+def the_limit_holds_while_the_first_of_two_hosts_refuses(t):
+    """With one connection at a time: the one that is refused has to be gone before the next host is tried, and mail goes on there at once."""
+    addresses = [free_address() for _ in range(2)]
+    port = free_port(*addresses)
+    gauge = Gauge()
+    first = FakeMx(t, addresses[0], port, gauge=gauge, script={"GREETING": lambda *_: "554 5.7.1 not you"})  # and waits for QUIT
+    second = FakeMx(t, addresses[1], port, gauge=gauge)
+    relay = Ringpost(
+        t,
+        {
+            "routes": [route("*", *((address, port) for address in addresses))],
+            "delivery": {"connections_per_site": 1, "messages_per_connection": 5},
+            "queue": {"retry_initial": "5m", "retry_max": "5m"},
+        },
+    )
+    send_many(relay, 40)
+    relay.wait_outcomes(40, timeout_s=20)
+    equal(relay.tally(), {"Reception": 40, "Delivery": 40})
+    equal((len(first.messages), len(second.messages)), (0, 40))
+    equal(gauge.most, 1)
+    equal(first.connections <= 2, True, "%d connections to a host that refuses" % first.connections)
+
+
+@test
 def the_limit_holds_when_the_mx_does_not_read(t):
     """What was given up in the middle of a message ends for the MX at once, not when it has read what the kernel still has for it."""
     relay, mx = relay_and_mx(

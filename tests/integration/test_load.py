@@ -1,6 +1,8 @@
 """Many messages and big ones, and a stop in the middle of it: what was answered with 250 has exactly one end."""
 import functools
+import json
 import os
+import signal
 import threading
 
 import smtp
@@ -51,7 +53,7 @@ def busy_domains_are_delivered_by_all_shards(t):
     """What a shard received for a domain whose home is another is handed over only until it has a share of the connections."""
     total, domains = 20000, 20
     port = free_port("127.0.1.1")
-    sink = Process(t, "sink", [os.path.join(BUILD, "bench", "sink"), "--listen", "127.0.1.0/24:%d" % port])
+    sink = Process(t, "sink", [os.path.join(BUILD, "bench", "sink"), "--listen", "127.0.1.0/24:%d" % port, "--json"])
     sink.wait_line("^ready")
     routes = [route("d%05d.test" % i, ("127.0.1.%d" % (i + 1), port)) for i in range(domains)]
     relay = Ringpost(t, {"routes": routes, "shards": 2}, release=True)
@@ -62,6 +64,12 @@ def busy_domains_are_delivered_by_all_shards(t):
     handed_over = relay.metrics()["ringpost_handed_over_total"]
     print("# %d of %d handed over" % (handed_over, total))
     equal(handed_over < total / 10, True, "%d of %d handed over" % (handed_over, total))
+    sink.signal(signal.SIGTERM)
+    equal(sink.wait(), 0, sink.log())
+    report = json.loads(sink.log().splitlines()[-1])
+    equal(report["arrived"], total)
+    at_once = report["connections"]["max_per_address"]
+    equal(1 < at_once <= 10, True, "%d connections at once to one site" % at_once)
 
 
 @test
