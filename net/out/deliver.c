@@ -325,7 +325,6 @@ static void sweep(void *context, struct timer *timer) {
   timer_set(&outlet->o.shard->wheel, &outlet->sweep, outlet->o.shard->now_ms + (more ? SWEEP_ON_MS : SWEEP_MS));
 }
 
-static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->name); }
 static struct span site_key(const void *object) { return span_of_text(((const struct site *)object)->name); }
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -341,11 +340,16 @@ int outlet_open(struct outlet **out, const struct outlet_options *options) {
       .hostname = span_of_text(conf->hostname), .pipelining = conf->pipelining, .pipeline_messages = conf->pipelining, .chunking = conf->chunking};
   outlet->smtp_plain = (struct smtp_client_options){.hostname = outlet->smtp.hostname};
   outlet->random_state = options->map_seed;
-  map_init(&outlet->domains, domain_key, options->map_seed);
   map_init(&outlet->sites, site_key, options->map_seed);
   uint32_t sockets = io_sockets_max(options->shard->io);
-  int error = connections_open(outlet, sockets);
+  int error = domains_open(outlet);
   if (error != E_OK) {
+    free(outlet);
+    return error;
+  }
+  error = connections_open(outlet, sockets);
+  if (error != E_OK) {
+    domains_close(outlet);
     free(outlet);
     return error;
   }
@@ -361,7 +365,6 @@ void outlet_close(struct outlet *outlet) {
   connections_close(outlet);
   domains_close(outlet);
   sites_close(outlet);
-  map_fini(&outlet->domains);
   map_fini(&outlet->sites);
   free(outlet);
 }

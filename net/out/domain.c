@@ -86,14 +86,9 @@ static void resolved(struct resolver_query *query, const struct mx_set *set) {
 
 /* ---- destinations that need no DNS ---- */
 
-static const struct conf_route *route_for(const struct conf *conf, struct span name) {
-  const struct conf_route *any = NULL;
-  for (unsigned i = 0; i < conf->routes_count; i++) {
-    const struct conf_route *route = &conf->routes[i];
-    if (span_equal(span_of_text(route->domain), name)) return route;
-    if (strcmp(route->domain, "*") == 0) any = route;
-  }
-  return any;
+static const struct conf_route *route_for(const struct outlet *outlet, struct span name) {
+  const struct conf_route *route = map_find(&outlet->routes, name);
+  return route != NULL ? route : map_find(&outlet->routes, SPAN("*"));
 }
 
 static void set_literal_host(struct mx_host *host, const struct netaddr *address) {
@@ -145,7 +140,7 @@ static void use_literal(struct domain *domain, struct span literal) {
 static void find_out(struct domain *domain) {
   struct outlet *outlet = domain->outlet;
   struct span name = span_of_text(domain->name);
-  const struct conf_route *route = route_for(outlet->o.conf, name);
+  const struct conf_route *route = route_for(outlet, name);
   if (route != NULL) {
     use_addresses(domain, route->hosts, route->hosts_count, 0);
     give_out_waiting(domain);
@@ -204,7 +199,20 @@ void domain_dispatch(struct outlet *outlet, struct job *job) {
   }
 }
 
-/* ---- end ---- */
+/* ---- begin and end ---- */
+
+static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->name); }
+static struct span route_key(const void *object) { return span_of_text(((const struct conf_route *)object)->domain); }
+
+int domains_open(struct outlet *outlet) {
+  const struct conf *conf = outlet->o.conf;
+  int error = E_OK;
+  map_init(&outlet->domains, domain_key, outlet->o.map_seed);
+  map_init(&outlet->routes, route_key, outlet->o.map_seed);
+  for (unsigned i = 0; error == E_OK && i < conf->routes_count; i++) error = map_insert(&outlet->routes, &conf->routes[i]);
+  if (error != E_OK) map_fini(&outlet->routes);
+  return error;
+}
 
 static void domain_free(struct domain *domain) {
   point_to(domain, NULL);
@@ -241,4 +249,6 @@ void domains_close(struct outlet *outlet) {
     }
     domain_free(domain);
   }
+  map_fini(&outlet->domains);
+  map_fini(&outlet->routes);
 }

@@ -68,6 +68,7 @@ struct outlet {
   struct retry_policy retry;
   struct backoff_policy backoff;
   struct map domains, sites;
+  struct map routes; /* struct conf_route, of the configuration */
   struct pool connections;
   struct connection *dirty_connections;
   struct connection *idle_oldest, *idle_newest; /* of all sites: the oldest go first when slots run out */
@@ -124,6 +125,8 @@ enum outlet_letter_kind {
 };
 
 /* ---- domain.c ---- */
+/* Takes the routes from the configuration. E_NO_MEMORY. */
+must_check int domains_open(struct outlet *outlet);
 /* Finds the job's site, at once or after asking DNS, and enqueues it there; or ends it. */
 void domain_dispatch(struct outlet *outlet, struct job *job);
 /* Looks at some more of them, and forgets those that are of no more use. False: that was the last, the next call begins anew. Sites likewise. */
