@@ -1,4 +1,6 @@
 """From a domain to its hosts, with real name servers: NSD has the zones, unbound resolves (or NSD is asked directly)."""
+import socket
+
 from fakemx import FakeMx, Gauge, Slow
 from harness import equal, free_address, free_port, need_ipv6, run_all, test, until
 from nameservers import Nsd, Resolver, TYPE_MX, ask
@@ -198,6 +200,24 @@ def no_name_server_at_all_defers(t):
 
 
 @test
+def a_name_server_that_never_answers_defers(t):
+    world = World(t)
+    address = free_address()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind((address, world.port))
+        relay = world.relay = Ringpost(
+            t, {"dns": {"servers": ["%s:%d" % (address, world.port)], "timeout": "200ms"}, "queue": {"max_age": "3s"}, "delivery": {"port": world.port}}
+        )
+        end = world.deliver("r@d.example")
+        first = relay.events("TransientFailure")[0]
+        equal((end["type"], first["response"]["code"], enhanced(first)), ("Expiration", 451, "4.4.3"))
+        equal((first["response"]["command"], first["response"]["content"]), ("DNS", "no name server replied about d.example"))
+        equal((first["verdict"], first["category"]), ("soft", "dns"))
+        equal(first["timestamp"] - first["created"] < 5, True, "gave up in time")
+        equal(world.deliver("r@[%s]" % world.live[0])["type"], "Delivery")  # what needs no name server goes on
+
+
+@test
 def a_dead_name_server_does_not_matter_while_another_lives(t):
     world = World(t)
     nsd = Nsd(t, {"example": ["d MX 10 a", "a A " + world.live[0]]})
@@ -280,6 +300,15 @@ def address_literals_need_no_dns(t):
     world.start(["d MX 10 a"])
     end = world.deliver("r@[%s]" % world.live[0])
     equal((end["type"], end["peer_address"]["addr"]), ("Delivery", world.live[0]))
+
+
+@test
+def address_literals_of_ipv6_need_no_dns(t):
+    need_ipv6()
+    world = World(t, live=0, ipv6=True)
+    world.start(["d MX 10 a"])
+    end = world.deliver("r@[IPv6:::1]")
+    equal((end["type"], end["peer_address"]["addr"]), ("Delivery", "::1"))
 
 
 @test
