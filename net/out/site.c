@@ -9,8 +9,8 @@
 
 #define PAUSE_MS 1000 /* memory may come back any time, but a host is not to see us come and go for the lack of it */
 
-struct lease_note { /* travels by letter; made with malloc by the sender, freed by the receiver */
-  uint32_t connections;
+struct lease_note {     /* travels by letter; made with malloc by the sender, freed by the receiver */
+  uint32_t connections; /* granted or returned; of a request: 1 if it cannot do without */
   char site[];
 };
 
@@ -185,6 +185,13 @@ static void hand_over(struct site *site) {
   site->jobs = kept;
 }
 
+/* What was handed to us though we are not its site's home (two resolvers, two answers) cannot be handed on: it goes from here, as soon as the home lends us a connection. */
+static void ask_for_one(struct site *site) {
+  uint64_t now_ms = site->outlet->o.shard->now_ms;
+  if (lease_may_ask(&site->lease_guest, now_ms)) send_note(site, site->home, LETTER_LEASE_ASK, 1);
+  timer_set(&site->outlet->o.shard->wheel, &site->timer, now_ms + LEASE_ASK_MS);
+}
+
 static void return_lease(struct site *site) {
   send_note(site, site->home, LETTER_LEASE_RETURN, site->lease_guest.granted);
   site->lease_guest.granted = 0;
@@ -211,7 +218,7 @@ static void pay_owed(struct site *site) {
   if (site->lease_home.owed > 0) connections_retire_surplus(site, lease_home_limit(&site->lease_home));
 }
 
-static void lease_asked(struct site *site, unsigned from) {
+static void lease_asked(struct site *site, unsigned from, bool needs_one) {
   unsigned shards = shard_group_count(site->outlet->o.shard->group);
   must(at_home(site)); /* all shards come to the same from its name */
 
@@ -219,6 +226,7 @@ static void lease_asked(struct site *site, unsigned from) {
   if (site->owed == NULL) site->owed = calloc(shards, sizeof *site->owed);
   if (site->owed == NULL || site->owed[from] > 0) return;
   site->owed[from] = lease_promise(&site->lease_home, shards);
+  if (site->owed[from] == 0 && needs_one) site->owed[from] = lease_promise_one(&site->lease_home);
   pay_owed(site);
 }
 
@@ -282,7 +290,7 @@ void site_letter(struct outlet *outlet, unsigned from, const struct letter *lett
   struct site *site = site_get(outlet, note->site);
   must(site != NULL);
   switch ((enum outlet_letter_kind)letter->kind) {
-  case LETTER_LEASE_ASK: lease_asked(site, from); break;
+  case LETTER_LEASE_ASK: lease_asked(site, from, note->connections > 0); break;
   case LETTER_LEASE_GRANT: lease_granted(site, note->connections); break;
   case LETTER_LEASE_RETURN: lease_returned(site, from, note->connections); break;
   case LETTER_LEASE_RECALL: lease_recalled(site); break;
@@ -297,9 +305,7 @@ void site_letter(struct outlet *outlet, unsigned from, const struct letter *lett
 
 static uint32_t limit_of(const struct site *site) {
   if (at_home(site)) return lease_home_limit(&site->lease_home);
-  /* A job that was handed to us though we are not its site's home (two resolvers, two answers) still has to go: over one connection. */
-  if (site->lease_guest.returning) return 0;
-  return site->lease_guest.granted > 0 ? site->lease_guest.granted : site->first != NULL && site->first->handed_over ? 1 : 0;
+  return site->lease_guest.returning ? 0 : site->lease_guest.granted;
 }
 
 /* May one more connection be opened? After a failure there is only one, until it has ended a transaction; after "too many" none beside those there are. */
@@ -318,7 +324,14 @@ void site_pump(struct site *site) {
   if (site->jobs > 0) site->lease_guest.used_ms = outlet->o.shard->now_ms;
   if (site->jobs > 0 && site->targets_count == 0) return; /* known by name only, from a lease: its jobs come with a domain that knows the hosts */
   while (site->jobs > 0 && site->idle != NULL) connection_pull(site->idle);
-  if (site->jobs == 0) return;
+  if (site->jobs == 0) {
+    if (site->lease_guest.returning) connections_retire_surplus(site, 0);
+    return;
+  }
+  if (!at_home(site) && site->lease_guest.granted == 0) {
+    ask_for_one(site);
+    return;
+  }
   if (backoff_blocks(&site->backoff, outlet->o.shard->now_ms)) {
     if (site->open == 0) timer_set(&outlet->o.shard->wheel, &site->timer, site->backoff.until_ms);
     return;
@@ -327,7 +340,11 @@ void site_pump(struct site *site) {
     timer_set(&outlet->o.shard->wheel, &site->timer, site->pause_until_ms);
     return;
   }
-  while (may_open(site) && connection_open(site)) continue;
+  while (may_open(site)) {
+    bool borrowed = !at_home(site) && site->first->handed_over; /* perhaps the home's last one: it goes back after this use */
+    if (!connection_open(site)) break;
+    if (borrowed) site->lease_guest.returning = true;
+  }
 }
 
 void site_failed(struct site *site, const struct failure *failure, const struct outlet_peer *peer) {

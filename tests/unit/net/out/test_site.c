@@ -150,6 +150,12 @@ static void enqueue(unsigned shard, unsigned count) {
   }
 }
 
+/* One that was handed over by a shard that sees the home here. */
+static void enqueue_stray(unsigned shard) {
+  enqueue(shard, 1);
+  sites[shard]->last->handed_over = true;
+}
+
 /* The next letter between these two; its kind, or 0 if there is none. */
 static unsigned arrive(unsigned from, unsigned to) {
   struct line *line = &lines[from][to];
@@ -221,7 +227,7 @@ static unsigned all_open(void) {
 static void check_books(void) {
   const struct lease_home *lease = &sites[home]->lease_home;
   ck_quick(all_open() <= LIMIT);
-  ck_quick(lease->granted + lease->owed < LIMIT); /* the home keeps one */
+  ck_quick(lease->granted + lease->owed <= lease->limit);
   for (unsigned i = 0; i < SHARDS; i++) ck_quick(i == home || sites[i]->open <= sites[i]->lease_guest.granted);
 }
 
@@ -336,13 +342,61 @@ START_TEST(an_ask_is_not_repeated_before_its_time) {
 }
 END_TEST
 
+START_TEST(what_cannot_be_handed_on_borrows_a_connection) {
+  for (unsigned i = 0; i < SHARDS; i++) sites[i]->lease_home.limit = 1;
+  enqueue(home, 10);
+  pump(home);
+  ck_assert_uint_eq(sites[home]->open, 1);
+  enqueue_stray(guest);
+  pump(guest);
+  ck_assert_uint_eq(sites[guest]->open, 0);
+  ck_assert_uint_eq(waiting_letters(guest, home, LETTER_JOB), 0);
+  arrive_all();
+  ck_assert_uint_eq(retired_to[home], 0);
+  ck_assert_uint_eq(sites[guest]->open, 0); /* not before the home's only one is closed */
+  close_one(home);
+  arrive_all();
+  ck_assert_uint_eq(sites[home]->open, 0);
+  ck_assert_uint_eq(sites[guest]->open, 1);
+  ck_assert_uint_eq(sites[guest]->jobs, 0);
+  site_mark_dirty(sites[guest]);
+  arrive_all();
+  ck_assert_uint_eq(retired_to[guest], 0); /* it is not to become idle */
+  close_one(guest);
+  arrive_all();
+  ck_assert_uint_eq(sites[home]->open, 1);
+  ck_assert_uint_eq(sites[home]->lease_home.granted, 0);
+}
+END_TEST
+
+START_TEST(what_cannot_be_handed_on_asks_until_the_site_works) {
+  dead = true;
+  enqueue(home, 1);
+  pump(home);
+  fail_one(home);
+  enqueue_stray(guest);
+  arrive_all();
+  ck_assert_uint_eq(all_open(), 0);
+  dead = false;
+  backoff_succeeded(&sites[home]->targets[0].backoff);
+  site_succeeded(sites[home], &sites[home]->targets[0].address);
+  let_pass(LEASE_ASK_MS);
+  arrive_all();
+  ck_assert_uint_eq(sites[guest]->open, 1);
+  check_books();
+}
+END_TEST
+
 /* Whatever happens in whatever order: never more connections than the limit, and at the end nothing is lent that nobody has. */
 START_TEST(the_limit_holds_whatever_crosses) {
   srand((unsigned)_i + 1);
   for (unsigned step = 0; step < 3000; step++) {
     unsigned shard = (unsigned)rand() % SHARDS, peer = (unsigned)rand() % SHARDS;
     switch (rand() % 8) {
-    case 0: enqueue(shard, (unsigned)rand() % 20); break;
+    case 0:
+      if (rand() % 4 == 0) enqueue_stray(shard);
+      enqueue(shard, (unsigned)rand() % 20);
+      break;
     case 1:
     case 2: arrive(shard, peer); break;
     case 3:
@@ -524,6 +578,8 @@ int main(void) {
   tcase_add_test(all, a_grant_that_crosses_a_return_is_kept_track_of);
   tcase_add_test(all, an_ask_is_not_repeated_before_its_time);
   tcase_add_loop_test(all, the_limit_holds_whatever_crosses, 0, 30);
+  tcase_add_test(all, what_cannot_be_handed_on_borrows_a_connection);
+  tcase_add_test(all, what_cannot_be_handed_on_asks_until_the_site_works);
   tcase_add_test(all, what_a_guest_sees_fail_the_home_tries_alone);
   tcase_add_test(all, a_site_that_works_again_is_shared_again);
   tcase_add_test(all, a_guest_at_work_keeps_its_lease);
