@@ -2,7 +2,7 @@
 import itertools
 import time
 
-from fakemx import Deaf, FakeMx, Gauge, Slow
+from fakemx import Cut, Deaf, FakeMx, Gauge, Slow
 from harness import equal, free_address, free_port, run_all, test, until
 from mtas import without_envelope_headers
 from relay import Ringpost, check_events, relay_and_mx, route
@@ -63,6 +63,23 @@ def the_limit_holds_while_connections_fail(t):
     relay.wait_outcomes(100, timeout_s=60)
     equal(len(set(mx.recipients)), 100)
     equal(mx.gauge.most <= 2, True, "%d connections at once" % mx.gauge.most)
+
+
+@test
+def the_limit_holds_while_the_mx_cuts_off_and_the_relay_restarts(t):
+    count = itertools.count()
+    relay, mx = relay_and_mx(
+        t,
+        {"delivery": {"connections_per_site": 4, "messages_per_connection": 9}},
+        script={"MAIL": lambda *_: Cut() if next(count) % 7 == 6 else Slow(0.003)},
+    )
+    for _ in range(3):
+        send_many(relay, 150)
+        relay.stop()
+        relay.start()
+    relay.wait_outcomes(450, timeout_s=60)
+    equal(len(mx.recipients), 450)
+    equal(mx.gauge.most <= 4, True, "%d connections at once" % mx.gauge.most)
 
 
 @test
