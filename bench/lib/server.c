@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,8 @@ struct connection {
   bool sending;
   bool lingering;
   bool closing;
+  bool counted; /* as one of those that are open */
+  bool over;    /* it is counted no more */
   bool dropped; /* ring_drop was called */
   bool closed;  /* and is done */
   bool dirty;
@@ -104,12 +107,22 @@ static void raise_max(uint32_t *max, uint32_t value) {
   while (value > seen && !__atomic_compare_exchange_n(max, &seen, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
 }
 
-static void count_open(struct loop *loop, const struct connection *c) {
+/*
+ * The peer may open the next connection as soon as it has closed one, so what counts is the order of these two. The end of a connection is therefore counted as
+ * soon as it is seen, whatever is left to do here, and a new one only when all that was seen together with it is dealt with: the kernel reports the two in
+ * either order. With several threads one may see an end later than another sees the beginning that followed it: the count may then be too high.
+ */
+static void count_open(struct loop *loop, struct connection *c) {
+  if (c->counted || c->over) return;
+  c->counted = true;
   raise_max(&loop->server->connections_max, __atomic_add_fetch(&loop->server->connections, 1, __ATOMIC_RELAXED));
   raise_max(&c->listener->connections_max[c->address], __atomic_add_fetch(&c->listener->connections[c->address], 1, __ATOMIC_RELAXED));
 }
 
-static void count_closed(struct loop *loop, const struct connection *c) {
+static void count_closed(struct loop *loop, struct connection *c) {
+  c->over = true;
+  if (!c->counted) return;
+  c->counted = false;
   __atomic_fetch_sub(&loop->server->connections, 1, __ATOMIC_RELAXED);
   __atomic_fetch_sub(&c->listener->connections[c->address], 1, __ATOMIC_RELAXED);
 }
@@ -120,20 +133,23 @@ static void mark_dirty(struct loop *loop, struct connection *c) {
   loop->dirty[loop->dirty_count++] = pool_index(&loop->pool, c);
 }
 
-static void begin_close(struct connection *c) { c->closing = true; }
+static void begin_close(struct loop *loop, struct connection *c) {
+  c->closing = true;
+  count_closed(loop, c);
+}
 
 /* The slot is free when the drop is done and the kernel has given back every operation of it. */
 static void finish_close(struct loop *loop, struct connection *c) {
   timer_cancel(&loop->wheel, &c->timer);
   receiver_end(&c->receiver);
   outbox_fini(&c->outbox);
-  count_closed(loop, c);
+  count_closed(loop, c); /* at the end of the loop not even its close has begun */
   pool_put(&loop->pool, c);
 }
 
 static void on_timer(void *context, struct timer *timer) {
   struct connection *c = (struct connection *)timer;
-  if (c->lingering) begin_close(c);
+  if (c->lingering) begin_close(context, c);
   mark_dirty(context, c);
 }
 
@@ -150,6 +166,12 @@ static bool local_address(const struct listener *listener, int fd, uint32_t *loc
   return *index < listener->count;
 }
 
+/* Closed by the peer before it was accepted here: nothing has been received yet that could have said so. */
+static bool gone(int fd) {
+  struct pollfd state = {.fd = fd, .events = POLLRDHUP};
+  return poll(&state, 1, 0) > 0;
+}
+
 static void open_connection(struct loop *loop, struct listener *listener, int fd) {
   uint32_t local, index;
   struct connection *c = local_address(listener, fd, &local, &index) ? pool_get(&loop->pool) : NULL;
@@ -161,10 +183,10 @@ static void open_connection(struct loop *loop, struct listener *listener, int fd
   c->listener = listener;
   c->address = index;
   c->timer.fire = on_timer;
+  c->over = gone(fd);
   int result = ring_adopt(&loop->ring, slot, fd);
   must(result == 0);
   uint64_t now_ns = process_now_ns();
-  count_open(loop, c);
   receiver_begin(&c->receiver, &loop->server->receiver, &loop->thread->stats, &c->outbox, local, now_ns ^ mix64(slot), now_ns);
   ring_receive(&loop->ring, slot, OP_RECEIVE, slot);
   c->receiving = true;
@@ -182,7 +204,7 @@ static void on_receive(struct loop *loop, struct connection *c, const struct rin
   ring_give_back(&loop->ring, event);
   c->receiving = (event->flags & IORING_CQE_F_MORE) != 0;
   bool exhausted = event->result == -ENOBUFS; /* of buffers: they are back by now, or soon */
-  if (event->result <= 0 && !exhausted) begin_close(c);
+  if (event->result <= 0 && !exhausted) begin_close(loop, c);
   if (!c->receiving && !c->closing) {
     ring_receive(&loop->ring, event->index, OP_RECEIVE, event->index);
     c->receiving = true;
@@ -193,7 +215,7 @@ static void on_receive(struct loop *loop, struct connection *c, const struct rin
 static void on_send(struct loop *loop, struct connection *c, const struct ring_event *event) {
   c->sending = false;
   if (event->result < 0) {
-    begin_close(c);
+    begin_close(loop, c);
   } else {
     c->flight_begin = (uint16_t)(c->flight_begin + event->result);
   }
@@ -205,6 +227,7 @@ static void on_send(struct loop *loop, struct connection *c, const struct ring_e
 static void linger(struct loop *loop, struct connection *c, uint64_t now_ns) {
   if (c->lingering) return;
   c->lingering = true;
+  count_closed(loop, c); /* a server does not count whom it has hung up on */
   ring_shutdown(&loop->ring, pool_index(&loop->pool, c));
   timer_set(&loop->wheel, &c->timer, now_ns / 1000000 + LINGER_MS);
 }
@@ -228,7 +251,7 @@ static void flush(struct loop *loop, struct connection *c, uint64_t now_ns) {
   if (next_ns != UINT64_MAX && next_ns > now_ns) {
     timer_set(&loop->wheel, &c->timer, next_ns / 1000000 + 1);
   } else if (c->receiver.state == RECEIVER_CLOSING) {
-    begin_close(c);
+    begin_close(loop, c);
   } else if (c->receiver.state == RECEIVER_CUT) {
     linger(loop, c, now_ns);
   }
@@ -236,7 +259,8 @@ static void flush(struct loop *loop, struct connection *c, uint64_t now_ns) {
 
 static void settle(struct loop *loop, struct connection *c, uint64_t now_ns) {
   c->dirty = false;
-  if (c->outbox.overflow) begin_close(c);
+  count_open(loop, c);
+  if (c->outbox.overflow) begin_close(loop, c);
   if (!c->closing && !c->sending) flush(loop, c, now_ns);
   if (c->closing && !c->dropped) {
     c->dropped = true;

@@ -19,6 +19,12 @@ enum {
   LABEL_BYTES_MAX = 63,
 };
 
+/*
+ * A long message goes through memory in parts of 1 MiB and a little: room for one that comes in, one that goes out, and as much again for all else. With less
+ * there might never be room for a part, and its message would never leave.
+ */
+#define SHARD_MEMORY_MIN ((uint64_t)4 << 20)
+
 /* ---- small readers ---- */
 
 static int copy_text(char **to, const char *text) {
@@ -335,11 +341,13 @@ static void default_http(struct conf *conf, const struct raw *raw) {
   memcpy(conf->http.bytes, loopback, sizeof loopback);
 }
 
+static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
 static int set_defaults(struct conf *conf, const struct raw *raw, const struct conf_system *system, const struct reading *r) {
   static const uint64_t memory_floor_bytes = (uint64_t)64 << 20;
   setting_default_all(conf, raw);
   if (conf->shards == 0) conf->shards = system->cores < 256 ? system->cores : 256;
-  if (conf->memory_bytes == 0) conf->memory_bytes = system->memory_bytes / 4 > memory_floor_bytes ? system->memory_bytes / 4 : memory_floor_bytes;
+  if (conf->memory_bytes == 0) conf->memory_bytes = most(system->memory_bytes / 4, most(memory_floor_bytes, conf->shards * SHARD_MEMORY_MIN));
   if (conf->retry_factor == 0) conf->retry_factor = 2;
   default_http(conf, raw);
   int error = default_hostname(conf, system, r);
@@ -359,6 +367,8 @@ static int check_together(const struct conf *conf, const struct raw *raw, const 
                          raw->queue.retry_max != NULL ? raw->queue.retry_max : "default: 4h");
   if (conf->spool_max_bytes > 0 && conf->spool_max_bytes / conf->shards < CONF_SPOOL_MIN)
     return reading_error(r, E_RANGE, "spool.max_size", "%s is less than 24MiB for each of the %u shards", raw->spool.max_size, conf->shards);
+  if (conf->memory_bytes / conf->shards < SHARD_MEMORY_MIN)
+    return reading_error(r, E_RANGE, "limits.memory", "%s is less than 4MiB for each of the %u shards", raw->limits.memory, conf->shards);
   return E_OK;
 }
 

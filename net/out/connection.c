@@ -121,13 +121,27 @@ static void timed_out(void *context, struct timer *timer) {
 
 /* ---- close ---- */
 
-static void begin_close(struct connection *c) {
-  if (c->state == CONNECTION_CLOSING) return;
+static void leave(struct connection *c) {
   connection_set_idle(c, false);
   if (c->state < CONNECTION_OPEN) c->site->opening--;
   c->state = CONNECTION_CLOSING;
   timer_cancel(&c->outlet->o.shard->wheel, &c->timer);
+}
+
+static void begin_close(struct connection *c) {
+  if (c->state == CONNECTION_CLOSING) return;
+  leave(c);
   io_close(c->outlet->o.shard->io, c->socket, connection_token(c, CONNECTION_OP_CLOSE));
+}
+
+/*
+ * In the middle of something the peer may not have read all that was sent. A FIN would wait behind the rest, in the kernel, and for so long the peer would have one connection
+ * more than the site's limit, which counts this one no more.
+ */
+static void begin_abort(struct connection *c) {
+  if (c->state == CONNECTION_CLOSING) return;
+  leave(c);
+  io_abort(c->outlet->o.shard->io, c->socket, connection_token(c, CONNECTION_OP_CLOSE));
 }
 
 static void closed(struct connection *c) {
@@ -249,7 +263,7 @@ static void block_target(struct site *site, const struct netaddr *address) {
 
 static bool is_lack_of_room(int error) { return error == E_FULL || error == E_NO_MEMORY || error == E_TOO_MANY_FILES; }
 
-static bool others_live(const struct site *site, const struct connection *but) {
+bool connections_live(const struct site *site, const struct connection *but) {
   for (const struct connection *other = site->connections; other != NULL; other = other->next)
     if (other != but && other->state != CONNECTION_CLOSING && other->state != CONNECTION_QUITTING) return true;
   return false;
@@ -279,7 +293,7 @@ bool connection_open(struct site *site) {
     }
     count_add(outlet->o.counters, COUNT_CONNECTIONS_FAILED, 1);
     block_target(site, &target->address);
-    if (others_live(site, NULL) || any_target_open(site)) continue;
+    if (connections_live(site, NULL) || any_target_open(site)) continue;
     struct failure failure = {.kind = FAILURE_NETWORK, .error = error, .connecting = true, .stage = SMTP_STAGE_GREETING};
     struct outlet_peer peer = {.address = target->address, .source = *source_for(outlet, target), .host = target->host};
     site_failed(site, &failure, &peer);
@@ -306,7 +320,7 @@ static void fail_opening(struct connection *c, const struct failure *failure) {
   } else {
     block_target(site, &c->peer.address);
   }
-  if (site->jobs > 0 && !others_live(site, c) && !any_target_open(site)) site_failed(site, failure, &c->peer);
+  if (!connections_live(site, c) && !any_target_open(site)) site_failed(site, failure, &c->peer);
   begin_close(c);
 }
 
@@ -324,19 +338,25 @@ void connection_fail(struct connection *c, const struct failure *failure) {
   full.pipelined = c->pipelined;
   full.proven = c->completed > 0;
   if (full.kind != FAILURE_REPLY) full.stage = c->state == CONNECTION_CONNECTING ? SMTP_STAGE_GREETING : smtp_client_stage(&c->client);
+  outcome_decide(&full, &decision, &text);
+  bool ours = full.kind == FAILURE_INTERNAL || decision.fate == FATE_POSTPONED; /* the host has done nothing */
+  if (ours) site_pause(c->site);
   if (c->state < CONNECTION_OPEN) {
     count_add(c->outlet->o.counters, COUNT_CONNECTIONS_FAILED, 1);
-    fail_opening(c, &full);
+    if (ours) {
+      begin_close(c);
+    } else {
+      fail_opening(c, &full);
+    }
     return;
   }
-  outcome_decide(&full, &decision, &text);
   if (decision.without_pipelining) c->site->plain_until_ms = c->outlet->o.shard->now_ms + PLAIN_MS;
-  if (decision.scope == SCOPE_HOST || decision.scope == SCOPE_SITE || (c->completed == 0 && !decision.without_pipelining)) {
+  if (decision.scope == SCOPE_HOST || decision.scope == SCOPE_SITE || (c->completed == 0 && !ours && !decision.without_pipelining)) {
     block_target(c->site, &c->peer.address); /* also a server that greets and then breaks off every time */
-    if (!others_live(c->site, c)) backoff_failed(&c->site->backoff, &c->outlet->backoff, c->outlet->o.shard->now_ms);
+    if (!connections_live(c->site, c)) site_block(c->site);
   }
-  transfer_abort(c, &full, others_live(c->site, c) || any_target_open(c->site));
-  begin_close(c);
+  transfer_abort(c, &full, connections_live(c->site, c) || any_target_open(c->site));
+  begin_abort(c);
 }
 
 /* ---- completions ---- */

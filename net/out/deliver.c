@@ -1,17 +1,19 @@
 #include "net/out/deliver.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/base/error.h"
 #include "net/out/outlet.h"
 
-#define ROUNDS_MAX 6        /* how often a recipient is sent round at once before it has to wait for its retry */
-#define NO_MEMORY_MS 5000   /* a recipient that got no job for lack of memory is tried again after this */
-#define SWEEP_MS 30000      /* between two looks at all domains and sites; */
-#define SWEEP_ON_MS 20      /* a look goes so many (OUTLET_SWEEP_COUNT) at a time */
-#define CONTENT_PART 16     /* of the memory, one part in so many is left for content: jobs without it would wait for each other */
-#define LAST_TRY_MS 60000   /* until it has begun */
-#define BLOCK_MAX_MS 900000 /* 15 min: longest time a failing site or address is left alone */
+#define ROUNDS_MAX 6           /* how often a recipient is sent round at once before it has to wait for its retry */
+#define POSTPONE_MS 5000       /* what we had no memory or descriptors for is tried again after this, or up to twice as much */
+#define SHORTAGE_SAID_MS 60000 /* ... and said in the log so often at most */
+#define SWEEP_MS 30000         /* between two looks at all domains and sites; */
+#define SWEEP_ON_MS 20         /* a look goes so many (OUTLET_SWEEP_COUNT) at a time */
+#define CONTENT_PART 16        /* of the memory, one part in so many is left for content: jobs without it would wait for each other */
+#define LAST_TRY_MS 60000      /* until it has begun */
+#define BLOCK_MAX_MS 900000    /* 15 min: longest time a failing site or address is left alone */
 #define BLOCK_INITIAL_MS 30000
 
 uint64_t outlet_random(struct outlet *outlet) { /* splitmix64, seeded from the system: jitter and rotation need no more */
@@ -19,6 +21,64 @@ uint64_t outlet_random(struct outlet *outlet) { /* splitmix64, seeded from the s
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
   z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
   return z ^ (z >> 31);
+}
+
+/* ---- events ---- */
+
+/* What every event of a recipient has, before it is known what happened. `room` is for its domain, and lives as long. */
+static struct event event_about(const struct outlet *outlet, const struct message *message, unsigned i, uint8_t room[256]) {
+  return (struct event){
+      .id = message->id,
+      .session_id = message->session,
+      .sender = message_sender(message),
+      .recipient = message_address(message, i),
+      .queue = span_lower(message_domain(message, i), room, 256),
+      .size = message->size,
+      .timestamp_ms = outlet->o.shard->wall_ms,
+      .created_ms = message->created_ms,
+      .num_attempts = message->recipient[i].attempts,
+  };
+}
+
+static void expire(struct outlet *outlet, struct message *message, unsigned i, bool attempted) {
+  uint8_t room[256];
+  struct event event = event_about(outlet, message, i, room);
+  event.type = EVENT_EXPIRATION;
+  event.num_attempts += attempted ? 1u : 0u;
+  event.code = 551;
+  event.enhanced[0] = 5, event.enhanced[1] = 4, event.enhanced[2] = 7;
+  event.content = SPAN("the message has been in the queue too long");
+  event.verdict = "soft";
+  event.category = "expired";
+  event.rule = "max-age";
+  event_write(outlet->o.events, &event);
+  count_add(outlet->o.counters, COUNT_EXPIRED, 1);
+  schedule_done(outlet->o.schedule, message, i, RECORD_EXPIRED);
+}
+
+/* ---- our own shortage ---- */
+
+static void say_shortage(struct outlet *outlet) {
+  uint64_t now_ms = outlet->o.shard->now_ms;
+  outlet->postponed++;
+  if (outlet->shortage_said_ms != 0 && now_ms - outlet->shortage_said_ms < SHORTAGE_SAID_MS) return;
+  outlet->shortage_said_ms = now_ms;
+  fprintf(stderr,
+          "ringpost: shard=%u memory or descriptors are used up: deliveries wait for some seconds (recipients=%llu used=%llu limits.memory=%llu)\n",
+          outlet->o.shard->index, (unsigned long long)outlet->postponed, (unsigned long long)outlet->o.slab->used_bytes,
+          (unsigned long long)outlet->o.slab->limit_bytes);
+  outlet->postponed = 0;
+}
+
+/* No attempt, no event; but a message past its age and its last try expires, however short we are. Not all come back together. */
+static void postpone(struct outlet *outlet, struct message *message, unsigned i) {
+  uint64_t wall_ms = outlet->o.shard->wall_ms;
+  say_shortage(outlet);
+  if (wall_ms >= message->created_ms + outlet->o.conf->max_age_ms + LAST_TRY_MS) {
+    expire(outlet, message, i, false);
+  } else {
+    schedule_defer(outlet->o.schedule, message, i, wall_ms + POSTPONE_MS + outlet_random(outlet) % POSTPONE_MS, false);
+  }
 }
 
 /* ---- in: a recipient is due ---- */
@@ -38,46 +98,13 @@ void outlet_due(void *context, struct message *message, unsigned recipient) {
   struct outlet *outlet = context;
   struct job *job = make_job(outlet, message, recipient, 0);
   if (job == NULL) {
-    schedule_defer(outlet->o.schedule, message, recipient, outlet->o.shard->wall_ms + NO_MEMORY_MS, false);
+    postpone(outlet, message, recipient);
   } else {
     domain_dispatch(outlet, job);
   }
 }
 
 /* ---- out: fates become outcomes, on the owner's shard ---- */
-
-/* What every event of a recipient has, before it is known what happened. `room` is for its domain, and lives as long. */
-static struct event event_about(const struct outlet *outlet, const struct job *job, unsigned at, uint8_t room[256]) {
-  const struct message *message = job->message;
-  unsigned i = job->each[at].index;
-  return (struct event){
-      .id = message->id,
-      .session_id = message->session,
-      .sender = message_sender(message),
-      .recipient = message_address(message, i),
-      .queue = span_lower(message_domain(message, i), room, 256),
-      .size = message->size,
-      .timestamp_ms = outlet->o.shard->wall_ms,
-      .created_ms = message->created_ms,
-      .num_attempts = message->recipient[i].attempts,
-  };
-}
-
-static void expire(struct outlet *outlet, struct job *job, unsigned at) {
-  uint8_t room[256];
-  struct event event = event_about(outlet, job, at, room);
-  event.type = EVENT_EXPIRATION;
-  event.num_attempts += job->each[at].counts ? 1u : 0u;
-  event.code = 551;
-  event.enhanced[0] = 5, event.enhanced[1] = 4, event.enhanced[2] = 7;
-  event.content = SPAN("the message has been in the queue too long");
-  event.verdict = "soft";
-  event.category = "expired";
-  event.rule = "max-age";
-  event_write(outlet->o.events, &event);
-  count_add(outlet->o.counters, COUNT_EXPIRED, 1);
-  schedule_done(outlet->o.schedule, job->message, job->each[at].index, RECORD_EXPIRED);
-}
 
 static void defer(struct outlet *outlet, struct job *job, unsigned at) {
   struct message *message = job->message;
@@ -86,7 +113,7 @@ static void defer(struct outlet *outlet, struct job *job, unsigned at) {
   bool expired;
   uint64_t due_ms = retry_due_ms(&outlet->retry, message->created_ms, outlet->o.shard->wall_ms, attempts, outlet_random(outlet), &expired);
   if (expired) {
-    expire(outlet, job, at);
+    expire(outlet, message, i, job->each[at].counts);
   } else {
     schedule_defer(outlet->o.schedule, message, i, due_ms, job->each[at].counts);
   }
@@ -96,7 +123,7 @@ static void send_round(struct outlet *outlet, struct job *job, unsigned at) {
   unsigned rounds = job->rounds + (job->disturbed ? 1u : 0u);
   struct job *again = make_job(outlet, job->message, job->each[at].index, rounds);
   if (again == NULL) {
-    schedule_defer(outlet->o.schedule, job->message, job->each[at].index, outlet->o.shard->wall_ms + NO_MEMORY_MS, false);
+    postpone(outlet, job->message, job->each[at].index);
   } else {
     domain_dispatch(outlet, again);
   }
@@ -117,6 +144,7 @@ static void end_own(struct outlet *outlet, struct job *job) {
     case FATE_DELIVERED: schedule_done(outlet->o.schedule, message, job->each[at].index, RECORD_DELIVERED); break;
     case FATE_FAILED: schedule_done(outlet->o.schedule, message, job->each[at].index, RECORD_FAILED); break;
     case FATE_AGAIN: send_round(outlet, job, at); break;
+    case FATE_POSTPONED: postpone(outlet, message, job->each[at].index); break;
     case FATE_INVALID:
     case FATE_DEFERRED: defer(outlet, job, at); break;
     }
@@ -145,7 +173,7 @@ void outlet_job_end(struct outlet *outlet, struct job *job) {
   outlet->ended_last = job;
 }
 
-/* ---- events ---- */
+/* ---- reports ---- */
 
 static enum event_type event_of(enum fate fate) {
   switch (fate) {
@@ -166,7 +194,7 @@ static void count_fate(struct outlet *outlet, enum fate fate) {
 void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
                    const struct site *site, const struct outlet_peer *peer) {
   uint8_t room[256];
-  struct event event = event_about(outlet, job, at, room);
+  struct event event = event_about(outlet, job->message, job->each[at].index, room);
   event.type = event_of(decision->fate);
   event.num_attempts++;
   event.code = decision->code;
@@ -206,11 +234,12 @@ static void decide_rest(struct outlet *outlet, struct job *job, const struct fai
   if (decision.fate == FATE_AGAIN && elsewhere) outlet_count_round(job, &decision.fate);
   if (decision.fate == FATE_AGAIN && !elsewhere) decision.fate = FATE_DEFERRED;
   const char *command = command_of(failure);
+  bool attempted = decision.fate != FATE_AGAIN && decision.fate != FATE_POSTPONED;
   for (unsigned at = 0; at < job->recipients; at++) {
     if (job->each[at].fate != FATE_INVALID) continue;
     job->each[at].fate = (uint8_t)decision.fate;
-    job->each[at].counts = decision.fate != FATE_AGAIN;
-    if (decision.fate != FATE_AGAIN) outlet_report(outlet, job, at, &decision, fmt_span(&text), command, site, peer);
+    job->each[at].counts = attempted;
+    if (attempted) outlet_report(outlet, job, at, &decision, fmt_span(&text), command, site, peer);
     if (decision.maybe_duplicate) count_add(outlet->o.counters, COUNT_MAYBE_DUPLICATE, 1);
   }
 }
@@ -281,7 +310,9 @@ void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *le
   case LETTER_FREE_PART: content_free(outlet->o.slab, letter->what); break;
   case LETTER_LEASE_ASK:
   case LETTER_LEASE_GRANT:
-  case LETTER_LEASE_RETURN: site_letter(outlet, from, letter); break;
+  case LETTER_LEASE_RETURN:
+  case LETTER_LEASE_RECALL:
+  case LETTER_SITE_FAILED: site_letter(outlet, from, letter); break;
   }
 }
 
@@ -294,7 +325,6 @@ static void sweep(void *context, struct timer *timer) {
   timer_set(&outlet->o.shard->wheel, &outlet->sweep, outlet->o.shard->now_ms + (more ? SWEEP_ON_MS : SWEEP_MS));
 }
 
-static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->name); }
 static struct span site_key(const void *object) { return span_of_text(((const struct site *)object)->name); }
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -310,11 +340,16 @@ int outlet_open(struct outlet **out, const struct outlet_options *options) {
       .hostname = span_of_text(conf->hostname), .pipelining = conf->pipelining, .pipeline_messages = conf->pipelining, .chunking = conf->chunking};
   outlet->smtp_plain = (struct smtp_client_options){.hostname = outlet->smtp.hostname};
   outlet->random_state = options->map_seed;
-  map_init(&outlet->domains, domain_key, options->map_seed);
   map_init(&outlet->sites, site_key, options->map_seed);
   uint32_t sockets = io_sockets_max(options->shard->io);
-  int error = connections_open(outlet, sockets);
+  int error = domains_open(outlet);
   if (error != E_OK) {
+    free(outlet);
+    return error;
+  }
+  error = connections_open(outlet, sockets);
+  if (error != E_OK) {
+    domains_close(outlet);
     free(outlet);
     return error;
   }
@@ -330,7 +365,6 @@ void outlet_close(struct outlet *outlet) {
   connections_close(outlet);
   domains_close(outlet);
   sites_close(outlet);
-  map_fini(&outlet->domains);
   map_fini(&outlet->sites);
   free(outlet);
 }

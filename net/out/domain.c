@@ -15,6 +15,7 @@ static void give_to_site(struct domain *domain, struct job *job) { site_enqueue(
 
 static void give_failure(struct domain *domain, struct job *job) {
   struct failure failure = {.kind = FAILURE_DNS, .mx = domain->status, .text = domain->reason};
+  if (domain->status == MX_INVALID) failure = (struct failure){.kind = FAILURE_INTERNAL, .stage = SMTP_STAGE_GREETING, .error = E_NO_MEMORY};
   outlet_decide_rest(domain->outlet, job, &failure, NULL, NULL);
   outlet_job_end(domain->outlet, job);
 }
@@ -39,10 +40,16 @@ static void fail(struct domain *domain, enum mx_status status, const char *reaso
   snprintf(domain->reason, sizeof domain->reason, "%s", reason);
 }
 
+/* No memory: that is told to those who wait, and the next one asks again. */
+static void fail_for_memory(struct domain *domain) {
+  domain->status = MX_INVALID;
+  domain->valid_until_ms = 0;
+}
+
 static void use(struct domain *domain, const char *site_name, const struct mx_set *set, uint16_t port) {
   struct site *site = site_get(domain->outlet, site_name);
   if (site == NULL || !site_set_hosts(site, set, port)) {
-    fail(domain, MX_TEMPORARY, "out of memory");
+    fail_for_memory(domain);
     return;
   }
   point_to(domain, site);
@@ -79,14 +86,9 @@ static void resolved(struct resolver_query *query, const struct mx_set *set) {
 
 /* ---- destinations that need no DNS ---- */
 
-static const struct conf_route *route_for(const struct conf *conf, struct span name) {
-  const struct conf_route *any = NULL;
-  for (unsigned i = 0; i < conf->routes_count; i++) {
-    const struct conf_route *route = &conf->routes[i];
-    if (span_equal(span_of_text(route->domain), name)) return route;
-    if (strcmp(route->domain, "*") == 0) any = route;
-  }
-  return any;
+static const struct conf_route *route_for(const struct outlet *outlet, struct span name) {
+  const struct conf_route *route = map_find(&outlet->routes, name);
+  return route != NULL ? route : map_find(&outlet->routes, SPAN("*"));
 }
 
 static void set_literal_host(struct mx_host *host, const struct netaddr *address) {
@@ -106,8 +108,7 @@ static void use_addresses(struct domain *domain, const struct netaddr *addresses
   struct fmt out = fmt_over(name, sizeof name - 1);
   domain->valid_until_ms = domain->outlet->o.shard->now_ms + TTL_MAX_MS;
   if (hosts == NULL) {
-    fail(domain, MX_TEMPORARY, "out of memory");
-    domain->valid_until_ms = 0;
+    fail_for_memory(domain);
     return;
   }
   for (unsigned i = 0; i < count; i++) {
@@ -139,7 +140,7 @@ static void use_literal(struct domain *domain, struct span literal) {
 static void find_out(struct domain *domain) {
   struct outlet *outlet = domain->outlet;
   struct span name = span_of_text(domain->name);
-  const struct conf_route *route = route_for(outlet->o.conf, name);
+  const struct conf_route *route = route_for(outlet, name);
   if (route != NULL) {
     use_addresses(domain, route->hosts, route->hosts_count, 0);
     give_out_waiting(domain);
@@ -186,7 +187,7 @@ void domain_dispatch(struct outlet *outlet, struct job *job) {
   struct domain *domain = map_find(&outlet->domains, name);
   if (domain == NULL) domain = domain_new(outlet, name);
   if (domain == NULL) {
-    struct failure failure = {.kind = FAILURE_INTERNAL, .error = E_NO_MEMORY};
+    struct failure failure = {.kind = FAILURE_INTERNAL, .stage = SMTP_STAGE_GREETING, .error = E_NO_MEMORY};
     outlet_decide_rest(outlet, job, &failure, NULL, NULL);
     outlet_job_end(outlet, job);
   } else if (domain->first == NULL && domain->valid_until_ms > outlet->o.shard->now_ms) {
@@ -198,7 +199,20 @@ void domain_dispatch(struct outlet *outlet, struct job *job) {
   }
 }
 
-/* ---- end ---- */
+/* ---- begin and end ---- */
+
+static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->name); }
+static struct span route_key(const void *object) { return span_of_text(((const struct conf_route *)object)->domain); }
+
+int domains_open(struct outlet *outlet) {
+  const struct conf *conf = outlet->o.conf;
+  int error = E_OK;
+  map_init(&outlet->domains, domain_key, outlet->o.map_seed);
+  map_init(&outlet->routes, route_key, outlet->o.map_seed);
+  for (unsigned i = 0; error == E_OK && i < conf->routes_count; i++) error = map_insert(&outlet->routes, &conf->routes[i]);
+  if (error != E_OK) map_fini(&outlet->routes);
+  return error;
+}
 
 static void domain_free(struct domain *domain) {
   point_to(domain, NULL);
@@ -235,4 +249,6 @@ void domains_close(struct outlet *outlet) {
     }
     domain_free(domain);
   }
+  map_fini(&outlet->domains);
+  map_fini(&outlet->routes);
 }

@@ -17,7 +17,7 @@ enum fact {
   NETWORK = 1 << 7,
   CONNECTING = 1 << 8,
   TIMED_OUT = 1 << 9,
-  OURS = 1 << 10, /* the error is no fault of the network's */
+  SHORTAGE = 1 << 10, /* of ours: no fault of the network's */
   BROKEN = 1 << 11,
   CHOKED = 1 << 12, /* pipelining may be to blame */
   UNFIT_SIZE = 1 << 13,
@@ -108,8 +108,8 @@ static const struct ruling rulings[] = {
     /* ---- the network ---- */
 
     /* No descriptor or memory: the host is not to blame, and another one would not help. After the content it is a lost connection like any other. */
-    {NETWORK | OURS, AT(FINAL), SCOPE_CONNECTION, FATE_DEFERRED, MAYBE_DUPLICATE, OUR_FAULT},
-    {NETWORK | OURS, ANYWHERE, SCOPE_CONNECTION, FATE_DEFERRED, 0, OUR_FAULT},
+    {NETWORK | SHORTAGE, AT(FINAL), SCOPE_CONNECTION, FATE_DEFERRED, MAYBE_DUPLICATE, OUR_FAULT},
+    {NETWORK | SHORTAGE, ANYWHERE, SCOPE_CONNECTION, FATE_POSTPONED, 0, OUR_FAULT},
 
     /* Not reached: the next address, then the next host, then later (RFC 5321 5.1, 4.5.4.1). */
     {NETWORK | CONNECTING | TIMED_OUT, ANYWHERE, SCOPE_HOST, FATE_AGAIN, 0, NOT_REACHED(VERDICT_TIMEOUT, "connect-timeout")},
@@ -164,6 +164,7 @@ static const struct ruling rulings[] = {
     /* ---- our own part: whoever has the content may have it for good ---- */
 
     {INTERNAL, AT(FINAL), SCOPE_CONNECTION, FATE_DEFERRED, MAYBE_DUPLICATE, OUR_FAULT},
+    {INTERNAL | SHORTAGE, ANYWHERE, SCOPE_CONNECTION, FATE_POSTPONED, 0, OUR_FAULT},
     {INTERNAL, ANYWHERE, SCOPE_CONNECTION, FATE_DEFERRED, 0, OUR_FAULT},
 };
 
@@ -183,14 +184,14 @@ static unsigned facts_of_reply(const struct smtp_reply *reply, bool crowded) {
          (is_too_many(reply, crowded) ? TOO_MANY : 0);
 }
 
-static unsigned facts_of_network(int error) {
+static unsigned facts_of_error(int error) {
   switch (error) {
-  case E_TIMEOUT: return NETWORK | TIMED_OUT;
+  case E_TIMEOUT: return TIMED_OUT;
   case E_FULL:
   case E_NO_MEMORY:
   case E_TOO_MANY_FILES:
-  case E_CANCELED: return NETWORK | OURS;
-  default: return NETWORK;
+  case E_CANCELED: return SHORTAGE;
+  default: return 0;
   }
 }
 
@@ -222,11 +223,11 @@ static unsigned facts_of(const struct failure *failure) {
   unsigned more = (failure->connecting ? CONNECTING : 0u) | (failure->pipelined && !failure->proven ? CHOKED : 0u);
   switch (failure->kind) {
   case FAILURE_REPLY: return more | facts_of_reply(failure->reply, failure->crowded);
-  case FAILURE_NETWORK: return more | facts_of_network(failure->error);
+  case FAILURE_NETWORK: return more | NETWORK | facts_of_error(failure->error);
   case FAILURE_PROTOCOL: return more | BROKEN;
   case FAILURE_UNFIT: return facts_of_unfit(failure->unfit);
   case FAILURE_DNS: return facts_of_dns(failure->mx);
-  case FAILURE_INTERNAL: return INTERNAL;
+  case FAILURE_INTERNAL: return INTERNAL | (facts_of_error(failure->error) & SHORTAGE);
   case FAILURE_INVALID: break;
   }
   must(false);

@@ -52,8 +52,9 @@ enum scope { /* who is concerned */
 enum fate {                   /* what becomes of the recipients concerned */
             FATE_INVALID = 0, /* none yet: RCPT was accepted */
             FATE_DELIVERED,
-            FATE_FAILED,   /* bounce */
-            FATE_DEFERRED, /* later, the attempt counts */
+            FATE_FAILED,    /* bounce */
+            FATE_DEFERRED,  /* later, the attempt counts */
+            FATE_POSTPONED, /* we lack memory or descriptors: shortly, as soon as there may be some again. No attempt, and nothing to tell anybody */
             FATE_AGAIN, /* at once: another host, or another transaction; no attempt is counted. A caller that has been round all hosts defers instead */
 };
 

@@ -39,6 +39,7 @@ struct site {
   uint32_t opening;
   struct backoff backoff;
   uint64_t enough_until_ms; /* a host took no more connections than there are: until then none is opened besides */
+  uint64_t pause_until_ms;  /* we were short of something: until then no connection is opened */
   uint64_t plain_until_ms;  /* it broke on pipelining: until then one command at a time */
   uint32_t recipients_max;  /* per transaction, as its servers say */
   unsigned home;            /* shard */
@@ -58,7 +59,7 @@ struct domain {
   struct job *first, *last; /* waiting for the answer */
   struct resolver_query query;
   uint64_t valid_until_ms; /* monotonic */
-  enum mx_status status;
+  enum mx_status status;   /* MX_INVALID: not yet, or there was no memory for it */
   char reason[96];
 };
 
@@ -67,6 +68,7 @@ struct outlet {
   struct retry_policy retry;
   struct backoff_policy backoff;
   struct map domains, sites;
+  struct map routes; /* struct conf_route, of the configuration */
   struct pool connections;
   struct connection *dirty_connections;
   struct connection *idle_oldest, *idle_newest; /* of all sites: the oldest go first when slots run out */
@@ -76,6 +78,8 @@ struct outlet {
   uint32_t domains_swept, sites_swept; /* how far the present sweep is in their maps */
   struct smtp_client_options smtp, smtp_plain;
   uint64_t random_state;
+  uint64_t shortage_said_ms; /* when the log last had a word about it; 0: never */
+  uint64_t postponed;        /* recipients since then */
   bool stopping;
 };
 
@@ -115,10 +119,14 @@ enum outlet_letter_kind {
   LETTER_FREE_PART,
   LETTER_LEASE_ASK,
   LETTER_LEASE_GRANT,
-  LETTER_LEASE_RETURN
+  LETTER_LEASE_RETURN,
+  LETTER_LEASE_RECALL,
+  LETTER_SITE_FAILED
 };
 
 /* ---- domain.c ---- */
+/* Takes the routes from the configuration. E_NO_MEMORY. */
+must_check int domains_open(struct outlet *outlet);
 /* Finds the job's site, at once or after asking DNS, and enqueues it there; or ends it. */
 void domain_dispatch(struct outlet *outlet, struct job *job);
 /* Looks at some more of them, and forgets those that are of no more use. False: that was the last, the next call begins anew. Sites likewise. */
@@ -138,10 +146,14 @@ void site_unpop(struct site *site, struct job *job);
 void site_mark_dirty(struct site *site);
 /* Gives jobs to idle connections, opens connections, hands over. */
 void site_pump(struct site *site);
-/* No target is left to try: everything that waits is deferred, and the site left alone for a while. */
+/* No target is left to try: the site is left alone for a while, and everything that waits is deferred, or, away from its home, handed over to that. */
 void site_failed(struct site *site, const struct failure *failure, const struct outlet_peer *peer);
+/* Leaves the site alone for a while: no connection of this shard is left that works, and it was not for our own fault. */
+void site_block(struct site *site);
 /* A server of it has ended a transaction in good order. */
 void site_succeeded(struct site *site, const struct netaddr *address);
+/* We lack memory for what is to be done there: it is left alone for a moment. */
+void site_pause(struct site *site);
 /* A connection was closed for good. */
 void site_connection_closed(struct site *site);
 void site_letter(struct outlet *outlet, unsigned from, const struct letter *letter);
@@ -152,6 +164,8 @@ void sites_close(struct outlet *outlet);
 must_check int connections_open(struct outlet *outlet, uint32_t max);
 /* Opens one more connection. False if none can be opened now. */
 bool connection_open(struct site *site);
+/* Does any connection of the site but this one (NULL: any at all) go on? */
+bool connections_live(const struct site *site, const struct connection *but);
 /* Lets an idle (or otherwise ready) connection take from its site. */
 void connection_pull(struct connection *connection);
 void connection_complete(struct outlet *outlet, const struct io_completion *completion);

@@ -8,8 +8,10 @@
 #include "core/base/error.h"
 #include "net/out/outlet.h"
 
-struct lease_note { /* travels by letter; made with malloc by the sender, freed by the receiver */
-  uint32_t connections;
+#define PAUSE_MS 1000 /* memory may come back any time, but a host is not to see us come and go for the lack of it */
+
+struct lease_note {     /* travels by letter; made with malloc by the sender, freed by the receiver */
+  uint32_t connections; /* granted or returned; of a request: 1 if it cannot do without */
   char site[];
 };
 
@@ -184,11 +186,26 @@ static void hand_over(struct site *site) {
   site->jobs = kept;
 }
 
-static void return_lease_if_unused(struct site *site) {
-  if (at_home(site) || site->open > 0 || site->jobs > 0) return;
-  if (!lease_should_return(&site->lease_guest, site->outlet->o.shard->now_ms)) return; /* the sweep comes again */
+/* What was handed to us though we are not its site's home (two resolvers, two answers) cannot be handed on: it goes from here, as soon as the home lends us a connection. */
+static void ask_for_one(struct site *site) {
+  uint64_t now_ms = site->outlet->o.shard->now_ms;
+  if (lease_may_ask(&site->lease_guest, now_ms)) send_note(site, site->home, LETTER_LEASE_ASK, 1);
+  timer_set(&site->outlet->o.shard->wheel, &site->timer, now_ms + LEASE_ASK_MS);
+}
+
+static void return_lease(struct site *site) {
   send_note(site, site->home, LETTER_LEASE_RETURN, site->lease_guest.granted);
   site->lease_guest.granted = 0;
+  site->lease_guest.returning = false;
+}
+
+static void return_lease_if_unused(struct site *site) {
+  if (site->open > 0) return;
+  if (lease_must_return(&site->lease_guest)) {
+    return_lease(site);
+  } else if (site->jobs == 0 && lease_should_return(&site->lease_guest, site->outlet->o.shard->now_ms)) { /* else the sweep comes again */
+    return_lease(site);
+  }
 }
 
 /* Grants what is owed as far as connections of the home are closed, and sees to it that more of them end. */
@@ -202,12 +219,15 @@ static void pay_owed(struct site *site) {
   if (site->lease_home.owed > 0) connections_retire_surplus(site, lease_home_limit(&site->lease_home));
 }
 
-static void lease_asked(struct site *site, unsigned from) {
+static void lease_asked(struct site *site, unsigned from, bool needs_one) {
   unsigned shards = shard_group_count(site->outlet->o.shard->group);
   must(at_home(site)); /* all shards come to the same from its name */
+
+  if (backoff_probing(&site->backoff) || site->enough_until_ms > site->outlet->o.shard->now_ms) return; /* it asks again */
   if (site->owed == NULL) site->owed = calloc(shards, sizeof *site->owed);
   if (site->owed == NULL || site->owed[from] > 0) return;
   site->owed[from] = lease_promise(&site->lease_home, shards);
+  if (site->owed[from] == 0 && needs_one) site->owed[from] = lease_promise_one(&site->lease_home);
   pay_owed(site);
 }
 
@@ -217,18 +237,65 @@ static void lease_returned(struct site *site, unsigned from, uint32_t connection
   site->owed[from] = 0;
 }
 
+/* The site has failed: it is the home's alone until it works again. */
+static void recall_leases(struct site *site) {
+  unsigned shards = shard_group_count(site->outlet->o.shard->group);
+  if (site->owed == NULL) return; /* nobody ever asked */
+  for (unsigned guest = 0; guest < shards; guest++) {
+    lease_forgive(&site->lease_home, site->owed[guest]);
+    site->owed[guest] = 0;
+    if (site->lease_home.granted > 0 && guest != site->home) send_note(site, guest, LETTER_LEASE_RECALL, 0);
+  }
+}
+
+/* What this shard saw fail is news of before the home said that the site works. */
+static void lease_granted(struct site *site, uint32_t connections) {
+  if (site->lease_guest.granted == 0) {
+    backoff_succeeded(&site->backoff);
+    for (unsigned i = 0; i < site->targets_count; i++) backoff_succeeded(&site->targets[i].backoff);
+  }
+  site->lease_guest.granted += connections;
+  site->lease_guest.asked_ms = 0;
+  site->lease_guest.used_ms = site->outlet->o.shard->now_ms;
+}
+
+/* Connections that go on are proof, or soon will be, that it does work; without any it would be tried anew from here. */
+static void lease_recalled(struct site *site) {
+  if (site->lease_guest.granted > 0 && !connections_live(site, NULL)) site->lease_guest.returning = true;
+}
+
+void site_block(struct site *site) {
+  struct outlet *outlet = site->outlet;
+  if (backoff_blocks(&site->backoff, outlet->o.shard->now_ms)) return;
+  backoff_failed(&site->backoff, &outlet->backoff, outlet->o.shard->now_ms);
+  site_mark_dirty(site);
+  if (at_home(site)) {
+    recall_leases(site);
+  } else {
+    site->lease_guest.returning = site->lease_guest.granted > 0;
+    send_note(site, site->home, LETTER_SITE_FAILED, 0);
+  }
+}
+
+/* Where connections of ours are at work the host is not dead: it has enough of us. */
+static void failed_elsewhere(struct site *site) {
+  if (connections_live(site, NULL)) {
+    site->enough_until_ms = site->outlet->o.shard->now_ms + site->outlet->backoff.initial_ms;
+  } else {
+    site_block(site);
+  }
+}
+
 void site_letter(struct outlet *outlet, unsigned from, const struct letter *letter) {
   struct lease_note *note = letter->what;
   struct site *site = site_get(outlet, note->site);
   must(site != NULL);
   switch ((enum outlet_letter_kind)letter->kind) {
-  case LETTER_LEASE_ASK: lease_asked(site, from); break;
-  case LETTER_LEASE_GRANT:
-    site->lease_guest.granted += note->connections;
-    site->lease_guest.asked_ms = 0;
-    site->lease_guest.used_ms = outlet->o.shard->now_ms;
-    break;
+  case LETTER_LEASE_ASK: lease_asked(site, from, note->connections > 0); break;
+  case LETTER_LEASE_GRANT: lease_granted(site, note->connections); break;
   case LETTER_LEASE_RETURN: lease_returned(site, from, note->connections); break;
+  case LETTER_LEASE_RECALL: lease_recalled(site); break;
+  case LETTER_SITE_FAILED: failed_elsewhere(site); break;
   default: must(false);
   }
   free(note);
@@ -239,8 +306,7 @@ void site_letter(struct outlet *outlet, unsigned from, const struct letter *lett
 
 static uint32_t limit_of(const struct site *site) {
   if (at_home(site)) return lease_home_limit(&site->lease_home);
-  /* A job that was handed to us though we are not its site's home (two resolvers, two answers) still has to go: over one connection. */
-  return site->lease_guest.granted > 0 ? site->lease_guest.granted : site->first != NULL && site->first->handed_over ? 1 : 0;
+  return site->lease_guest.returning ? 0 : site->lease_guest.granted;
 }
 
 /* May one more connection be opened? After a failure there is only one, until it has ended a transaction; after "too many" none beside those there are. */
@@ -253,25 +319,39 @@ static bool may_open(const struct site *site) {
 void site_pump(struct site *site) {
   struct outlet *outlet = site->outlet;
   if (outlet->stopping) return;
+  return_lease_if_unused(site);
   if (!at_home(site) && site->lease_guest.granted == 0 && site->jobs > 0) hand_over(site);
   if (site->lease_home.owed > 0) pay_owed(site);
   if (site->jobs > 0) site->lease_guest.used_ms = outlet->o.shard->now_ms;
   if (site->jobs > 0 && site->targets_count == 0) return; /* known by name only, from a lease: its jobs come with a domain that knows the hosts */
   while (site->jobs > 0 && site->idle != NULL) connection_pull(site->idle);
   if (site->jobs == 0) {
-    return_lease_if_unused(site);
+    if (site->lease_guest.returning) connections_retire_surplus(site, 0);
+    return;
+  }
+  if (!at_home(site) && site->lease_guest.granted == 0) {
+    ask_for_one(site);
     return;
   }
   if (backoff_blocks(&site->backoff, outlet->o.shard->now_ms)) {
     if (site->open == 0) timer_set(&outlet->o.shard->wheel, &site->timer, site->backoff.until_ms);
     return;
   }
-  while (may_open(site) && connection_open(site)) continue;
+  if (site->pause_until_ms > outlet->o.shard->now_ms) {
+    timer_set(&outlet->o.shard->wheel, &site->timer, site->pause_until_ms);
+    return;
+  }
+  while (may_open(site)) {
+    bool borrowed = !at_home(site) && site->first->handed_over; /* perhaps the home's last one: it goes back after this use */
+    if (!connection_open(site)) break;
+    if (borrowed) site->lease_guest.returning = true;
+  }
 }
 
 void site_failed(struct site *site, const struct failure *failure, const struct outlet_peer *peer) {
   struct outlet *outlet = site->outlet;
-  backoff_failed(&site->backoff, &outlet->backoff, outlet->o.shard->now_ms);
+  site_block(site);
+  if (!at_home(site)) hand_over(site); /* it may have connections that work; if not, it defers them when it has tried */
   struct job *jobs = site->first;
   site->first = site->last = NULL;
   site->jobs = 0;
@@ -290,6 +370,8 @@ void site_succeeded(struct site *site, const struct netaddr *address) {
     if (netaddr_equal(&site->targets[i].address, address)) backoff_succeeded(&site->targets[i].backoff);
 }
 
+void site_pause(struct site *site) { site->pause_until_ms = site->outlet->o.shard->now_ms + PAUSE_MS; }
+
 void site_connection_closed(struct site *site) { site_mark_dirty(site); }
 
 /* ---- sweep ---- */
@@ -302,7 +384,8 @@ static void end_too_old(struct site *site) {
 
 static bool unused(const struct site *site) {
   bool shared = site->lease_home.granted > 0 || site->lease_home.owed > 0 || site->lease_guest.granted > 0;
-  return site->domains == 0 && site->jobs == 0 && site->open == 0 && !site->dirty && !shared;
+  bool blocked = backoff_blocks(&site->backoff, site->outlet->o.shard->now_ms);
+  return site->domains == 0 && site->jobs == 0 && site->open == 0 && !site->dirty && !shared && !blocked;
 }
 
 bool sites_sweep(struct outlet *outlet) {

@@ -4,9 +4,10 @@
 #include "core/base/error.h"
 
 #define MEMORY_WAIT_MS 50
-#define MEMORY_ROUNDS 1200 /* a minute */
-#define OUT_HIGH 65536     /* commands waiting for a send: no further envelope joins them */
-#define IN_MAX 131072      /* replies waiting for the content to be out: more than all that are owed can be */
+#define MEMORY_ROUNDS 1200      /* a minute: in the middle of a content the connection is lost after it */
+#define MEMORY_ROUNDS_BEFORE 20 /* a second: what is not begun gives its job's memory to others */
+#define OUT_HIGH 65536          /* commands waiting for a send: no further envelope joins them */
+#define IN_MAX 131072           /* replies waiting for the content to be out: more than all that are owed can be */
 
 static struct slab *slab_of(const struct connection *c) { return c->outlet->o.slab; }
 
@@ -249,7 +250,7 @@ void transfer_pull(struct connection *c) {
 
 /* Memory comes back as other messages end: the load is tried again shortly, for a while. */
 static bool wait_for_memory(struct connection *c, int error) {
-  if (error != E_NO_MEMORY || c->starved_rounds >= MEMORY_ROUNDS) return false;
+  if (error != E_NO_MEMORY || c->starved_rounds >= (c->streaming != NULL ? MEMORY_ROUNDS : MEMORY_ROUNDS_BEFORE)) return false;
   c->starved_rounds++;
   c->starved = true;
   timer_set(&c->outlet->o.shard->wheel, &c->timer, c->outlet->o.shard->now_ms + MEMORY_WAIT_MS);

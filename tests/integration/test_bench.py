@@ -191,6 +191,26 @@ def dns_over_udp_and_tcp():
     check(got["dns_queries"] == 3, "queries %s" % got["dns_queries"])
 
 
+def connections_count_until_their_end_only():
+    """One after the other is one at once, however fast; and a cut is an end, though the sink then waits for the other side to close."""
+    sink = Sink("--rule", "stage=mail from=cut@* cut")
+    cut = None
+    for i in range(300):
+        connection = socket.create_connection(("127.0.1.9", sink.port))
+        if i % 3 == 0:
+            connection.recv(1000)
+        elif i % 3 == 1:
+            connection.sendall(b"HELO me\r\nMAIL FROM:<cut@me.example>\r\n")
+            while connection.recv(1000):
+                pass
+            cut, connection = connection, cut
+        if connection:
+            connection.close()
+    _, got = sink.stop()
+    cut.close()
+    check(got["connections"]["max_per_address"] == 1 and got["connections"]["max"] == 1, "at once: %s" % got["connections"])
+
+
 def report_on_request():
     sink = Sink()
     source(sink.port, "--messages", "20")
@@ -376,6 +396,7 @@ def main():
         latency_counts_from_the_schedule,
         threads,
         dns_over_udp_and_tcp,
+        connections_count_until_their_end_only,
         report_on_request,
         warm_up_is_not_timed,
         exit_statuses,

@@ -200,22 +200,21 @@ def no_name_server_at_all_defers(t):
 
 
 @test
-def a_silent_name_server_defers(t):
-    """It takes every question and answers none: mail waits, events say why, and the relay goes on; with an answer it is delivered."""
+def a_name_server_that_never_answers_defers(t):
+    world = World(t)
     address = free_address()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind((address, 0))
-        relay = Ringpost(
-            t, {"dns": {"servers": ["%s:%d" % silent.getsockname()], "timeout": "100ms"}, "queue": {"retry_initial": "300ms", "max_age": "3s"}}
+        silent.bind((address, world.port))
+        relay = world.relay = Ringpost(
+            t, {"dns": {"servers": ["%s:%d" % (address, world.port)], "timeout": "200ms"}, "queue": {"max_age": "3s"}, "delivery": {"port": world.port}}
         )
-        relay.send("a@b.example", ["c@d.example", "c@e.example"], CONTENT)
-        first = relay.wait_event("TransientFailure", "c@d.example")
-        equal((first["verdict"], enhanced(first)), ("soft", "4.4.3"))
-        equal(first["response"]["content"], "no name server replied about d.example")
-        equal(relay.metrics()["ringpost_dns_timeouts_total"] > 0, True)
-        ends = relay.wait_outcomes(2)
-        equal({end["type"] for end in ends}, {"Expiration"})
-        equal(silent.recv(512)[4:6], b"\0\1")
+        end = world.deliver("r@d.example")
+        first = relay.events("TransientFailure")[0]
+        equal((end["type"], first["response"]["code"], enhanced(first)), ("Expiration", 451, "4.4.3"))
+        equal((first["response"]["command"], first["response"]["content"]), ("DNS", "no name server replied about d.example"))
+        equal((first["verdict"], first["category"]), ("soft", "dns"))
+        equal(first["timestamp"] - first["created"] < 5, True, "gave up in time")
+        equal(world.deliver("r@[%s]" % world.live[0])["type"], "Delivery")  # what needs no name server goes on
 
 
 @test
@@ -301,6 +300,15 @@ def address_literals_need_no_dns(t):
     world.start(["d MX 10 a"])
     end = world.deliver("r@[%s]" % world.live[0])
     equal((end["type"], end["peer_address"]["addr"]), ("Delivery", world.live[0]))
+
+
+@test
+def address_literals_of_ipv6_need_no_dns(t):
+    need_ipv6()
+    world = World(t, live=0, ipv6=True)
+    world.start(["d MX 10 a"])
+    end = world.deliver("r@[IPv6:::1]")
+    equal((end["type"], end["peer_address"]["addr"]), ("Delivery", "::1"))
 
 
 @test

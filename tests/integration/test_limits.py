@@ -2,7 +2,7 @@
 import itertools
 import time
 
-from fakemx import FakeMx, Gauge, Slow
+from fakemx import Cut, Deaf, FakeMx, Gauge, Slow
 from harness import equal, free_address, free_port, run_all, test, until
 from mtas import without_envelope_headers
 from relay import Ringpost, check_events, relay_and_mx, route
@@ -63,6 +63,61 @@ def the_limit_holds_while_connections_fail(t):
     relay.wait_outcomes(100, timeout_s=60)
     equal(len(set(mx.recipients)), 100)
     equal(mx.gauge.most <= 2, True, "%d connections at once" % mx.gauge.most)
+
+
+@test
+def the_limit_holds_while_the_mx_cuts_off_and_the_relay_restarts(t):
+    count = itertools.count()
+    relay, mx = relay_and_mx(
+        t,
+        {"delivery": {"connections_per_site": 4, "messages_per_connection": 9}},
+        script={"MAIL": lambda *_: Cut() if next(count) % 7 == 6 else Slow(0.003)},
+    )
+    for _ in range(3):
+        send_many(relay, 150)
+        relay.stop()
+        relay.start()
+    relay.wait_outcomes(450, timeout_s=60)
+    equal(len(mx.recipients), 450)
+    equal(mx.gauge.most <= 4, True, "%d connections at once" % mx.gauge.most)
+
+
+@test
+def the_limit_holds_while_the_first_of_two_hosts_refuses(t):
+    """With one connection at a time: the one that is refused has to be gone before the next host is tried, and mail goes on there at once."""
+    addresses = [free_address() for _ in range(2)]
+    port = free_port(*addresses)
+    gauge = Gauge()
+    first = FakeMx(t, addresses[0], port, gauge=gauge, script={"GREETING": lambda *_: "554 5.7.1 not you"})  # and waits for QUIT
+    second = FakeMx(t, addresses[1], port, gauge=gauge)
+    relay = Ringpost(
+        t,
+        {
+            "routes": [route("*", *((address, port) for address in addresses))],
+            "delivery": {"connections_per_site": 1, "messages_per_connection": 5},
+            "queue": {"retry_initial": "5m", "retry_max": "5m"},
+        },
+    )
+    send_many(relay, 40)
+    relay.wait_outcomes(40, timeout_s=20)
+    equal(relay.tally(), {"Reception": 40, "Delivery": 40})
+    equal((len(first.messages), len(second.messages)), (0, 40))
+    equal(gauge.most, 1)
+    equal(first.connections <= 2, True, "%d connections to a host that refuses" % first.connections)
+
+
+@test
+def the_limit_holds_when_the_mx_does_not_read(t):
+    """What was given up in the middle of a message ends for the MX at once, not when it has read what the kernel still has for it."""
+    relay, mx = relay_and_mx(
+        t,
+        {"delivery": {"connections_per_site": 1, "timeouts": {"data": "500ms", "final": "500ms"}}, "queue": {"retry_initial": "300ms"}},
+        script={"DATA": [Deaf("354 go on\r\n", 6)]},
+        lawful=False,
+    )
+    relay.send("a@b.example", "c@d.example", b"Subject: long\r\n\r\n" + (b"x" * 98 + b"\r\n") * 15000)
+    relay.wait_outcomes(1)
+    equal(mx.gauge.most, 1)
 
 
 @test
@@ -202,6 +257,28 @@ def a_dead_site_is_left_alone_between_tries(t):
     equal(relay.tally().get("Expiration"), 150)
     tried = relay.metrics()["ringpost_connections_failed_total"]
     equal(tried <= 60, True, "%d connects for 150 messages in 3 s" % tried)
+
+
+@test
+def a_dead_site_is_tried_by_one_shard_only(t):
+    """Mail for it keeps coming in on all shards, also after each of them had its share of the connections."""
+    address = free_address()
+    port = free_port(address)
+    mx = FakeMx(t, address, port)
+    relay = Ringpost(
+        t, {"shards": 4, "routes": [route("*", (address, port))], "queue": {"retry_initial": "1s", "retry_factor": 1, "retry_max": "1s"}}
+    )
+    send_many(relay, 200)
+    relay.wait_outcomes(200)
+    mx.close()
+    until(lambda: relay.metrics()["ringpost_connections_open"] == 0, "the connections to be gone")
+    before = relay.metrics()["ringpost_connections_failed_total"]
+    started = time.monotonic()
+    while time.monotonic() - started < 6:
+        send_many(relay, 100)
+    tried = relay.metrics()["ringpost_connections_failed_total"] - before
+    print("# %d connects" % tried)
+    equal(tried <= 12, True, "%d connects in 6 s, with a pause of 1 s after each" % tried)
 
 
 @test

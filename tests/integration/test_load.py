@@ -1,6 +1,8 @@
 """Many messages and big ones, and a stop in the middle of it: what was answered with 250 has exactly one end."""
 import functools
+import json
 import os
+import signal
 import threading
 
 import smtp
@@ -51,7 +53,7 @@ def busy_domains_are_delivered_by_all_shards(t):
     """What a shard received for a domain whose home is another is handed over only until it has a share of the connections."""
     total, domains = 20000, 20
     port = free_port("127.0.1.1")
-    sink = Process(t, "sink", [os.path.join(BUILD, "bench", "sink"), "--listen", "127.0.1.0/24:%d" % port])
+    sink = Process(t, "sink", [os.path.join(BUILD, "bench", "sink"), "--listen", "127.0.1.0/24:%d" % port, "--json"])
     sink.wait_line("^ready")
     routes = [route("d%05d.test" % i, ("127.0.1.%d" % (i + 1), port)) for i in range(domains)]
     relay = Ringpost(t, {"routes": routes, "shards": 2}, release=True)
@@ -62,6 +64,12 @@ def busy_domains_are_delivered_by_all_shards(t):
     handed_over = relay.metrics()["ringpost_handed_over_total"]
     print("# %d of %d handed over" % (handed_over, total))
     equal(handed_over < total / 10, True, "%d of %d handed over" % (handed_over, total))
+    sink.signal(signal.SIGTERM)
+    equal(sink.wait(), 0, sink.log())
+    report = json.loads(sink.log().splitlines()[-1])
+    equal(report["arrived"], total)
+    at_once = report["connections"]["max_per_address"]
+    equal(1 < at_once <= 10, True, "%d connections at once to one site" % at_once)
 
 
 @test
@@ -116,6 +124,28 @@ def fifty_megabytes_in_bounded_memory(t):
     grown = relay.memory_peak_bytes() - before
     print("# peak memory grew by %d MiB" % (grown >> 20))
     equal(grown < 100 * 1024 * 1024, True, "peak memory grew by %d MiB for four messages of 50 MB" % (grown >> 20))
+
+
+@test
+def a_lack_of_memory_is_no_attempt(t):
+    """Twelve at a time of contents that are larger than all the memory there is: what cannot go now goes a little later, without a word to anybody."""
+    willing = {"now": False}
+    relay, mx = relay_and_mx(
+        t,
+        {"shards": 1, "limits": {"memory": "4MiB"}, "delivery": {"connections_per_site": 12}, "queue": {"retry_initial": "3s", "retry_max": "3s"}},
+        release=True,
+        script={"RCPT": lambda *_: None if willing["now"] else "451 4.2.1 not yet"},
+    )
+    content = big_content(5 << 20)
+    for i in range(24):
+        relay.send("a@b.example", "r%d@d.example" % i, content, patience_s=60)
+    until(lambda: relay.tally().get("TransientFailure", 0) >= 24, "all to be put off")
+    willing["now"] = True
+    relay.wait_outcomes(24, timeout_s=120)
+    equal(relay.tally()["Delivery"], 24)
+    equal({event["response"]["content"] for event in relay.events("TransientFailure")}, {"not yet"})
+    equal({without_envelope_headers(message.content) == content for message in mx.messages}, {True})
+    equal(len(mx.messages), 24)
 
 
 @test

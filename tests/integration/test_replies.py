@@ -1,5 +1,6 @@
 """The sending side against an MX that says what the script wants: every stage refused for now, for good, cut off, or against the rules."""
 import re
+import socket
 
 from fakemx import CAPABILITIES, Cut, Deaf, Drip, FakeMx, Raw, Silence, Slow
 from harness import equal, free_address, free_port, run_all, test, until
@@ -171,6 +172,16 @@ def cut_after_the_final_dot_may_be_a_duplicate(t):
     equal([m.answer for m in mx.contents], ["gone", "250"])
     equal(relay.events("TransientFailure")[0].get("maybe_duplicate"), True)
     equal(relay.metrics()["ringpost_maybe_duplicate_total"], 1)
+
+
+@test
+def cut_after_the_last_chunk_may_be_a_duplicate(t):
+    relay, mx = relay_and_mx(t, script={"FINAL": [Cut(), Cut(reset=True)]}, capabilities=CAPABILITIES + ("CHUNKING",))
+    equal(outcome(relay)["type"], "Delivery")
+    equal([m.answer for m in mx.contents], ["gone", "gone", "250"])
+    failures = relay.events("TransientFailure")
+    equal([failure.get("maybe_duplicate") for failure in failures], [True, True])
+    equal({failure["response"]["content"].rsplit(" ", 1)[0] for failure in failures}, {"end of DATA: connection"})
 
 
 @test
@@ -468,6 +479,29 @@ def silence_at_data_times_out(t):
 @test
 def silence_after_the_dot_times_out(t):
     times_out(t, "FINAL")
+
+
+@test
+def an_mx_that_accepts_nobody_times_out(t):
+    """Its backlog is full, so the kernel does not even answer."""
+    address = free_address()
+    with socket.socket() as listener:
+        listener.bind((address, free_port(address)))
+        listener.listen(0)
+        where = listener.getsockname()
+        with socket.create_connection(where):  # fills the backlog
+            relay = Ringpost(
+                t,
+                {
+                    "routes": [route("*", where)],
+                    "delivery": {"timeouts": {"connect": "700ms", "greeting": "700ms"}},
+                    "queue": {"max_age": "3s"},
+                },
+            )
+            equal(outcome(relay)["type"], "Expiration")
+            failures = relay.events("TransientFailure")
+            equal({(event["response"]["command"], event["response"]["content"]) for event in failures}, {("connect", "connect: timed out")})
+            equal({(response(event), event["category"], event["rule"]) for event in failures}, {((421, "4.4.1"), "timeout", "connect-timeout")})
 
 
 @test

@@ -127,7 +127,7 @@ START_TEST(every_key_is_taken_over) {
               "routes:\n"
               "  - {domain: Example.ORG, hosts: [\"192.0.2.1:2526\", \"[2001:db8::1]:26\", 192.0.2.2, \"2001:db8::2\"]}\n"
               "  - {domain: \"*\", hosts: [127.0.0.1]}\n"
-              "limits: {sessions: 1, message_size: 1KiB, recipients: 2, session_errors: 3, session_messages: 4, session_timeout: 5s, memory: 6MiB,\n"
+              "limits: {sessions: 1, message_size: 1KiB, recipients: 2, session_errors: 3, session_messages: 4, session_timeout: 5s, memory: 12MiB,\n"
               "         messages: 7}\n"
               "events: {path: /e, file_size: 64KiB, files: 8}\n"
               "http: {address: \"::1\", port: 0}\n");
@@ -180,7 +180,7 @@ START_TEST(every_key_is_taken_over) {
   ck_assert_uint_eq(conf.session_errors_max, 3);
   ck_assert_uint_eq(conf.session_messages_max, 4);
   ck_assert_uint_eq(conf.session_timeout_ms, 5000);
-  ck_assert_uint_eq(conf.memory_bytes, 6 << 20);
+  ck_assert_uint_eq(conf.memory_bytes, 12 << 20);
   ck_assert_uint_eq(conf.queue_messages_max, 7);
   ck_assert_str_eq(conf.events_path, "/e");
   ck_assert_uint_eq(conf.events_file_size_bytes, 65536);
@@ -214,7 +214,7 @@ START_TEST(system_defaults_have_fallbacks) {
   struct fmt why = fmt_over(why_room, sizeof why_room);
   ck_assert_int_eq(conf_parse_on(&conf, &system, SPAN(LISTENERS), "c.yaml", &why), E_OK);
   ck_assert_uint_eq(conf.shards, 256);
-  ck_assert_uint_eq(conf.memory_bytes, 64 << 20);
+  ck_assert_uint_eq(conf.memory_bytes, 1 << 30); /* 4 MiB for each */
   ck_assert_uint_eq(conf.dns_servers_count, 1);
   check_address(&conf.dns_servers[0], "127.0.0.1:53");
   conf_free(&conf);
@@ -318,6 +318,7 @@ static const struct refusal {
     {LISTENERS "limits: {message_size: 50MB}\n", E_SYNTAX,
      "c.yaml:2: limits.message_size: '50MB' is no size (like 512, 64KiB, 50MiB, 1GiB); it may be 1KiB to 1GiB"},
     {LISTENERS "limits: {message_size: 2GiB}\n", E_RANGE, "c.yaml:2: limits.message_size: '2GiB' is out of range; it may be 1KiB to 1GiB"},
+    {LISTENERS "shards: 3\nlimits: {memory: 11MiB}\n", E_RANGE, "c.yaml:3: limits.memory: 11MiB is less than 4MiB for each of the 3 shards"},
     {LISTENERS "limits: {memory: 99999999TiB}\n", E_RANGE, "c.yaml:2: limits.memory: '99999999TiB' is out of range; it may be 1MiB to 16TiB"},
     {LISTENERS "limits: {recipients: 65536}\n", E_RANGE, "c.yaml:2: limits.recipients: '65536' is out of range; it may be 1 to 65535"},
     {LISTENERS "spool: {segment_size: 1023KiB}\n", E_RANGE, "c.yaml:2: spool.segment_size: '1023KiB' is out of range; it may be 8MiB to 1GiB"},

@@ -165,7 +165,7 @@ START_TEST(network) {
       {NET(GREETING, E_TIMEOUT, .connecting = true), SCOPE_HOST, FATE_AGAIN, false, false, 421, {4, 4, 1}, "timeout", "connect: timed out"},
       {NET(GREETING, E_TOO_MANY_FILES, .connecting = true),
        SCOPE_CONNECTION,
-       FATE_DEFERRED,
+       FATE_POSTPONED,
        false,
        false,
        451,
@@ -284,6 +284,15 @@ START_TEST(others) {
        {4, 3, 0},
        "unknown",
        "this host: input/output error"},
+      {OTHER(INTERNAL, CONTENT, .error = E_NO_MEMORY),
+       SCOPE_CONNECTION,
+       FATE_POSTPONED,
+       false,
+       false,
+       451,
+       {4, 3, 0},
+       "unknown",
+       "this host: out of memory"},
       {OTHER(INTERNAL, FINAL, .error = E_NO_MEMORY),
        SCOPE_CONNECTION,
        FATE_DEFERRED,
@@ -318,6 +327,8 @@ static void check(const struct failure *failure) {
   if (got.fate > FATE_DELIVERED) ck_assert(got.verdict.category != NULL && got.verdict.rule != NULL);
   /* Silence after the content is never a second copy at once, and never a bounce. */
   if (got.maybe_duplicate) ck_assert(got.fate == FATE_DEFERRED && failure->stage == SMTP_STAGE_FINAL);
+  /* Nobody is told of what is postponed: so it may only be for our own lack of something. */
+  if (got.fate == FATE_POSTPONED) ck_assert(got.scope == SCOPE_CONNECTION && (failure->kind == FAILURE_NETWORK || failure->kind == FAILURE_INTERNAL));
   if (failure->stage == SMTP_STAGE_FINAL &&
       (failure->kind == FAILURE_NETWORK || failure->kind == FAILURE_PROTOCOL || failure->kind == FAILURE_INTERNAL) && !failure->connecting)
     ck_assert(got.maybe_duplicate);

@@ -47,6 +47,21 @@ START_TEST(what_is_owed_can_be_forgiven) {
 }
 END_TEST
 
+START_TEST(the_last_one_is_for_a_guest_that_cannot_do_without) {
+  struct lease_home home = {.limit = 2};
+  uint32_t owed;
+  ck_assert_uint_eq(ask(&home, 2, 1, &owed), 1);
+  ck_assert_uint_eq(ask(&home, 2, 1, &owed), 0); /* the home keeps it ... */
+  ck_assert_uint_eq(lease_promise_one(&home), 1);
+  ck_assert_uint_eq(lease_home_limit(&home), 0);
+  ck_assert_uint_eq(lease_pay(&home, 1, 1), 0); /* ... until it is closed */
+  ck_assert_uint_eq(lease_promise_one(&home), 0);
+  ck_assert_uint_eq(lease_promise(&home, 2), 0);
+  ck_assert_uint_eq(lease_pay(&home, 1, 0), 1);
+  ck_assert_uint_eq(home.granted, 2);
+}
+END_TEST
+
 START_TEST(a_limit_of_one_stays_at_home) {
   struct lease_home home = {.limit = 1};
   uint32_t owed;
@@ -134,6 +149,7 @@ int main(void) {
   tcase_add_test(lease, shares_are_even_and_the_home_keeps_its_own);
   tcase_add_test(lease, what_is_open_at_home_is_owed_until_it_is_closed);
   tcase_add_test(lease, what_is_owed_can_be_forgiven);
+  tcase_add_test(lease, the_last_one_is_for_a_guest_that_cannot_do_without);
   tcase_add_test(lease, a_limit_of_one_stays_at_home);
   tcase_add_test(lease, more_shards_than_connections_get_one_each_while_there_are_some);
   tcase_add_test(lease, the_limit_holds_always);

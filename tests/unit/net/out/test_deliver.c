@@ -1,0 +1,263 @@
+#include "net/out/deliver.h"
+
+#include "tests/unit/queue/fake_slab.c"
+#include "tests/unit/queue/fake_spool.c"
+
+#include "core/base/error.h"
+#include "net/out/outlet.h"
+#include "tests/lib/unit.h"
+
+#define WALL_MS 1764000000000
+#define MAX_AGE_MS 3600000
+#define MEMORY_BYTES ((uint64_t)4 << 20)
+#define RECIPIENTS 4
+
+static struct slab slab;
+static struct spool spool;
+static struct shard shard;
+static struct counters counters;
+static struct schedule schedule;
+static struct conf conf;
+static struct outlet *outlet;
+
+/* ---- what deliver.c calls, here: jobs come as far as their dispatch, events as far as their writer ---- */
+
+static struct job *dispatched;
+static unsigned dispatched_count;
+static struct event last_event;
+static unsigned events;
+
+void domain_dispatch(struct outlet *to, struct job *job) {
+  (void)to;
+  job->next = dispatched;
+  dispatched = job;
+  dispatched_count++;
+}
+
+void event_write(struct event_writer *writer, const struct event *event) {
+  (void)writer;
+  last_event = *event;
+  events++;
+}
+
+uint64_t event_writer_gathered(const struct event_writer *writer) {
+  (void)writer;
+  return 0;
+}
+
+uint64_t event_writer_settled(const struct event_writer *writer) {
+  (void)writer;
+  return 0;
+}
+
+uint32_t io_sockets_max(const struct io *io) {
+  (void)io;
+  return 1;
+}
+
+void shard_post(struct shard *from, unsigned to, struct letter letter) {
+  (void)from;
+  (void)to;
+  (void)letter;
+  must(false); /* all is at home */
+}
+
+bool domains_sweep(struct outlet *of) {
+  (void)of;
+  return false;
+}
+bool sites_sweep(struct outlet *of) {
+  (void)of;
+  return false;
+}
+int domains_open(struct outlet *of) {
+  (void)of;
+  return E_OK;
+}
+void domains_close(struct outlet *of) { (void)of; }
+void sites_close(struct outlet *of) { (void)of; }
+void site_pump(struct site *site) { (void)site; }
+void site_letter(struct outlet *of, unsigned from, const struct letter *letter) {
+  (void)of;
+  (void)from;
+  (void)letter;
+}
+int connections_open(struct outlet *of, uint32_t max) {
+  (void)of;
+  (void)max;
+  return E_OK;
+}
+void connections_close(struct outlet *of) { (void)of; }
+void connections_flush(struct outlet *of) { (void)of; }
+void connections_stop(struct outlet *of) { (void)of; }
+void connection_complete(struct outlet *of, const struct io_completion *completion) {
+  (void)of;
+  (void)completion;
+}
+void connection_loaded(struct outlet *of, struct job *job, int error) {
+  (void)of;
+  (void)job;
+  (void)error;
+}
+
+/* ---- the world ---- */
+
+static void due(void *context, struct message *message, unsigned recipient) { outlet_due(*(struct outlet **)context, message, recipient); }
+
+static void open_world(void) {
+  slab_init(&slab, MEMORY_BYTES);
+  shard.now_ms = 500;
+  shard.wall_ms = WALL_MS;
+  wheel_init(&shard.wheel, shard.now_ms);
+  schedule_init(&schedule, &shard, &slab, &spool, &counters, due, &outlet);
+  static char hostname[] = "relay.example.org";
+  conf = (struct conf){
+      .hostname = hostname, .retry_initial_ms = 300000, .retry_factor = 2, .retry_max_ms = 3600000, .max_age_ms = MAX_AGE_MS, .shards = 1};
+  struct outlet_options options = {.shard = &shard, .conf = &conf, .slab = &slab, .schedule = &schedule, .counters = &counters};
+  ck_assert_int_eq(outlet_open(&outlet, &options), E_OK);
+  dispatched = NULL;
+  dispatched_count = events = 0;
+}
+
+static void close_world(void) {
+  for (struct job *job; (job = dispatched) != NULL;) {
+    dispatched = job->next;
+    job_free(&slab, job);
+  }
+  outlet_close(outlet);
+  schedule_fini(&schedule);
+  fake_spool_free(&spool);
+  slab_fini(&slab);
+}
+
+static struct message *message_with(unsigned recipients) {
+  static uint8_t room[4096];
+  struct fmt out = fmt_over(room, sizeof room);
+  struct record_envelope envelope = {.created_ms = WALL_MS, .sender = SPAN("s@example.org"), .recipients = recipients};
+  record_envelope_encode(&envelope, &out);
+  for (unsigned i = 0; i < recipients; i++) {
+    struct record_recipient recipient = {.address = SPAN("r@example.net"), .index = (uint16_t)i};
+    record_recipient_encode(&recipient, &out);
+  }
+  struct message *message = message_new(&slab, 1, fmt_span(&out));
+  ck_assert_ptr_nonnull(message);
+  message->created_ms = WALL_MS;
+  return message;
+}
+
+static struct job *take_dispatched(void) {
+  struct job *job = dispatched;
+  ck_assert_ptr_nonnull(job);
+  dispatched = job->next;
+  job->next = NULL;
+  return job;
+}
+
+static void check_waits(const struct message *message, unsigned i, uint64_t from_ms, uint64_t to_ms, unsigned attempts) {
+  ck_assert_int_eq(message->recipient[i].state, RECIPIENT_WAITING);
+  ck_assert_uint_ge(message->recipient[i].due_ms, from_ms);
+  ck_assert_uint_le(message->recipient[i].due_ms, to_ms);
+  ck_assert_uint_eq(message->recipient[i].attempts, attempts);
+}
+
+static const struct failure no_memory = {.kind = FAILURE_INTERNAL, .stage = SMTP_STAGE_MAIL, .error = E_NO_MEMORY};
+static const struct failure no_file = {.kind = FAILURE_INTERNAL, .stage = SMTP_STAGE_MAIL, .error = E_IO};
+
+/* ---- tests ---- */
+
+START_TEST(our_shortage_is_no_attempt) {
+  struct message *message = message_with(1);
+  schedule_add(&schedule, message);
+  for (unsigned i = 0; i < 3; i++) {
+    struct job *job = take_dispatched();
+    outlet_decide_rest(outlet, job, &no_memory, NULL, NULL);
+    outlet_job_end(outlet, job);
+    check_waits(message, 0, shard.wall_ms + 5000, shard.wall_ms + 10000, 0);
+    ck_assert_uint_eq(events, 0);
+    shard.now_ms += 10000;
+    shard.wall_ms += 10000;
+    wheel_advance(&shard.wheel, shard.now_ms, NULL, 100);
+  }
+  /* What is not for lack of something still is one, and reported. */
+  struct job *job = take_dispatched();
+  outlet_decide_rest(outlet, job, &no_file, NULL, NULL);
+  outlet_job_end(outlet, job);
+  check_waits(message, 0, shard.wall_ms + 270000, shard.wall_ms + 330000, 1);
+  ck_assert_uint_eq(events, 1);
+  ck_assert_int_eq(last_event.type, EVENT_TRANSIENT_FAILURE);
+}
+END_TEST
+
+START_TEST(what_is_postponed_expires_all_the_same) {
+  schedule_add(&schedule, message_with(1));
+  for (unsigned i = 0; events == 0; i++) {
+    ck_assert_uint_lt(i, 1000);
+    struct job *job = take_dispatched();
+    outlet_decide_rest(outlet, job, &no_memory, NULL, NULL);
+    outlet_job_end(outlet, job);
+    shard.now_ms += 10000;
+    shard.wall_ms += 10000;
+    wheel_advance(&shard.wheel, shard.now_ms, NULL, 100);
+  }
+  ck_assert_int_eq(last_event.type, EVENT_EXPIRATION);
+  ck_assert_uint_ge(shard.wall_ms, WALL_MS + MAX_AGE_MS);
+  ck_assert_uint_le(shard.wall_ms, WALL_MS + MAX_AGE_MS + 120000);
+  ck_assert_uint_eq(schedule.messages, 0);
+}
+END_TEST
+
+/* Fills the slab but for so many bytes. */
+static void *filled[MEMORY_BYTES / 65536 + 256];
+static size_t filled_size[MEMORY_BYTES / 65536 + 256];
+static unsigned filled_count;
+
+static void fill(uint64_t left) {
+  while (slab.limit_bytes - slab.used_bytes > left) {
+    uint64_t size = slab.limit_bytes - slab.used_bytes - left;
+    filled_size[filled_count] = size >= 65536 ? 65536 : size >= 4096 ? 4096 : 64;
+    filled[filled_count] = slab_get(&slab, filled_size[filled_count]);
+    ck_assert_ptr_nonnull(filled[filled_count++]);
+    ck_assert_uint_lt(filled_count, sizeof filled / sizeof filled[0]);
+  }
+}
+
+static void empty(void) {
+  while (filled_count > 0) {
+    filled_count--;
+    slab_put(&slab, filled[filled_count], filled_size[filled_count]);
+  }
+}
+
+START_TEST(jobs_leave_memory_for_content) {
+  struct message *message = message_with(RECIPIENTS);
+  fill(MEMORY_BYTES / 16 + 4096);
+  schedule_add(&schedule, message);
+  ck_assert_uint_eq(dispatched_count, RECIPIENTS); /* there is room just for them */
+  struct message *late = message_with(1);
+  fill(MEMORY_BYTES / 16 - 64);
+  schedule_add(&schedule, late);
+  ck_assert_uint_eq(dispatched_count, RECIPIENTS);
+  check_waits(late, 0, WALL_MS + 5000, WALL_MS + 10000, 0);
+  struct job *round = take_dispatched(); /* nor does one that goes round again get any */
+  unsigned i = round->each[0].index;
+  job_decide_rest(round, FATE_AGAIN, false);
+  fill(MEMORY_BYTES / 16 - slab_size(sizeof *round) - 64);
+  outlet_job_end(outlet, round);
+  ck_assert_uint_eq(dispatched_count, RECIPIENTS);
+  check_waits(message, i, WALL_MS + 5000, WALL_MS + 10000, 0);
+  empty();
+  shard.now_ms += 10000;
+  shard.wall_ms += 10000;
+  wheel_advance(&shard.wheel, shard.now_ms, NULL, 100);
+  ck_assert_uint_eq(dispatched_count, RECIPIENTS + 2);
+}
+END_TEST
+
+int main(void) {
+  TCase *all = tcase_create("all");
+  tcase_add_checked_fixture(all, open_world, close_world);
+  tcase_add_test(all, our_shortage_is_no_attempt);
+  tcase_add_test(all, what_is_postponed_expires_all_the_same);
+  tcase_add_test(all, jobs_leave_memory_for_content);
+  return unit_main("net/out/deliver", &all, 1);
+}
