@@ -334,7 +334,7 @@ void site_pump(struct site *site) {
     return;
   }
   if (backoff_blocks(&site->backoff, outlet->o.shard->now_ms)) {
-    if (site->open == 0) timer_set(&outlet->o.shard->wheel, &site->timer, site->backoff.until_ms);
+    timer_set(&outlet->o.shard->wheel, &site->timer, site->backoff.until_ms);
     return;
   }
   if (site->pause_until_ms > outlet->o.shard->now_ms) {
@@ -346,6 +346,9 @@ void site_pump(struct site *site) {
     if (!connection_open(site)) break;
     if (borrowed) site->lease_guest.returning = true;
   }
+  /* Those there are may be slow: nothing else need bring us here when more are allowed again. */
+  bool waits = site->jobs > 0 && site->enough_until_ms > outlet->o.shard->now_ms;
+  if (waits) timer_set(&outlet->o.shard->wheel, &site->timer, site->enough_until_ms);
 }
 
 void site_failed(struct site *site, const struct failure *failure, const struct outlet_peer *peer) {
