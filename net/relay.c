@@ -304,6 +304,8 @@ static int restore(struct relay *relay, uint64_t *newest_id, struct fmt *why) {
   return error;
 }
 
+static uint64_t new_id(void *context) { return intake_new_id(((struct relay *)context)->intake); }
+
 static int open_sides(struct relay *relay, uint64_t newest_id, struct fmt *why) {
   uint64_t seed;
   io_random(relay->shard.io, &seed, sizeof seed);
@@ -314,6 +316,8 @@ static int open_sides(struct relay *relay, uint64_t newest_id, struct fmt *why) 
                                   .resolver = relay->resolver,
                                   .counters = relay->o.counters,
                                   .events = relay->events,
+                                  .new_id = new_id,
+                                  .ids = relay,
                                   .map_seed = seed,
                                   .token_kind = KIND_OUTLET};
   struct intake_options intake = {.shard = &relay->shard,

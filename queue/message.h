@@ -20,6 +20,9 @@ enum recipient_state {
   RECIPIENT_DONE,
 };
 
+#define RECIPIENT_NOTIFY 0x0f /* of recipient.notify: what the sender asked for */
+#define RECIPIENT_WARNED 0x80 /* ... and the sender has been told that it takes long */
+
 struct recipient {
   uint64_t due_ms; /* wall clock, of WAITING */
   uint32_t address_at;
@@ -28,7 +31,7 @@ struct recipient {
   uint16_t orcpt_len;
   uint16_t attempts;
   uint16_t index; /* its number when the message came: outcomes name it (recipients may be fewer after a restart) */
-  uint8_t notify; /* bits of RFC 3461 NOTIFY as in net/smtp/server.h */
+  uint8_t notify; /* bits of RFC 3461 NOTIFY as in net/smtp/command.h, and RECIPIENT_WARNED */
   uint8_t state;  /* enum recipient_state */
 };
 

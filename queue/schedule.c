@@ -165,6 +165,14 @@ static void append_outcome(struct schedule *schedule, const struct message *mess
   spool_append_outcome(schedule->spool, span_of(room, sizeof room));
 }
 
+void schedule_warned(struct schedule *schedule, struct message *message, unsigned i) {
+  message->recipient[i].notify |= RECIPIENT_WARNED;
+  if (message->place.segment == 0) return;
+  uint8_t room[RECORD_OUTCOME_SIZE];
+  record_outcome_encode(&(struct record_outcome){.kind = RECORD_WARNED, .id = message->id, .recipient = message->recipient[i].index}, room);
+  spool_append_outcome(schedule->spool, span_of(room, sizeof room));
+}
+
 bool schedule_all_told(struct schedule *schedule) {
   uint8_t room[RECORD_OUTCOME_SIZE];
   if (schedule->messages == 0) return false;
@@ -493,6 +501,12 @@ static void restore_record(void *context, struct span record, struct spool_place
   link_message(schedule, message);
 }
 
+static void restore_warning(const struct known *known, const struct record_outcome *outcome) {
+  struct message *message = known->message;
+  for (unsigned i = 0; message != NULL && i < message->recipients; i++)
+    if (message->recipient[i].index == outcome->recipient) message->recipient[i].notify |= RECIPIENT_WARNED;
+}
+
 static void restore_outcome(void *context, struct span bytes) {
   struct restore *restore = context;
   struct record_outcome outcome;
@@ -500,6 +514,10 @@ static void restore_outcome(void *context, struct span bytes) {
   if (outcome.kind == RECORD_TOLD) restore->stops++;
   struct known *known = map_find(&restore->by_id, span_of(&outcome.id, sizeof outcome.id));
   if (known == NULL) return; /* of a message whose segment is long recycled */
+  if (outcome.kind == RECORD_WARNED) {
+    restore_warning(known, &outcome);
+    return;
+  }
   bool ended = outcome.kind != RECORD_DEFERRED;
   if (known->unread && known->single && ended && outcome.recipient == known->only) forget_record(restore, known);
   struct message *message = known->message;

@@ -68,6 +68,9 @@ void schedule_done(struct schedule *schedule, struct message *message, unsigned 
 /* ... or another try at `due_ms` (wall clock). Counts the attempt if `attempted`. */
 void schedule_defer(struct schedule *schedule, struct message *message, unsigned recipient, uint64_t due_ms, bool attempted);
 
+/* Its sender has been told that it takes long: once is enough, also after a restart. */
+void schedule_warned(struct schedule *schedule, struct message *message, unsigned recipient);
+
 /* Jobs keep a message and its content alive. After the last one ends the content leaves memory, or, if all is done, the message is freed. */
 static inline void schedule_job_began(struct message *message) { message->jobs++; }
 void schedule_job_ended(struct schedule *schedule, struct message *message);

@@ -55,6 +55,10 @@ struct conf {
   uint64_t session_timeout_ms;             /* limits.session_timeout, default 5m (RFC 5321 4.5.3.2.7) */
   uint64_t message_size_max, memory_bytes; /* limits.memory: bodies in memory, all shards together; default a quarter of the machine's */
   uint64_t queue_messages_max;             /* limits.messages: queued messages over all shards, default 4000000 */
+  bool dsn_send;                           /* dsn.send, default true: reports of failure (and, where asked for, of success) go to the sender */
+  uint64_t dsn_delay_ms;                   /* dsn.delay, default 0: no report of delay; else after so long */
+  uint64_t dsn_return_max;                 /* dsn.return_max, default 64KiB: up to this size a message is returned whole where RET=FULL asks for it */
+  uint32_t dsn_rate;                       /* dsn.rate, default 60: reports a minute to one sender, from each shard */
   char *events_path;                       /* NULL: no event files */
   uint64_t events_file_size_bytes;         /* events.file_size, default 256MiB: then a new file is begun */
   unsigned events_files_max;               /* events.files, default 0: keep all; else the oldest of a shard are removed */

@@ -87,6 +87,10 @@ static const cyaml_schema_field_t limits_fields[] = {
     WORD(struct raw_limits, memory),         WORD(struct raw_limits, messages),         CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t dsn_fields[] = {
+    WORD(struct raw_dsn, send), WORD(struct raw_dsn, delay), WORD(struct raw_dsn, return_max), WORD(struct raw_dsn, rate), CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t events_fields[] = {
     WORD(struct raw_events, path),
     WORD(struct raw_events, file_size),
@@ -107,6 +111,7 @@ static const cyaml_schema_field_t root_fields[] = {
     SECTION(struct raw, delivery, delivery_fields),
     LIST(struct raw, routes, &route_entry, ROUTES_MAX),
     SECTION(struct raw, limits, limits_fields),
+    SECTION(struct raw, dsn, dsn_fields),
     SECTION(struct raw, events, events_fields),
     SECTION(struct raw, http, http_fields),
     CYAML_FIELD_END,

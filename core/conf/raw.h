@@ -48,6 +48,10 @@ struct raw_limits {
   char *sessions, *message_size, *recipients, *session_errors, *session_messages, *session_timeout, *memory, *messages;
 };
 
+struct raw_dsn {
+  char *send, *delay, *return_max, *rate;
+};
+
 struct raw_events {
   char *path, *file_size, *files;
 };
@@ -69,6 +73,7 @@ struct raw {
   struct raw_route *routes;
   unsigned routes_count;
   struct raw_limits limits;
+  struct raw_dsn dsn;
   struct raw_events events;
   struct raw_http http;
 };

@@ -59,6 +59,10 @@ static const struct setting settings[] = {
     SETTING(limits.session_timeout, session_timeout_ms, DURATION, 1, DAY, 5 * MINUTE), /* RFC 5321 4.5.3.2.7 */
     SETTING(limits.memory, memory_bytes, SIZE, MIB, 16 * TIB, 0),                      /* default: conf.c puts a quarter of the machine's */
     SETTING(limits.messages, queue_messages_max, COUNT, 1, 1000000000, 4000000),
+    SETTING(dsn.send, dsn_send, SWITCH, 0, 1, true),
+    SETTING(dsn.delay, dsn_delay_ms, DURATION, 0, 365 * DAY, 0),
+    SETTING(dsn.return_max, dsn_return_max, SIZE, 0, 16 * MIB, 64 * KIB),
+    SETTING(dsn.rate, dsn_rate, COUNT, 1, 1000000, 60),
     SETTING(events.file_size, events_file_size_bytes, SIZE, 64 * KIB, TIB, 256 * MIB),
     SETTING(events.files, events_files_max, COUNT, 0, 1000000, 0),
 };

@@ -19,6 +19,8 @@ static const struct {
     [COUNT_DEFERRED] = {"deferred", "Attempts that ended in a later try, by recipient"},
     [COUNT_BOUNCED] = {"bounced", "Recipients that failed for good"},
     [COUNT_EXPIRED] = {"expired", "Recipients given up because of the message's age"},
+    [COUNT_DSN_SENT] = {"dsn_sent", "Reports (DSN) given to the queue for senders"},
+    [COUNT_DSN_SUPPRESSED] = {"dsn_suppressed", "Reports not sent: more than dsn.rate to one sender, or (of delay and success) no room"},
     [COUNT_MAYBE_DUPLICATE] = {"maybe_duplicate", "Recipients deferred because the connection was lost after the final dot"},
     [COUNT_DNS_QUERIES] = {"dns_queries", "DNS queries sent"},
     [COUNT_DNS_CACHE_HITS] = {"dns_cache_hits", "MX questions answered from the cache"},

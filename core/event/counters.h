@@ -29,6 +29,8 @@ enum counter {
   COUNT_DEFERRED,  /* attempts that ended in a later try, by recipient */
   COUNT_BOUNCED,
   COUNT_EXPIRED,
+  COUNT_DSN_SENT,        /* reports to senders */
+  COUNT_DSN_SUPPRESSED,  /* not sent: too many, or no room */
   COUNT_MAYBE_DUPLICATE, /* connection lost after the final dot */
   COUNT_DNS_QUERIES,
   COUNT_DNS_CACHE_HITS,

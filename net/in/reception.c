@@ -62,7 +62,7 @@ static void write_accepted(const struct intake_options *o, const struct message 
   event->code = 250;
   event->enhanced[0] = 2;
   event->content = SPAN("queued");
-  event->command = SPAN("DATA");
+  event->command = message->session == 0 ? SPAN("DSN") : SPAN("DATA"); /* reports of our own have no session */
   write_for_all(o, event, &addresses, message->recipients);
 }
 

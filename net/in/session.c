@@ -664,6 +664,8 @@ int intake_listen(struct intake *intake, struct fmt *why) {
 
 void intake_address(const struct intake *intake, struct netaddr *address) { io_local(intake->o.shard->io, intake->listeners[0], address); }
 
+uint64_t intake_new_id(struct intake *intake) { return submit_new_id(&intake->submit); }
+
 void intake_tell_restored(struct intake *intake) {
   for (unsigned i = 0; i < SCHEDULE_LISTS; i++) {
     for (struct message *message = intake->o.schedule->list[i].first; message != NULL; message = message->next) {

@@ -38,6 +38,8 @@ must_check int intake_listen(struct intake *intake, struct fmt *why);
 void intake_address(const struct intake *intake, struct netaddr *address);
 /* No new sessions; those outside of a transaction get a 421 now, the others after it. */
 void intake_stop(struct intake *intake);
+/* An id that no message of this shard had (submit_new_id). */
+uint64_t intake_new_id(struct intake *intake);
 /* reception_restored for those of the schedule that are untold. */
 void intake_tell_restored(struct intake *intake);
 /* submit_clear_segment. */

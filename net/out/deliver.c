@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
+#include "net/out/dsn.h"
 #include "net/out/outlet.h"
 
 #define ROUNDS_MAX 6           /* how often a recipient is sent round at once before it has to wait for its retry */
@@ -53,7 +54,15 @@ static void expire(struct outlet *outlet, struct message *message, unsigned i, b
   event.rule = "max-age";
   event_write(outlet->o.events, &event);
   count_add(outlet->o.counters, COUNT_EXPIRED, 1);
-  schedule_done(outlet->o.schedule, message, i, RECORD_EXPIRED);
+  struct decision decision = {.fate = FATE_FAILED};
+  memcpy(decision.enhanced, event.enhanced, sizeof decision.enhanced);
+  struct note *note = dsn_note(outlet, message, i, &decision, event.content, NULL);
+  struct dsn *dsn = NULL;
+  if (note != NULL && dsn_add(outlet, &dsn, REPORT_FAILED, message, i, note, RECORD_EXPIRED)) {
+    dsn_send(dsn);
+  } else {
+    schedule_done(outlet->o.schedule, message, i, RECORD_EXPIRED);
+  }
 }
 
 /* ---- our own shortage ---- */
@@ -137,18 +146,42 @@ void outlet_count_round(struct job *job, enum fate *fate) {
   }
 }
 
+/* Their senders are to hear of them. False: of this one nobody is to hear, or nobody can be told. */
+static bool report(struct outlet *outlet, struct job *job, unsigned at, struct dsn **dsn, enum report_action action, enum record_outcome_kind end) {
+  struct note *note = job->each[at].note;
+  job->each[at].note = NULL;
+  return note != NULL && dsn_add(outlet, dsn, action, job->message, job->each[at].index, note, end);
+}
+
+static void warn(struct outlet *outlet, struct job *job, unsigned at, struct dsn **dsn) {
+  if (report(outlet, job, at, dsn, REPORT_DELAYED, RECORD_OUTCOME_INVALID)) schedule_warned(outlet->o.schedule, job->message, job->each[at].index);
+}
+
 static void end_own(struct outlet *outlet, struct job *job) {
   struct message *message = job->message;
+  struct dsn *failed = NULL, *delayed = NULL, *relayed = NULL;
   for (unsigned at = 0; at < job->recipients; at++) {
+    unsigned i = job->each[at].index;
     switch ((enum fate)job->each[at].fate) {
-    case FATE_DELIVERED: schedule_done(outlet->o.schedule, message, job->each[at].index, RECORD_DELIVERED); break;
-    case FATE_FAILED: schedule_done(outlet->o.schedule, message, job->each[at].index, RECORD_FAILED); break;
+    case FATE_DELIVERED:
+      report(outlet, job, at, &relayed, REPORT_RELAYED, RECORD_OUTCOME_INVALID);
+      schedule_done(outlet->o.schedule, message, i, RECORD_DELIVERED);
+      break;
+    case FATE_FAILED:
+      if (!report(outlet, job, at, &failed, REPORT_FAILED, RECORD_FAILED)) schedule_done(outlet->o.schedule, message, i, RECORD_FAILED);
+      break;
     case FATE_AGAIN: send_round(outlet, job, at); break;
     case FATE_POSTPONED: postpone(outlet, message, job->each[at].index); break;
     case FATE_INVALID:
-    case FATE_DEFERRED: defer(outlet, job, at); break;
+    case FATE_DEFERRED:
+      warn(outlet, job, at, &delayed);
+      defer(outlet, job, at);
+      break;
     }
   }
+  dsn_send(failed);
+  dsn_send(delayed);
+  dsn_send(relayed);
   job_free(outlet->o.slab, job);
   schedule_job_ended(outlet->o.schedule, message);
 }
@@ -215,6 +248,7 @@ void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, co
   }
   event_write(outlet->o.events, &event);
   count_fate(outlet, decision->fate);
+  job->each[at].note = dsn_note(outlet, job->message, job->each[at].index, decision, text, peer);
 }
 
 static const char *command_of(const struct failure *failure) {
@@ -363,6 +397,7 @@ void outlet_close(struct outlet *outlet) {
   if (outlet == NULL) return;
   timer_cancel(&outlet->o.shard->wheel, &outlet->sweep);
   connections_close(outlet);
+  dsns_close(outlet);
   domains_close(outlet);
   sites_close(outlet);
   map_fini(&outlet->sites);
@@ -389,4 +424,4 @@ void outlet_stop(struct outlet *outlet) {
   connections_stop(outlet);
 }
 
-bool outlet_idle(const struct outlet *outlet) { return outlet->connections.used == 0 && outlet->ended_first == NULL; }
+bool outlet_idle(const struct outlet *outlet) { return outlet->connections.used == 0 && outlet->ended_first == NULL && outlet->dsns == NULL; }

@@ -25,6 +25,8 @@ struct outlet_options {
   struct resolver *resolver;
   struct counters *counters;
   struct event_writer *events;
+  uint64_t (*new_id)(void *ids); /* for messages of our own */
+  void *ids;
   uint64_t map_seed;
   uint8_t token_kind;
 };
@@ -42,7 +44,7 @@ void outlet_turn(struct outlet *outlet);
 
 /* No new transactions; connections end when theirs have ended. */
 void outlet_stop(struct outlet *outlet);
-/* No connection is left. */
+/* No connection is left, and no report to a sender. */
 bool outlet_idle(const struct outlet *outlet);
 
 #endif

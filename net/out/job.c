@@ -1,9 +1,12 @@
 #include "net/out/job.h"
 
+#include <stdlib.h>
+
 static void set_recipient(struct job *job, unsigned at, unsigned recipient) {
   const struct message *message = job->message;
-  job->smtp[at] = (struct smtp_client_recipient){
-      .address = message_address(message, recipient), .orcpt = message_orcpt(message, recipient), .notify = message->recipient[recipient].notify};
+  job->smtp[at] = (struct smtp_client_recipient){.address = message_address(message, recipient),
+                                                 .orcpt = message_orcpt(message, recipient),
+                                                 .notify = message->recipient[recipient].notify & RECIPIENT_NOTIFY};
   job->each[at] = (struct job_recipient){.index = (uint16_t)recipient};
 }
 
@@ -62,11 +65,13 @@ bool job_merge(struct slab *slab, struct job *into, struct job *from, unsigned m
   into->envelope.recipients = together;
   must(from->message->jobs > 1);
   from->message->jobs--;
+  from->recipients = 0;
   job_free(slab, from);
   return true;
 }
 
 void job_free(struct slab *slab, struct job *job) {
+  for (unsigned i = 0; i < job->recipients; i++) free(job->each[i].note);
   free_lists(slab, job);
   slab_put(slab, job, sizeof *job);
 }

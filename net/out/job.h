@@ -12,9 +12,10 @@
 #include "queue/schedule.h"
 
 struct job_recipient {
-  uint16_t index; /* in the message */
-  uint8_t fate;   /* enum fate; 0: none yet */
-  bool counts;    /* the attempt is counted */
+  uint16_t index;    /* in the message */
+  uint8_t fate;      /* enum fate; 0: none yet */
+  bool counts;       /* the attempt is counted */
+  struct note *note; /* for a report to the sender; NULL: none is wanted */
 };
 
 struct job {
@@ -45,7 +46,7 @@ struct job *job_new(struct slab *slab, struct message *message, unsigned recipie
 /* Moves the recipients of `from` behind those of `into` (same message and owner, together at most `max`) and frees `from`; false if it cannot. */
 bool job_merge(struct slab *slab, struct job *into, struct job *from, unsigned max);
 /* On the owner's shard. The message is left alone: schedule_job_ended is the caller's to call. */
-void job_free(struct slab *slab, struct job *job);
+void job_free(struct slab *slab, struct job *job); /* and the notes that are left */
 
 /* Sets the fate of all recipients that have none. */
 void job_decide_rest(struct job *job, enum fate fate, bool counts);

@@ -283,6 +283,7 @@ static void number(const struct ruling *ruling, const struct failure *failure, s
     memcpy(decision->enhanced, ruling->enhanced, sizeof decision->enhanced);
     return;
   }
+  decision->replied = true;
   decision->code = reply->code;
   if (reply->enhanced_class == 0) return;
   decision->enhanced[0] = reply->enhanced_class;

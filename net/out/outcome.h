@@ -63,6 +63,7 @@ struct decision {
   enum fate fate;
   bool maybe_duplicate;    /* the peer may have taken it (silence after the final dot) */
   bool without_pipelining; /* speak plainly to this site from now on */
+  bool replied;            /* code, enhanced and text are the peer's */
   uint16_t code;           /* what to report: the reply's, or one of ours when there was none */
   uint16_t enhanced[3];    /* class 0: none */
   struct verdict verdict;  /* of anything but DELIVERED and none; hard only with FAILED */

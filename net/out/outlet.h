@@ -63,6 +63,12 @@ struct domain {
   char reason[96];
 };
 
+#define OUTLET_DSN_RATES 1024
+struct dsn_rate {
+  uint64_t minute;
+  uint32_t sent;
+};
+
 struct outlet {
   struct outlet_options o;
   struct retry_policy retry;
@@ -80,6 +86,8 @@ struct outlet {
   uint64_t random_state;
   uint64_t shortage_said_ms; /* when the log last had a word about it; 0: never */
   uint64_t postponed;        /* recipients since then */
+  struct dsn *dsns;          /* on their way */
+  struct dsn_rate dsn_rates[OUTLET_DSN_RATES];
   bool stopping;
 };
 
@@ -95,6 +103,7 @@ bool outlet_load(struct outlet *outlet, struct job *job, uint64_t connection);
 struct outlet_peer {
   struct netaddr address, source;
   const char *host;
+  bool reports; /* it takes over what RFC 3461 asks for */
 };
 void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
                    const struct site *site, const struct outlet_peer *peer);

@@ -385,6 +385,7 @@ static void on_ready(struct connection *c) {
   c->state = CONNECTION_OPEN;
   site->opening--;
   c->pipelined = c->client.capabilities.pipelining && !c->plain;
+  c->peer.reports = c->client.capabilities.dsn;
   site_mark_dirty(site); /* now more may be opened */
 }
 

@@ -97,7 +97,8 @@ enum record_outcome_kind {
   RECORD_FAILED = 2,
   RECORD_DEFERRED = 3,
   RECORD_EXPIRED = 4,
-  RECORD_TOLD = 5
+  RECORD_TOLD = 5,
+  RECORD_WARNED = 6
 };
 struct record_outcome {
   enum record_outcome_kind kind;

@@ -85,6 +85,7 @@ class Ringpost:
                 "dns": {"servers": ["%s:9" % self.address]},  # nobody there: what needs DNS says so
                 "queue": {"retry_initial": "300ms", "retry_factor": 1.5, "retry_max": "2s"},
                 "delivery": {"timeouts": {"connect": "5s", "greeting": "20s", "command": "20s", "data": "30s", "final": "30s"}},
+                "dsn": {"send": False},
                 "events": {"path": self.events_path},
                 "http": {"address": self.address, "port": self.http_port},
             },
@@ -330,6 +331,8 @@ def check_event(event):
             return "recipient"
         if not _is_count(event.get("size")) or event["size"] == 0:
             return "size"
+        if event.get("response", {}).get("command") == "DSN":  # a report of the relay's own: nobody handed it in
+            return None
         return None if _is_id(event.get("session_id")) and _is_text(event.get("peer_address", {}).get("addr")) else "session_id or peer_address"
     if not _is_text(recipient):
         return "recipient"

@@ -99,7 +99,14 @@ static void close_session(struct session *s, bool reset) {
 /* ---- a message ---- */
 
 static void say_mail(struct session *s) {
-  ask(s, ASKED_MAIL, s->style == PLAIN && chance_once(3) ? "MAIL FROM:<a@source.example> BODY=8BITMIME\r\n" : "MAIL FROM:<a@source.example>\r\n");
+  char text[160], domain[32];
+  struct fmt out = fmt_over(text, sizeof text);
+  snprintf(domain, sizeof domain, "d%05u.test", (unsigned)chance(client.habits.domains));
+  fmt_text(&out, "MAIL FROM:<");
+  ledger_sender(s->message, domain, &out);
+  fmt_text(&out, s->style == PLAIN && chance_once(3) ? "> BODY=8BITMIME\r\n" : ">\r\n");
+  fmt_char(&out, '\0');
+  ask(s, ASKED_MAIL, text);
 }
 
 static void say_rcpt(struct session *s) {

@@ -23,6 +23,7 @@ struct recipient {
   char domain[64];
   struct delivery *first, *last;
   unsigned receptions, delivered, bounced, expired; /* events */
+  unsigned reports;                                 /* that came to the sender */
   char end[400];                                    /* the last one, but for Receptions */
 };
 
@@ -92,6 +93,38 @@ bool ledger_find(struct span address, unsigned *message, unsigned *recipient, en
   if (*message >= ledger.count || *recipient >= message_of(*message)->recipients_count) return false;
   *fate = message_of(*message)->recipients[*recipient].fate;
   return true;
+}
+
+void ledger_sender(unsigned number, const char *domain, struct fmt *out) {
+  fmt_char(out, 's');
+  fmt_u64(out, number);
+  fmt_char(out, '@');
+  fmt_text(out, domain);
+}
+
+bool ledger_find_sender(struct span address, unsigned *message) {
+  char text[128];
+  if (address.len >= sizeof text) return false;
+  memcpy(text, address.at, address.len);
+  text[address.len] = '\0';
+  return sscanf(text, "s%u@", message) == 1 && *message < ledger.count;
+}
+
+/* Of whom it says that they failed. */
+void ledger_report(unsigned number, struct span content) {
+  static const char key[] = "Final-Recipient: rfc822; ";
+  unsigned found = 0;
+  for (const uint8_t *at; (at = memmem(content.at, content.len, key, sizeof key - 1)) != NULL; found++) {
+    content = span_skip(content, (size_t)(at - content.at) + sizeof key - 1);
+    ptrdiff_t end = span_find(content, '\r');
+    unsigned message, recipient;
+    enum fate fate;
+    if (end < 0 || !ledger_find(span_first(content, (size_t)end), &message, &recipient, &fate) || message != number)
+      fault("a report about message %u names %.*s", number, (int)(end < 0 ? 40 : end), (const char *)content.at);
+    if (fate == FATE_DELIVERED) fault("a report says that message %u failed for recipient %u, who takes it", number, recipient);
+    message_of(message)->recipients[recipient].reports++;
+  }
+  if (found == 0) fault("a report about message %u names nobody", number);
 }
 
 /* ---- content ---- */
@@ -181,6 +214,11 @@ static struct recipient *recipient_of(struct span address) {
 }
 
 /* "recipient":"a" or "recipient":["a","b"] */
+static bool is_of_report(struct span address) {
+  unsigned message;
+  return ledger_find_sender(address, &message);
+}
+
 static void note_receptions(struct span line) {
   static const char key[] = "\"recipient\":";
   const uint8_t *at = memmem(line.at, line.len, key, sizeof key - 1);
@@ -203,6 +241,7 @@ void ledger_event(struct span line) {
   ledger.sums.events++;
   if (!json_is_object(line)) fault("an event that is no JSON: %.*s", (int)(line.len < 500 ? line.len : 500), (const char *)line.at);
   struct span type = member(line, "type");
+  if (is_of_report(member(line, "recipient"))) return;
   if (is(type, "Reception")) {
     note_receptions(line);
     return;
@@ -265,6 +304,8 @@ static void check_recipient(unsigned number, unsigned index, bool events_may_be_
   if (recipient->receptions == 0 && !lost) fault("message %u: recipient %u has no Reception", number, index);
   if (!killed && (ends > 1 || recipient->receptions > 1))
     fault("message %u: recipient %u has %u ends and %u Receptions", number, index, ends, recipient->receptions);
+  if (recipient->fate != FATE_DELIVERED && recipient->reports == 0)
+    fault("message %u failed for recipient %u, and no report came to its sender", number, index);
   static const char *const names[FATES] = {"Delivery", "Bounce", "Expiration"};
   unsigned right = recipient->fate == FATE_DELIVERED ? recipient->delivered
                    : recipient->fate == FATE_REFUSED ? recipient->bounced

@@ -25,6 +25,11 @@ unsigned ledger_new(unsigned recipients);
 void ledger_recipient(unsigned message, unsigned recipient, enum fate fate, const char *domain);
 /* "m12.3.d@d00001.test" */
 void ledger_address(unsigned message, unsigned recipient, struct fmt *out);
+/* Who sends it: "s12@d00001.test"; reports come there. */
+void ledger_sender(unsigned message, const char *domain, struct fmt *out);
+bool ledger_find_sender(struct span address, unsigned *message);
+/* A host took a report to that sender. */
+void ledger_report(unsigned message, struct span content);
 /* Of such an address. False: it is none of ours. */
 bool ledger_find(struct span address, unsigned *message, unsigned *recipient, enum fate *fate);
 /* The content, in wire form without the final ".CRLF"; kept by the ledger. */

@@ -15,6 +15,7 @@
 struct taken {
   unsigned message, recipient;
   enum fate fate;
+  bool is_report; /* to the sender of that message */
 };
 
 struct out {
@@ -33,6 +34,7 @@ struct session {
   bool over; /* nothing that comes is looked at */
   bool drips, liar, greeted, has_mail, in_data, is_last;
   bool chunk_refused;
+  bool from_nobody; /* the reverse-path is null */
   uint64_t chunk_left;
   uint64_t out_ns;
   uint8_t *in;
@@ -169,6 +171,10 @@ static void take_content(struct session *s, bool stuffed) {
     content = span_of(wire, len);
   }
   uint64_t **read = sim_alloc((s->recipients_count + 1) * sizeof *read);
+  if (s->recipients[0].is_report) {
+    ledger_report(s->recipients[0].message, content);
+    s->recipients_count = 0;
+  }
   for (unsigned i = 0; i < s->recipients_count; i++) {
     if (i == 0 || s->recipients[i].message != s->recipients[i - 1].message) ledger_check_content(s->recipients[i].message, content);
     read[i] = ledger_delivered(s->recipients[i].message, s->recipients[i].recipient);
@@ -184,7 +190,8 @@ static void take_content(struct session *s, bool stuffed) {
   say_with(s, "250 2.0.0 taken\r\n", read, s->recipients_count);
 }
 
-static void mail(struct session *s) {
+static void mail(struct session *s, struct span line) {
+  s->from_nobody = memmem(line.at, line.len, "<>", 2) != NULL;
   if (s->has_mail) {
     say(s, "503 5.5.1 nested\r\n");
   } else if (++s->transactions > mx.messages_per_connection) {
@@ -208,15 +215,17 @@ static const char *answer_to(struct session *s, const struct taken *taken) {
 }
 
 static void rcpt(struct session *s, struct span line) {
-  struct taken taken;
+  struct taken taken = {.fate = FATE_DELIVERED};
   ptrdiff_t from = span_find(line, '<'), to = span_find(line, '>');
   if (!s->has_mail) {
     say(s, "503 5.5.1 MAIL first\r\n");
     return;
   }
-  if (from < 0 || to < from || !ledger_find(span_of(line.at + from + 1, (size_t)(to - from) - 1), &taken.message, &taken.recipient, &taken.fate)) {
+  struct span address = from < 0 || to < from ? line : span_of(line.at + from + 1, (size_t)(to - from) - 1);
+  taken.is_report = ledger_find_sender(address, &taken.message);
+  if (!taken.is_report && !ledger_find(address, &taken.message, &taken.recipient, &taken.fate))
     fault("host %u is asked for a recipient of nobody's: %.*s", s->host, (int)line.len, (const char *)line.at);
-  }
+  if (taken.is_report != s->from_nobody) fault("only reports, and all of them, come from nobody: %.*s", (int)line.len, (const char *)line.at);
   const char *answer = answer_to(s, &taken);
   if (answer == NULL) {
     if (s->recipients_count > 0 && s->recipients[0].message != taken.message) fault("recipients of two messages in one transaction");
@@ -307,7 +316,7 @@ static void command(struct session *s, struct span line) {
   if (begins(line, "EHLO") || begins(line, "HELO")) {
     hello(s, begins(line, "EHLO"));
   } else if (begins(line, "MAIL")) {
-    mail(s);
+    mail(s, line);
   } else if (begins(line, "RCPT")) {
     rcpt(s, line);
   } else if (begins(line, "DATA")) {

@@ -183,7 +183,8 @@ static void read_conf(struct conf *conf, const struct plan *plan) {
                      "queue: {retry_initial: 1s, retry_max: 8s, retry_factor: 1.7, max_age: 150s}\n"
                      "delivery: {connections_per_site: %u, messages_per_connection: %u, idle: 5s,"
                      " timeouts: {connect: 3s, greeting: 5s, command: 5s, data: 10s, final: 10s}}\n"
-                     "limits: {memory: %" PRIu64 "KiB, session_timeout: 60s}\nevents: {path: /events}\n",
+                     "limits: {memory: %" PRIu64 "KiB, session_timeout: 60s}\nevents: {path: /events}\n"
+                     "dsn: {rate: 1000000}\n",
                      plan->shards,
                      plan->durability == CONF_SYNC   ? "sync"
                      : plan->durability == CONF_LAZY ? "lazy"

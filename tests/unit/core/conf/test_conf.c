@@ -242,7 +242,8 @@ static const struct refusal {
      "c.yaml:3: routes[0]: has no hosts; it needs a list of addresses (like hosts: [\"192.0.2.1:25\"])"},
     /* keys */
     {"hostnam: x\n", E_SYNTAX,
-     "c.yaml:1: hostnam: unknown key; known here are: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, limits, events, "
+     "c.yaml:1: hostnam: unknown key; known here are: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, limits, dsn, "
+     "events, "
      "http"},
     {LISTENERS "spool:\n  path: /x\n  size: 1\n", E_SYNTAX,
      "c.yaml:4: spool.size: unknown key; known here are: path, durability, segment_size, max_size"},
@@ -251,7 +252,8 @@ static const struct refusal {
     {LISTENERS "delivery:\n  timeouts:\n    final: 10m\n    finale: 10m\n", E_SYNTAX,
      "c.yaml:5: delivery.timeouts.finale: unknown key; known here are: connect, greeting, command, data, final"},
     {LISTENERS "Hostname: x\n", E_SYNTAX,
-     "c.yaml:2: Hostname: unknown key; known here are: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, limits, events, "
+     "c.yaml:2: Hostname: unknown key; known here are: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, limits, dsn, "
+     "events, "
      "http"},
     {LISTENERS "a_key_that_is_longer_than_any_there_is_of_ours: 1\n", E_SYNTAX,
      "c.yaml:2: unknown key 'a_key_that_is_longer_than_any_there_is_of_ours'"},
@@ -272,10 +274,12 @@ static const struct refusal {
      "c.yaml:1: listeners[0].auth: 'required' is not possible: AUTH is not in this version; write off, or leave the key out"},
     /* types */
     {"- a\n", E_SYNTAX,
-     "c.yaml:1: must be a mapping with keys of these: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, limits, events, "
+     "c.yaml:1: must be a mapping with keys of these: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, limits, dsn, "
+     "events, "
      "http"},
     {"just words\n", E_SYNTAX,
-     "c.yaml:1: must be a mapping with keys of these: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, limits, events, "
+     "c.yaml:1: must be a mapping with keys of these: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, limits, dsn, "
+     "events, "
      "http"},
     {LISTENERS "hostname: [a.b]\n", E_SYNTAX, "c.yaml:2: hostname: must be one value, not a list or a mapping"},
     {LISTENERS "queue:\n  max_age:\n    d: 5\n", E_SYNTAX, "c.yaml:3: queue.max_age: must be one value, not a list or a mapping"},
