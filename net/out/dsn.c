@@ -83,11 +83,13 @@ static void link_dsn(struct dsn *dsn) {
   dsn->outlet->dsns = dsn;
 }
 
-static void free_dsn(struct dsn *dsn) {
-  struct outlet *outlet = dsn->outlet;
-  *(dsn->prev != NULL ? &dsn->prev->next : &outlet->dsns) = dsn->next;
+static void unlink_dsn(struct dsn *dsn) {
+  *(dsn->prev != NULL ? &dsn->prev->next : &dsn->outlet->dsns) = dsn->next;
   if (dsn->next != NULL) dsn->next->prev = dsn->prev;
-  timer_cancel(&outlet->o.shard->wheel, &dsn->timer);
+}
+
+static void free_dsn(struct dsn *dsn) {
+  timer_cancel(&dsn->outlet->o.shard->wheel, &dsn->timer);
   for (unsigned i = 0; i < dsn->count; i++) free(dsn->failed[i].note);
   free(dsn->failed);
   free(dsn);
@@ -132,6 +134,7 @@ static void end_dsn(struct dsn *dsn) {
   struct message *about = dsn->about;
   for (unsigned i = 0; i < dsn->count; i++)
     if (dsn->failed[i].end != RECORD_OUTCOME_INVALID) schedule_done(schedule, about, dsn->failed[i].recipient, dsn->failed[i].end);
+  unlink_dsn(dsn);
   free_dsn(dsn);
   schedule_job_ended(schedule, about);
 }
@@ -378,5 +381,9 @@ void dsn_send(struct dsn *dsn) {
 
 /* What the spool still writes from stays where it is until the slab goes. */
 void dsns_close(struct outlet *outlet) {
-  while (outlet->dsns != NULL) free_dsn(outlet->dsns);
+  for (struct dsn *dsn = outlet->dsns, *next; dsn != NULL; dsn = next) {
+    next = dsn->next;
+    free_dsn(dsn);
+  }
+  outlet->dsns = NULL;
 }
