@@ -16,6 +16,8 @@
 #define RECEIVE_BUFFER_SIZE 65536
 
 #define STOP_POLL_MS 2
+#define TELL_LINES 1024 /* of restored messages: so many wait to be written at most */
+#define TELL_WAIT_NS (100 * 1000000ull)
 #define FULL_SAID_MS 10000
 #define SPOOL_WAIT_NS (3 * 1000000000ull)
 #define SPOOL_RETRY_NS (20 * 1000000ull)
@@ -393,12 +395,36 @@ int relay_open(struct relay **out, const struct relay_options *options, struct f
   return E_OK;
 }
 
+/* As many lines as the writer holds well go out before the next; nothing but the writer has anything under way yet. */
+static void let_lines_out(struct relay *relay) {
+  struct io *io = relay->shard.io;
+  while (event_writer_gathered(relay->events) - event_writer_settled(relay->events) > TELL_LINES) {
+    uint64_t now_ns = io_now_ns(io);
+    const struct io_completion *done;
+    event_writer_turn(relay->events, now_ns / 1000000, true);
+    unsigned count = io_wait(io, now_ns + TELL_WAIT_NS, &done);
+    for (unsigned i = 0; i < count; i++)
+      if (done[i].token >> 56 == KIND_EVENTS) event_writer_complete(relay->events, &done[i]);
+  }
+}
+
+/* Whole, before anything can happen to them: whoever follows the events sees a beginning before an end, and none is lost for want of room. */
+static void tell_restored(struct relay *relay) {
+  for (unsigned i = 0; i < SCHEDULE_LISTS; i++) {
+    for (struct message *message = relay->schedule.list[i].first; message != NULL; message = message->next) {
+      if (!message->untold) continue;
+      intake_tell_restored(relay->intake, message);
+      let_lines_out(relay);
+    }
+  }
+}
+
 int relay_listen(struct relay *relay, struct fmt *why) {
+  tell_restored(relay);
   int error = intake_listen(relay->intake, why);
   if (error != E_OK) return error;
   if (relay->o.index == 0) warn_of_source(relay, &relay->o.conf->source_v4);
   if (relay->o.index == 0) warn_of_source(relay, &relay->o.conf->source_v6);
-  intake_tell_restored(relay->intake);
   schedule_begin(&relay->schedule);
   set_gauges(relay); /* who reads them when we are ready sees what was restored */
   count_set(relay->o.counters, GAUGE_READY, 1);

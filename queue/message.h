@@ -84,7 +84,7 @@ struct span message_orcpt(const struct message *message, unsigned recipient);
 /* Behind the last '@'. */
 struct span message_domain(const struct message *message, unsigned recipient);
 
-/* Appends record header room, envelope and the recipients that are not DONE: the head of a record of this message as it is now. False: no memory. */
+/* As the head of a new copy it says of recipients that were never tried that they were due long ago (due 1): that the copy is none. Appends record header room, envelope and the recipients that are not DONE: the head of a record of this message as it is now. False: no memory. */
 bool message_write_head(struct slab *slab, const struct message *message, struct content *content);
 
 #endif

@@ -152,7 +152,8 @@ void schedule_add(struct schedule *schedule, struct message *message) {
 /* ---- outcomes ---- */
 
 static void append_outcome(struct schedule *schedule, const struct message *message, unsigned i, enum record_outcome_kind kind) {
-  if (message->place.segment == 0) return; /* not on disk: nothing to correct there */
+  if (message->place.segment == 0) return;                            /* not on disk: nothing to correct there */
+  if (kind == RECORD_DEFERRED && spool_full(schedule->spool)) return; /* what room is left is for ends; a restart then tries it early, no more */
   if (canary(CANARY_SKIPPED_OUTCOME) && kind == RECORD_DELIVERED) return;
   uint8_t room[RECORD_OUTCOME_SIZE];
   const struct recipient *recipient = &message->recipient[i];
@@ -175,7 +176,7 @@ void schedule_warned(struct schedule *schedule, struct message *message, unsigne
 
 bool schedule_all_told(struct schedule *schedule) {
   uint8_t room[RECORD_OUTCOME_SIZE];
-  if (schedule->messages == 0) return false;
+  if (schedule->messages == 0 || schedule->unloaded > 0 || spool_full(schedule->spool)) return false; /* what room there is, is for outcomes */
   record_outcome_encode(&(struct record_outcome){.kind = RECORD_TOLD}, room);
   spool_append_outcome(schedule->spool, span_of(room, sizeof room));
   return true;
@@ -473,6 +474,9 @@ static void leave_unread(struct known *known, struct span envelope, struct spool
   if (known->single) known->only = recipient.index;
 }
 
+/* Neither tried nor moved (message_write_head) since it was taken. */
+static bool is_new(const struct message *message) { return message->recipient[0].attempts == 0 && message->recipient[0].due_ms == 0; }
+
 static void restore_record(void *context, struct span record, struct spool_place place) {
   struct restore *restore = context;
   struct schedule *schedule = restore->schedule;
@@ -494,7 +498,7 @@ static void restore_record(void *context, struct span record, struct spool_place
     leave_unread(known, envelope, place);
     return;
   }
-  known->stops = message->recipient[0].attempts == 0 ? restore->stops : UINT32_MAX;
+  known->stops = is_new(message) ? restore->stops : UINT32_MAX;
   message->place = place;
   message->size = header.content_size;
   message->parts_count = header.parts;

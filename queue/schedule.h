@@ -99,7 +99,8 @@ void schedule_set_place(struct schedule *schedule, struct message *message, uint
 
 /*
  * Before an orderly end, when every event is written: what is left in the queue need not be told of again at the next start. Returns whether there
- * was something to append, an outcome as any other.
+ * was something to append, an outcome as any other. Not in a spool that is full, nor while some of it could not be loaded: then they are told of
+ * again.
  */
 bool schedule_all_told(struct schedule *schedule);
 

@@ -5,6 +5,8 @@
 #ifndef CORE_BASE_CANARY_H
 #define CORE_BASE_CANARY_H
 
+#include <stdbool.h>
+
 enum canary {
   CANARY_UNSYNCED = 1,    /* a message is answered 250 when it is written, not when it is synced */
   CANARY_SKIPPED_OUTCOME, /* that a recipient was delivered to is not recorded */
@@ -12,8 +14,6 @@ enum canary {
   CANARY_LIMIT_BY_ONE,    /* one connection more than a site may have */
   CANARY_TORN_RECORD,     /* replay believes a record's length without looking at its bytes */
 };
-
-#include <stdbool.h>
 
 #ifdef CANARY
 #define canary(which) ((which) == CANARY)

@@ -666,13 +666,9 @@ void intake_address(const struct intake *intake, struct netaddr *address) { io_l
 
 uint64_t intake_new_id(struct intake *intake) { return submit_new_id(&intake->submit); }
 
-void intake_tell_restored(struct intake *intake) {
-  for (unsigned i = 0; i < SCHEDULE_LISTS; i++) {
-    for (struct message *message = intake->o.schedule->list[i].first; message != NULL; message = message->next) {
-      if (message->untold) reception_restored(&intake->o, message);
-      message->untold = false;
-    }
-  }
+void intake_tell_restored(struct intake *intake, struct message *message) {
+  reception_restored(&intake->o, message);
+  message->untold = false;
 }
 
 void intake_clear_segment(void *intake, uint32_t segment) { submit_clear_segment(&((struct intake *)intake)->submit, segment); }

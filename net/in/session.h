@@ -40,8 +40,8 @@ void intake_address(const struct intake *intake, struct netaddr *address);
 void intake_stop(struct intake *intake);
 /* An id that no message of this shard had (submit_new_id). */
 uint64_t intake_new_id(struct intake *intake);
-/* reception_restored for those of the schedule that are untold. */
-void intake_tell_restored(struct intake *intake);
+/* reception_restored, and the message is no longer untold. */
+void intake_tell_restored(struct intake *intake, struct message *message);
 /* submit_clear_segment. */
 void intake_clear_segment(void *intake, uint32_t segment);
 /* No session is left. */

@@ -30,8 +30,10 @@ static int hex_digit(uint8_t c) { return c >= '0' && c <= '9' ? c - '0' : c >= '
 /* RFC 3461 4: "+" and two digits stand for a byte. */
 static void put_xtext(const struct report *report, struct fmt *out, struct span text) {
   for (size_t i = 0; i < text.len; i++) {
-    bool coded = text.at[i] == '+' && i + 2 < text.len && hex_digit(text.at[i + 1]) >= 0 && hex_digit(text.at[i + 2]) >= 0;
-    uint8_t c = coded ? (uint8_t)(hex_digit(text.at[i + 1]) << 4 | hex_digit(text.at[i + 2])) : text.at[i];
+    int high = i + 2 < text.len && text.at[i] == '+' ? hex_digit(text.at[i + 1]) : -1;
+    int low = high >= 0 ? hex_digit(text.at[i + 2]) : -1;
+    bool coded = high >= 0 && low >= 0;
+    uint8_t c = coded ? (uint8_t)(high * 16 + low) : text.at[i];
     put_clean(report, out, span_of(&c, 1), 1);
     if (coded) i += 2;
   }

@@ -231,7 +231,7 @@ static int pick_target(struct site *site) {
     if (!backoff_blocks(&site->targets[at].backoff, now_ms)) return (int)at;
     if (site->targets[at].backoff.until_ms < site->targets[soonest].backoff.until_ms) soonest = at;
   }
-  timer_set(&site->outlet->o.shard->wheel, &site->timer, site->targets[soonest].backoff.until_ms);
+  site_wake_at(site, site->targets[soonest].backoff.until_ms);
   return -1;
 }
 
@@ -288,7 +288,7 @@ bool connection_open(struct site *site) {
     if (error == E_OK) return true;
     if (is_lack_of_room(error)) {
       connection_end_oldest_idle(outlet); /* somebody else's idle one makes room, as soon as its close has completed */
-      timer_set(&outlet->o.shard->wheel, &site->timer, outlet->o.shard->now_ms + NO_ROOM_MS);
+      site_wake_at(site, outlet->o.shard->now_ms + NO_ROOM_MS);
       return false;
     }
     count_add(outlet->o.counters, COUNT_CONNECTIONS_FAILED, 1);

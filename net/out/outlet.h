@@ -146,6 +146,8 @@ void domains_close(struct outlet *outlet);
 /* ---- site.c ---- */
 /* The site of this name, made if need be. NULL: no memory. */
 struct site *site_get(struct outlet *outlet, const char *name);
+/* The site is looked at again at this time (or before). */
+void site_wake_at(struct site *site, uint64_t at_ms);
 /* New answers: addresses that stay keep their state. Takes nothing. False: no memory, the old ones stay. */
 bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port);
 void site_enqueue(struct site *site, struct job *job);

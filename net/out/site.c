@@ -23,6 +23,11 @@ static void unblocked(void *context, struct timer *timer) {
   site_mark_dirty(site);
 }
 
+void site_wake_at(struct site *site, uint64_t at_ms) {
+  if (timer_is_set(&site->timer) && site->timer.due_ms <= at_ms) return;
+  timer_set(&site->outlet->o.shard->wheel, &site->timer, at_ms);
+}
+
 struct site *site_get(struct outlet *outlet, const char *name) {
   struct span key = span_of_text(name);
   struct site *site = map_find(&outlet->sites, key);
@@ -190,7 +195,7 @@ static void hand_over(struct site *site) {
 static void ask_for_one(struct site *site) {
   uint64_t now_ms = site->outlet->o.shard->now_ms;
   if (lease_may_ask(&site->lease_guest, now_ms)) send_note(site, site->home, LETTER_LEASE_ASK, 1);
-  timer_set(&site->outlet->o.shard->wheel, &site->timer, now_ms + LEASE_ASK_MS);
+  site_wake_at(site, now_ms + LEASE_ASK_MS);
 }
 
 static void return_lease(struct site *site) {
@@ -221,12 +226,14 @@ static void pay_owed(struct site *site) {
 
 static void lease_asked(struct site *site, unsigned from, bool needs_one) {
   unsigned shards = shard_group_count(site->outlet->o.shard->group);
+  uint64_t now_ms = site->outlet->o.shard->now_ms;
   must(at_home(site)); /* all shards come to the same from its name */
-
-  if (backoff_probing(&site->backoff) || site->enough_until_ms > site->outlet->o.shard->now_ms) return; /* it asks again */
+  /* Who asks in vain asks again. A site that has failed is tried by its home; if that has no mail for it, by whoever has some that cannot be handed on. */
+  bool is_probe = needs_one && site->jobs == 0 && site->open == 0 && !backoff_blocks(&site->backoff, now_ms);
+  if ((backoff_probing(&site->backoff) && !is_probe) || site->enough_until_ms > now_ms) return;
   if (site->owed == NULL) site->owed = calloc(shards, sizeof *site->owed);
   if (site->owed == NULL || site->owed[from] > 0) return;
-  site->owed[from] = lease_promise(&site->lease_home, shards);
+  site->owed[from] = is_probe ? 0 : lease_promise(&site->lease_home, shards);
   if (site->owed[from] == 0 && needs_one) site->owed[from] = lease_promise_one(&site->lease_home);
   pay_owed(site);
 }
@@ -334,11 +341,11 @@ void site_pump(struct site *site) {
     return;
   }
   if (backoff_blocks(&site->backoff, outlet->o.shard->now_ms)) {
-    timer_set(&outlet->o.shard->wheel, &site->timer, site->backoff.until_ms);
+    site_wake_at(site, site->backoff.until_ms);
     return;
   }
   if (site->pause_until_ms > outlet->o.shard->now_ms) {
-    timer_set(&outlet->o.shard->wheel, &site->timer, site->pause_until_ms);
+    site_wake_at(site, site->pause_until_ms);
     return;
   }
   while (may_open(site)) {
@@ -348,7 +355,7 @@ void site_pump(struct site *site) {
   }
   /* Those there are may be slow: nothing else need bring us here when more are allowed again. */
   bool waits = site->jobs > 0 && site->enough_until_ms > outlet->o.shard->now_ms;
-  if (waits) timer_set(&outlet->o.shard->wheel, &site->timer, site->enough_until_ms);
+  if (waits) site_wake_at(site, site->enough_until_ms);
 }
 
 void site_failed(struct site *site, const struct failure *failure, const struct outlet_peer *peer) {

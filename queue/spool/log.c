@@ -18,6 +18,7 @@
 #define OUTCOMES_MEMORY_FIRST (256u << 10)
 #define LAZY_SYNC_MS 100
 #define OUTCOME_DELAY_MS 5
+#define FULL_DELAYS 20 /* a full spool waits so many times longer for company: each commit takes a block */
 #define SPACE_RETRY_MS 1000
 
 static_assert(SPOOL_RECORD_MAX == RECORD_LENGTH_MAX, "the log and its records agree on the longest");
@@ -60,7 +61,7 @@ struct spool {
   struct segment *unsynced; /* written to without sync; NULL: none */
   bool sync_under_way;
   struct segment_mark written, sync_mark; /* what writes have reached; what the sync under way will make durable */
-  struct timer outcome_timer, sync_timer, space_timer, turn_timer;
+  struct timer outcome_timer, sync_timer, space_timer, turn_timer, give_timer;
   struct reads reads;
   struct spool_stats stats;
   uint8_t *outcome_block;
@@ -253,7 +254,8 @@ static void note_written(struct spool *spool, struct segment *segment, size_t ou
 static bool commit_is_due(struct spool *spool) {
   size_t ready = outcomes_ready(spool);
   if (spool->waiting.first != NULL || (ready > 0 && spool->outcomes.due) || ready >= OUTCOMES_RECORD_MAX / 2) return true;
-  if (ready > 0 && !timer_is_set(&spool->outcome_timer)) timer_set(spool->wheel, &spool->outcome_timer, spool->now_ms + spool->outcome_delay_ms);
+  uint64_t delay_ms = (uint64_t)spool->outcome_delay_ms * (segments_full(&spool->segments) ? FULL_DELAYS : 1);
+  if (ready > 0 && !timer_is_set(&spool->outcome_timer)) timer_set(spool->wheel, &spool->outcome_timer, spool->now_ms + delay_ms);
   return false;
 }
 
@@ -475,12 +477,14 @@ void spool_turn(struct spool *spool, uint64_t now_ms) {
   if (segments->failed != E_OK && (spool->waiting.first != NULL || spool->outcomes.len > 0)) fail(spool, segments->failed);
   tell_finished(spool);
   reads_turn(&spool->reads, segments);
-  if (segments->head == NULL) sync_start(spool);
-  commit_start(spool); /* last: the callbacks may have appended */
+  if (spool->written.commits <= 1) sync_start(spool); /* what was read */
+  commit_start(spool);                                /* last: the callbacks may have appended */
   if ((segments->no_space || segments->stalled) && !timer_is_set(&spool->space_timer)) {
     timer_set(spool->wheel, &spool->space_timer, now_ms + SPACE_RETRY_MS);
   }
   if (spool->finished.first != NULL) want_turn(spool);
+  uint64_t give_ms = segments_give_back_ms(segments);
+  if (give_ms != 0 && !timer_is_set(&spool->give_timer)) timer_set(spool->wheel, &spool->give_timer, give_ms);
   look_at_segments(spool);
 }
 
@@ -523,6 +527,7 @@ int spool_open(struct spool **out, struct io *io, struct wheel *wheel, const str
   spool->sync_timer.fire = sync_is_due;
   spool->space_timer.fire = look_for_space;
   spool->turn_timer.fire = turn_is_due;
+  spool->give_timer.fire = turn_is_due;
   reads_init(&spool->reads);
   want_turn(spool); /* segments are to be made ready */
   look_at_segments(spool);
@@ -542,6 +547,7 @@ void spool_close(struct spool *spool) {
   timer_cancel(spool->wheel, &spool->sync_timer);
   timer_cancel(spool->wheel, &spool->space_timer);
   timer_cancel(spool->wheel, &spool->turn_timer);
+  timer_cancel(spool->wheel, &spool->give_timer);
   segments_close(segments);
   free(spool->outcomes.bytes);
   free(spool->outcome_block);
@@ -553,8 +559,10 @@ int spool_replay(struct spool *spool, const struct spool_replay *replay, uint64_
   must(segments->head == NULL);
   /* What is read need not be on disk yet, if it was the last process that died and not the machine: as if it were a commit without sync. */
   spool->written.commits = segments->appended.commits = 1;
+  bool durable = false;
   int error = segments_replay(segments, replay, damaged, why);
-  spool->unsynced = segments_find(segments, segments->sequence);
+  if (error == E_OK) error = segments_go_on(segments, &durable, why);
+  spool->unsynced = durable ? NULL : segments_find(segments, segments->sequence);
   if (spool->unsynced == NULL) segments->durable = spool->written;
   return error;
 }

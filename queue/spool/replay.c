@@ -110,6 +110,39 @@ static int replay_segment(struct segments *s, struct segment *segment, uint64_t 
   return error;
 }
 
+static bool disk_gives_more(const struct segments *s) {
+  uint64_t wanted = SEGMENT_FREE_WANTED > segments_spare(s) ? (SEGMENT_FREE_WANTED - segments_spare(s)) * s->size_bytes : 0, free_bytes;
+  if (s->disk_max_bytes != 0 && s->disk_bytes + wanted > s->disk_max_bytes) return false;
+  return wanted == 0 || io_directory_free(s->io, s->path, &free_bytes) != E_OK || free_bytes >= wanted;
+}
+
+static int clear_rest(const struct segments *s, const struct segment *segment) {
+  int error = E_OK;
+  for (uint64_t at = segment->end; at < segment->size_bytes && error == E_OK; at += SEGMENT_ZEROS) {
+    uint64_t left = segment->size_bytes - at;
+    error = io_file_write_now(s->io, segment->file, s->zeros, left < SEGMENT_ZEROS ? (size_t)left : SEGMENT_ZEROS, at);
+  }
+  return error;
+}
+
+int segments_go_on(struct segments *s, bool *durable, struct fmt *why) {
+  struct segment *newest = s->sequence == 0 ? NULL : segments_find(s, s->sequence);
+  *durable = false;
+  if (newest == NULL || !newest->recyclable || disk_gives_more(s)) return E_OK;
+  newest->end = (newest->end + SEGMENT_BLOCK - 1) / SEGMENT_BLOCK * SEGMENT_BLOCK;
+  int error = clear_rest(s, newest);
+  if (error == E_OK) {
+    s->head = newest;
+    s->sequence_end = newest->end;
+    *durable = newest->end < newest->size_bytes; /* else nothing was written */
+  } else {
+    fmt_text(why, segment_path(s, newest->slot));
+    fmt_text(why, ": ");
+    fmt_text(why, error_text(error));
+  }
+  return error;
+}
+
 int segments_replay(struct segments *s, const struct spool_replay *replay, uint64_t *damaged, struct fmt *why) {
   *damaged = s->gaps;
   if (s->sequence == 0) return E_OK; /* nothing was ever stored */

@@ -249,7 +249,7 @@ void segments_marked(struct segments *s, int64_t result) {
 
 /* No other can be had, and new records find no room: what is live goes to the one that is kept back, and its place takes the other's. */
 static bool is_cornered(const struct segments *s, const struct segment *oldest) {
-  if (!s->no_space || segments_spare(s) >= SEGMENT_FREE_WANTED || oldest->live_bytes >= s->size_bytes / 2) return false;
+  if (!s->no_space || segments_spare(s) >= SEGMENT_FREE_WANTED || oldest->live_bytes >= oldest->size_bytes / 2) return false;
   return s->tail < s->sequence || (segments_spare(s) > 0 && segments_head_room(s) < segments_room_kept(s));
 }
 
@@ -266,6 +266,8 @@ static void ask_to_move(struct segments *s, uint64_t now_ms) {
   s->move_asked_ms = now_ms;
   s->move_ask(s->move_context, s->tail, cornered);
 }
+
+uint64_t segments_give_back_ms(const struct segments *s) { return s->free.count > SEGMENT_FREE_KEPT ? s->given_back_ms + GIVE_BACK_MS : 0; }
 
 /* What a flood left behind goes back to the disk bit by bit: others, our fellow shards too, may need it. */
 static void give_back(struct segments *s, uint64_t now_ms) {

@@ -140,6 +140,8 @@ void segments_forget(struct segments *segments, struct spool_place place);
 
 /* Retires and frees what is dead, asks to move what is in the way. */
 void segments_turn(struct segments *segments, uint64_t now_ms);
+/* When segments_turn has the next segment to give back to the disk; 0: none. */
+uint64_t segments_give_back_ms(const struct segments *segments);
 /* The completion of SPOOL_MARK_FREE. */
 void segments_marked(struct segments *segments, int64_t result);
 

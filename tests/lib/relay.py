@@ -376,7 +376,12 @@ def check_events(events, finished=False, killed=False):
             raise AssertionError("event breaks the contract: %s: %s" % (wrong, json.dumps(event)))
     if killed:
         return
-    begun = received(events)
+    told = set()
+    for event in events:  # what a full spool could not note is told again, and says so
+        if event["type"] == "Reception" and event.get("maybe_duplicate"):
+            told |= {pair for pair in received([event])}
+    begun = received([event for event in events if not event.get("maybe_duplicate")])
+    begun += sorted(told - set(begun))
     if len(set(begun)) != len(begun):
         raise AssertionError("a recipient was received twice in one message: %s" % sorted(p for p in begun if begun.count(p) > 1)[:3])
     ended = {}

@@ -278,8 +278,8 @@ static void answered(struct session *s, enum asked asked, unsigned code) {
   case ASKED_EHLO: pause_then_next(s); break;
   case ASKED_MAIL:
   case ASKED_RCPT:
+    if (code / 100 == 5 && !s->refused) fault("an envelope was answered %u", code);
     if (!good) refuse(s);
-    if (code / 100 == 5) fault("an envelope was answered %u", code);
     if (s->style == PLAIN) plain_next(s);
     break;
   case ASKED_DATA: data_answered(s, code); break;

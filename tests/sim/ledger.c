@@ -225,13 +225,14 @@ static void note_receptions(struct span line) {
   if (at == NULL) fault("a Reception without recipient: %.*s", (int)line.len, (const char *)line.at);
   struct span rest = span_skip(line, (size_t)(at - line.at) + sizeof key - 1);
   bool list = rest.len > 0 && rest.at[0] == '[';
+  bool again = memmem(line.at, line.len, "\"maybe_duplicate\":true", 22) != NULL; /* and says so */
   do {
     rest = span_skip(rest, 1 + (rest.at[0] == '[' ? 1u : 0u));
     ptrdiff_t end = span_find(rest, '"');
     must(end >= 0);
     struct recipient *recipient = recipient_of(span_first(rest, (size_t)end));
     if (recipient == NULL) fault("a Reception of nobody's: %.*s", (int)line.len, (const char *)line.at);
-    recipient->receptions++;
+    if (!again || recipient->receptions == 0) recipient->receptions++;
     rest = span_skip(rest, (size_t)end + 1);
     if (list && rest.len > 0 && rest.at[0] == ',') rest = span_skip(rest, 1);
   } while (list && rest.len > 0 && rest.at[0] == '"');

@@ -118,11 +118,12 @@ static void hang_up(struct session *s, bool reset) {
 static void say_with(struct session *s, const char *text, uint64_t **read, unsigned read_count) {
   trace("mx %u: %.60s", s->host, text);
   size_t len = strlen(text);
-  for (size_t at = 0; s->drips && at + 1 < len; at++) {
+  bool drips = s->drips && mx.habits.drip > 0;
+  for (size_t at = 0; drips && at + 1 < len; at++) {
     later(s, new_out(s, OUT_SAY, text + at, 1));
     s->out_ns += chance(200) * MILLISECOND_NS;
   }
-  struct out *out = s->drips ? new_out(s, OUT_SAY, text + len - 1, 1) : new_out(s, OUT_SAY, text, len);
+  struct out *out = drips ? new_out(s, OUT_SAY, text + len - 1, 1) : new_out(s, OUT_SAY, text, len);
   out->read = read;
   out->read_count = read_count;
   later(s, out);

@@ -123,6 +123,10 @@ static struct plan make_plan(void) {
   plan.disk = (struct disk_faults){.write_ns = chance_spread(10 * MICROSECOND_NS, 20 * MILLISECOND_NS),
                                    .sync_ns = chance_spread(50 * MICROSECOND_NS, 50 * MILLISECOND_NS),
                                    .refuse_direct = chance_once(4)};
+  if (plan.durability == CONF_SYNC && chance_once(3)) { /* with the smallest segments a full spool would be short even of blocks for outcomes */
+    if (plan.segment_bytes < (1 << 20)) plan.segment_bytes = 1 << 20;
+    plan.disk.capacity_bytes = plan.shards * plan.segment_bytes * (3 + chance(6)) + chance_spread(1 << 16, 4 << 20);
+  }
   return plan;
 }
 

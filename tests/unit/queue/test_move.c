@@ -37,6 +37,7 @@ static uint64_t told; /* position of outcomes that will be released next */
 struct kept {
   bool done, done_safe;
   uint16_t attempts, attempts_safe;
+  uint16_t attempts_noted;   /* a full spool takes no deferrals */
   uint64_t done_at;          /* position of its outcome */
   uint64_t due_ms[ATTEMPTS]; /* by the number of attempts */
 };
@@ -90,6 +91,7 @@ static void answer_defer(unsigned at, uint64_t delay_ms) {
   struct kept *kept = kept_of(&entry);
   due[at] = due[--due_count];
   kept->due_ms[++kept->attempts] = shard.wall_ms + delay_ms;
+  if (!spool_full(spool)) kept->attempts_noted = kept->attempts;
   schedule_defer(&schedule, entry.message, entry.recipient, shard.wall_ms + delay_ms, true);
   schedule_job_ended(&schedule, entry.message);
 }
@@ -581,8 +583,9 @@ static void look_at(struct message *message, bool power) {
     hold(!kept->done_safe, "message %lu recipient %u had ended and is back", (unsigned long)message->id, recipient->index);
     hold(recipient->attempts >= kept->attempts_safe && recipient->attempts <= kept->attempts, "message %lu: %u attempts of %u..%u",
          (unsigned long)message->id, recipient->attempts, kept->attempts_safe, kept->attempts);
-    hold(recipient->due_ms == kept->due_ms[recipient->attempts], "message %lu is due at another time", (unsigned long)message->id);
-    *kept = (struct kept){.attempts = recipient->attempts, .attempts_safe = power ? recipient->attempts : 0};
+    bool moved_untried = kept->due_ms[recipient->attempts] == 0 && recipient->due_ms == 1;
+    hold(moved_untried || recipient->due_ms == kept->due_ms[recipient->attempts], "message %lu is due at another time", (unsigned long)message->id);
+    *kept = (struct kept){.attempts = recipient->attempts, .attempts_noted = recipient->attempts, .attempts_safe = power ? recipient->attempts : 0};
     kept->due_ms[kept->attempts] = recipient->due_ms;
     kept->done = false;
   }
@@ -628,7 +631,7 @@ static void note_safe(void) {
     known[id].safe = known[id].accepted;
     for (unsigned r = 0; r < known[id].recipients; r++) {
       known[id].kept[r].done_safe = known[id].kept[r].done;
-      known[id].kept[r].attempts_safe = known[id].kept[r].attempts;
+      known[id].kept[r].attempts_safe = known[id].kept[r].attempts_noted;
     }
   }
 }

@@ -569,9 +569,32 @@ START_TEST(what_is_owed_when_the_site_fails_is_forgotten) {
 }
 END_TEST
 
+/* The home knows that the site failed, has no mail for it, and so never finds out that it works again: then whoever has some tries it. */
+START_TEST(what_cannot_be_handed_on_is_the_probe_of_a_home_without_mail) {
+  enqueue_stray(guest);
+  arrive_all();
+  ck_assert_uint_eq(sites[guest]->open, 1);
+  sites[guest]->first = NULL;
+  sites[guest]->jobs = 0;
+  dead = true;
+  fail_one(guest);
+  arrive_all();
+  ck_assert(backoff_probing(&sites[home]->backoff));
+  dead = false; /* the host is well again */
+  opened = 0;
+  for (unsigned i = 0; i < 1800 && opened == 0; i++) {
+    if (i == 300) enqueue_stray(guest);
+    let_pass(1000);
+    arrive_all();
+  }
+  ck_assert_uint_eq(opened, 1);
+}
+END_TEST
+
 int main(void) {
   TCase *all = tcase_create("all");
   tcase_add_checked_fixture(all, open_world, close_world);
+  tcase_add_test(all, what_cannot_be_handed_on_is_the_probe_of_a_home_without_mail);
   tcase_add_test(all, little_mail_is_handed_over_and_much_asks_for_a_share);
   tcase_add_test(all, what_is_owed_is_granted_as_connections_of_the_home_end);
   tcase_add_test(all, an_unused_lease_goes_back_after_a_while);
