@@ -19,6 +19,8 @@
 #define TELL_LINES 1024 /* of restored messages: so many wait to be written at most */
 #define TELL_WAIT_NS (100 * 1000000ull)
 #define FULL_SAID_MS 10000
+#define EVENTS_SAID_MS 60000
+#define TOLD_MS 1000 /* between two marks */
 #define SPOOL_WAIT_NS (3 * 1000000000ull)
 #define SPOOL_RETRY_NS (20 * 1000000ull)
 
@@ -45,6 +47,10 @@ struct relay {
   uint64_t unstored;    /* messages only in memory, as of the last try to store them */
   uint64_t progress_ms; /* when they last became fewer */
   bool schedule_ready;
+  bool failed_said;
+  uint64_t events_said_ms; /* when the last line about unwritten events was written; 0: never */
+  uint64_t told;           /* messages received until the spool was last given the mark that all are told of */
+  uint64_t told_ms;
   bool full_said;        /* standard error has a line that the spool is full, and none yet that it no longer is */
   uint64_t full_said_ms; /* when the last such line was written */
 };
@@ -64,6 +70,7 @@ static void set_gauges(struct relay *relay) {
   count_set(counters, GAUGE_SPOOL_DISK_BYTES, spool->disk_bytes);
   count_set(counters, GAUGE_SPOOL_FAILED, spool_failed(relay->spool) != E_OK);
   count_set(counters, GAUGE_SPOOL_FULL, spool_full(relay->spool));
+  count_set(counters, GAUGE_QUEUE_FULL, relay->schedule.messages >= relay->o.conf->queue_messages_max / relay->o.conf->shards);
   count_set(counters, COUNT_SPOOL_COMMITS, spool->commits);
   count_set(counters, COUNT_SPOOL_BYTES, spool->bytes_written);
   count_set(counters, COUNT_DNS_QUERIES, dns->queries_sent);
@@ -89,6 +96,38 @@ static void tell_of_full(struct relay *relay) {
             relay->o.index, relay->o.conf->spool_path, (unsigned long long)spool->segments, (unsigned long long)(spool->segment_size_bytes >> 20));
   } else {
     fprintf(stderr, "ringpost: shard=%u spool %s has room again\n", relay->o.index, relay->o.conf->spool_path);
+  }
+}
+
+static void tell_of_failure(struct relay *relay) {
+  if (relay->failed_said || spool_failed(relay->spool) == E_OK) return;
+  relay->failed_said = true;
+  fprintf(stderr, "ringpost: shard=%u spool %s/shard-%03u failed: %s; no mail is accepted (451) until a restart\n", relay->o.index,
+          relay->o.conf->spool_path, relay->o.index, error_text(spool_failed(relay->spool)));
+}
+
+static void tell_of_events(struct relay *relay) {
+  uint64_t now_ms = relay->shard.now_ms;
+  int error = event_writer_error(relay->events);
+  if (error == E_OK || (relay->events_said_ms != 0 && now_ms - relay->events_said_ms < EVENTS_SAID_MS)) return;
+  relay->events_said_ms = now_ms;
+  fprintf(stderr, "ringpost: shard=%u events cannot be written to %s: %s; mail goes on, what finds no room in memory is lost (so far %llu events)\n",
+          relay->o.index, relay->o.conf->events_path, error_text(error), (unsigned long long)count_get(relay->o.counters, COUNT_EVENTS_LOST));
+}
+
+/* In a quiet moment the spool learns that all its messages have been told of, so that after a crash only later ones are told of again. */
+static void mark_told(struct relay *relay) {
+  uint64_t received = count_get(relay->o.counters, COUNT_MESSAGES_RECEIVED), now_ms = relay->shard.now_ms;
+  if (received == relay->told) return;
+  bool written = event_writer_settled(relay->events) >= event_writer_gathered(relay->events) && event_writer_error(relay->events) == E_OK;
+  bool waits = now_ms < relay->told_ms + TOLD_MS;
+  if (!waits && written && spool_idle(relay->spool)) {
+    relay->told = received;
+    relay->told_ms = now_ms;
+    schedule_all_told(&relay->schedule);
+  } else {
+    uint64_t due_ms = waits ? relay->told_ms + TOLD_MS : now_ms + TOLD_MS;
+    if (due_ms < relay->shard.turn_due_ms) relay->shard.turn_due_ms = due_ms;
   }
 }
 
@@ -139,6 +178,9 @@ static void end_of_turn(void *context) {
   relay->shard.turn_due_ms = event_writer_due_ms(relay->events);
   set_gauges(relay);
   tell_of_full(relay);
+  tell_of_failure(relay);
+  if (relay->o.conf->events_path != NULL) tell_of_events(relay);
+  if (relay->o.conf->events_path != NULL && !relay->stopping) mark_told(relay);
   if (relay->stopping) finish_if_over(relay);
 }
 
@@ -212,6 +254,7 @@ static int open_spool(struct relay *relay, struct fmt *why) {
                                   .segment_size_bytes = conf->segment_size_bytes,
                                   .disk_max_bytes = conf->spool_max_bytes / conf->shards,
                                   .disk_sharers = conf->shards,
+                                  .disk_min_free_bytes = conf->spool_min_free_bytes,
                                   .lazy_sync_ms = 100,
                                   .outcome_delay_ms = 5,
                                   .hold_outcomes = conf->events_path != NULL};

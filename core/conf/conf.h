@@ -30,8 +30,9 @@ struct conf {
   unsigned shards; /* >= 1: 0 in the file has become the number of cores */
   char *spool_path;
   enum conf_durability durability;
-  uint64_t segment_size_bytes; /* spool.segment_size, default 64MiB, 8MiB..1GiB; the spool makes them smaller on a small disk */
-  uint64_t spool_max_bytes;    /* spool.max_size, default 0: as much as the disk has */
+  uint64_t segment_size_bytes;   /* spool.segment_size, default 64MiB, 8MiB..1GiB; the spool makes them smaller on a small disk */
+  uint64_t spool_max_bytes;      /* spool.max_size, default 0: as much as the disk has */
+  uint64_t spool_min_free_bytes; /* spool.min_free, default 256MiB: of the disk, left to others; a sixteenth of it at most */
   struct conf_listener *listeners;
   unsigned listeners_count;   /* >= 1 */
   struct network *relay_from; /* default 127.0.0.0/8 and ::1 */

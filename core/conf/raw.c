@@ -30,6 +30,7 @@ static const cyaml_schema_field_t spool_fields[] = {
     WORD(struct raw_spool, durability),
     WORD(struct raw_spool, segment_size),
     WORD(struct raw_spool, max_size),
+    WORD(struct raw_spool, min_free),
     CYAML_FIELD_END,
 };
 

@@ -10,7 +10,7 @@
 #include "core/conf/report.h"
 
 struct raw_spool {
-  char *path, *durability, *segment_size, *max_size;
+  char *path, *durability, *segment_size, *max_size, *min_free;
 };
 
 struct raw_listener {

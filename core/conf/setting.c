@@ -35,6 +35,7 @@ static const struct setting settings[] = {
     SETTING(shards, shards, COUNT, 0, 256, 0), /* 0: conf.c puts the number of cores */
     SETTING(spool.segment_size, segment_size_bytes, SIZE, 8 * MIB, GIB, 64 * MIB),
     SETTING(spool.max_size, spool_max_bytes, SIZE, 0, 1024 * TIB, 0),
+    SETTING(spool.min_free, spool_min_free_bytes, SIZE, 0, TIB, 256 * MIB),
     SETTING(dns.timeout, dns_timeout_ms, DURATION, 10, MINUTE, 2 * SECOND),
     SETTING(dns.ipv6, dns_ipv6, SWITCH, 0, 1, true),
     SETTING(queue.retry_initial, retry_initial_ms, DURATION, 1, 30 * DAY, 5 * MINUTE),

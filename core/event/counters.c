@@ -44,6 +44,7 @@ static const struct {
     [GAUGE_SPOOL_DISK_BYTES] = {"spool_disk_bytes", "Disk space of the spool"},
     [GAUGE_SPOOL_FAILED] = {"spool_failed", "Shards whose spool failed for good"},
     [GAUGE_SPOOL_FULL] = {"spool_full", "Shards whose spool has no room now"},
+    [GAUGE_QUEUE_FULL] = {"queue_full", "Shards that have their part of limits.messages now"},
     [GAUGE_READY] = {"shards_ready", "Shards that run"},
 };
 

@@ -46,6 +46,7 @@ struct event_writer {
   uint64_t passed;   /* up to here they are settled though the disk did not take them in time */
   uint64_t mark;     /* ... and up to here they will be, EVENT_STALL_MS after mark_ms */
   uint64_t mark_ms;
+  int error; /* of the last write or file; E_OK: it was done */
 };
 
 /* ---- names ---- */
@@ -176,7 +177,8 @@ static void swap(struct event_writer *writer) {
 /* Starts the write of `writing`, unless the disk failed less than a second ago. */
 static void start_write(struct event_writer *writer) {
   if (writer->now_ms < writer->retry_ms) return;
-  if (ready_file(writer, writer->writing.len) != E_OK) {
+  writer->error = ready_file(writer, writer->writing.len);
+  if (writer->error != E_OK) {
     writer->retry_ms = writer->now_ms + EVENT_RETRY_MS;
     return;
   }
@@ -195,7 +197,8 @@ static void write_failed(struct event_writer *writer) {
 
 static void write_ended(struct event_writer *writer, int64_t result) {
   writer->in_flight = false;
-  if (result != (int64_t)writer->writing.len) {
+  writer->error = result == (int64_t)writer->writing.len ? E_OK : result < 0 ? (int)result : E_IO;
+  if (writer->error != E_OK) {
     write_failed(writer);
     return;
   }
@@ -381,3 +384,5 @@ void event_writer_close(struct event_writer *writer) {
   close_file(writer);
   free_writer(writer);
 }
+
+int event_writer_error(const struct event_writer *writer) { return writer->error; }

@@ -53,6 +53,8 @@ void event_writer_turn(struct event_writer *writer, uint64_t now_ms, bool now);
  */
 uint64_t event_writer_gathered(const struct event_writer *writer);
 uint64_t event_writer_settled(const struct event_writer *writer);
+/* E_OK; or why lines wait, or are lost: the last write, or the last try to begin a file, failed with this. */
+int event_writer_error(const struct event_writer *writer);
 /* When event_writer_turn wants to be called again at the latest; UINT64_MAX: nothing waits. */
 uint64_t event_writer_due_ms(const struct event_writer *writer);
 void event_writer_complete(struct event_writer *writer, const struct io_completion *completion);

@@ -183,11 +183,14 @@ static int run(struct server *server, const sigset_t *signals) {
 }
 
 /* As many descriptors as we may have: each session and connection takes one. */
-static void raise_descriptor_limit(void) {
+static void raise_descriptor_limit(const struct conf *conf) {
   struct rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < conf->sessions_max)
+    fprintf(stderr, "ringpost: this process may open %llu files: fewer than limits.sessions (%u), and connections need some too (ulimit -n)\n",
+            (unsigned long long)limit.rlim_cur, conf->sessions_max);
 }
 
 int serve(const struct conf *conf) {
@@ -198,7 +201,7 @@ int serve(const struct conf *conf) {
   sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, NULL);
   signal(SIGPIPE, SIG_IGN);
-  raise_descriptor_limit();
+  raise_descriptor_limit(conf);
 
   struct server server = {.conf = conf};
   server.workers = aligned_alloc(64, conf->shards * sizeof *server.workers);

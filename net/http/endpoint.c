@@ -51,6 +51,7 @@ static unsigned health_page(const struct endpoint *endpoint, struct fmt *out) {
         {count_get(endpoint->counters[i], GAUGE_READY) == 0, "does not run"},
         {count_get(endpoint->counters[i], GAUGE_SPOOL_FAILED) != 0, "spool failed"},
         {count_get(endpoint->counters[i], GAUGE_SPOOL_FULL) != 0, "spool full"},
+        {count_get(endpoint->counters[i], GAUGE_QUEUE_FULL) != 0, "queue full (limits.messages)"},
     };
     for (unsigned r = 0; r < sizeof reasons / sizeof reasons[0]; r++) {
       if (!reasons[r].so) continue;
@@ -65,7 +66,7 @@ static unsigned health_page(const struct endpoint *endpoint, struct fmt *out) {
   fmt_text(out, "ok\n");
   return MHD_HTTP_OK;
 }
-#define HEALTH_LINE_MAX 48 /* of one reason; three a shard */
+#define HEALTH_LINE_MAX 48 /* of one reason; four a shard */
 
 static unsigned metrics_page(const struct endpoint *endpoint, struct fmt *out) {
   counters_format(endpoint->counters, endpoint->counters_count, out);
@@ -80,7 +81,7 @@ static const struct page {
     {"/metrics", "text/plain; version=0.0.4; charset=utf-8", metrics_page},
 };
 
-static size_t page_size_max(const struct endpoint *endpoint) { return COUNTERS_TEXT_MAX + (size_t)endpoint->counters_count * 3 * HEALTH_LINE_MAX; }
+static size_t page_size_max(const struct endpoint *endpoint) { return COUNTERS_TEXT_MAX + (size_t)endpoint->counters_count * 4 * HEALTH_LINE_MAX; }
 
 /* ---- answers ---- */
 

@@ -22,8 +22,16 @@ static void abandon(struct segments *s, struct segment *segment, int error) {
   give_up(s, is_passing(error) && removed != E_OK ? removed : error);
 }
 
+#define NAME_TRIES 1000
+
+static bool leaves_free(const struct segments *s) {
+  uint64_t free_bytes;
+  return s->disk_min_free_bytes == 0 || io_directory_free(s->io, s->path, &free_bytes) != E_OK ||
+         free_bytes >= s->size_bytes + s->disk_min_free_bytes;
+}
+
 static void create(struct segments *s) {
-  if (s->disk_max_bytes != 0 && s->disk_bytes + s->size_bytes > s->disk_max_bytes) {
+  if (!leaves_free(s) || (s->disk_max_bytes != 0 && s->disk_bytes + s->size_bytes > s->disk_max_bytes)) {
     s->no_space = true;
     return;
   }
@@ -31,7 +39,11 @@ static void create(struct segments *s) {
   must(segment != NULL);
   *segment = (struct segment){.state = SEGMENT_UNFILLED, .slot = s->slot_next++, .size_bytes = s->size_bytes, .recyclable = true};
   unsigned flags = IO_FILE_WRITE | IO_FILE_CREATE | IO_FILE_EXCLUSIVE | IO_FILE_LOCK | (s->direct ? IO_FILE_DIRECT : 0);
-  int error = io_file_open(s->io, segment_path(s, segment->slot), flags, &segment->file);
+  int error = E_EXISTS; /* anybody may have put a file there */
+  for (unsigned tries = 0; error == E_EXISTS && tries < NAME_TRIES; tries++) {
+    if (tries > 0) segment->slot = s->slot_next++;
+    error = io_file_open(s->io, segment_path(s, segment->slot), flags, &segment->file);
+  }
   if (error != E_OK) {
     free(segment);
     give_up(s, error);

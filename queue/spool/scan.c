@@ -11,7 +11,8 @@
 #define BUSY_WAIT_NS (5000 * 1000000ull)
 #define BUSY_STEP_NS (5 * 1000000ull)
 #define SEGMENTS_AT_LEAST 3 /* the head, the one kept back, and one to be freed */
-#define SEGMENTS_FITTING 8  /* as many as a disk should hold, if that does not make them too small */
+#define MIN_FREE_PARTS 16
+#define SEGMENTS_FITTING 8 /* as many as a disk should hold, if that does not make them too small */
 
 static int complain(struct fmt *why, const char *what, const char *text, int error) {
   fmt_text(why, what);
@@ -24,6 +25,7 @@ static int take_options(struct segments *s, const struct spool_options *options,
   s->size_bytes = options->segment_size_bytes == 0 ? SEGMENT_SIZE_DEFAULT : options->segment_size_bytes;
   s->size_bytes -= s->size_bytes % SEGMENT_BLOCK;
   s->disk_max_bytes = options->disk_max_bytes;
+  s->disk_min_free_bytes = options->disk_min_free_bytes;
   if (s->size_bytes < SEGMENT_SIZE_MIN) return complain(why, s->path, "segments of a spool have at least 64 KiB", E_RANGE);
   return E_OK;
 }
@@ -63,6 +65,8 @@ static int choose_size(struct segments *s, unsigned sharers, struct fmt *why) {
     int error = io_directory_free(s->io, s->path, &share);
     if (error != E_OK) return complain(why, s->path, NULL, error);
     share = share / sharers + s->disk_bytes;
+    uint64_t sixteenth = share * sharers / MIN_FREE_PARTS;
+    if (s->disk_min_free_bytes > sixteenth) s->disk_min_free_bytes = sixteenth;
     if (s->disk_max_bytes != 0 && s->disk_max_bytes < share) share = s->disk_max_bytes;
     uint64_t fitting = SPOOL_SEGMENT_FIT_MIN;
     while (fitting * 2 <= share / SEGMENTS_FITTING) fitting *= 2;

@@ -70,7 +70,7 @@ struct segments {
   bool direct; /* O_DIRECT works here */
   unsigned alignment;
   uint64_t size_bytes;
-  uint64_t disk_max_bytes;
+  uint64_t disk_max_bytes, disk_min_free_bytes;
   io_file lock;
 
   uint32_t tail;         /* the oldest live sequence; sequence + 1 if there is none */

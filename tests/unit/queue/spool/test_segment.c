@@ -334,6 +334,35 @@ START_TEST(what_a_flood_left_behind_is_given_back) {
 }
 END_TEST
 
+START_TEST(part_of_the_disk_is_left_to_others) {
+  struct world *world = world_new(1);
+  struct spool_place places[64];
+  world->io->capacity = 10 * world->options.segment_size_bytes + 8192;
+  world->options.disk_min_free_bytes = 4 * world->options.segment_size_bytes;
+  world_start(world);
+  fill_up(world, places, 64);
+  ck_assert_uint_eq(spool_stats(world->spool)->segments, 6);
+  world_free(world);
+}
+END_TEST
+
+/* Somebody left files with names such as ours; the numbers behind the last begin at 0 again, where there are files, too. */
+START_TEST(names_that_are_taken_are_passed_over) {
+  struct world *world = world_new(1);
+  world_start(world);
+  struct spool_place places[8];
+  for (unsigned i = 0; i < 8; i++) ck_assert_int_eq(store(world, i + 1, LONG, &places[i]), E_OK);
+  world_stop(world);
+  io_file file;
+  ck_assert_int_eq(io_file_open(world->io, "/spool/0/99999999.seg", IO_FILE_WRITE | IO_FILE_CREATE, &file), E_OK);
+  io_file_close(world->io, file);
+  world_start(world);
+  for (unsigned i = 8; i < 40; i++) ck_assert_int_eq(store(world, i + 1, LONG, NULL), E_OK);
+  ck_assert(!spool_full(world->spool));
+  world_free(world);
+}
+END_TEST
+
 START_TEST(a_disk_that_cannot_make_files_is_final) {
   struct world *world = world_new(1);
   world_start(world);
@@ -578,6 +607,8 @@ int main(void) {
   tcase_add_test(full, three_segments_are_enough);
   tcase_add_loop_test(full, two_segments_are_enough, 0, 2);
   tcase_add_test(full, a_straggler_does_not_hold_the_only_segment);
+  tcase_add_test(full, part_of_the_disk_is_left_to_others);
+  tcase_add_test(full, names_that_are_taken_are_passed_over);
   tcase_add_test(full, what_a_flood_left_behind_is_given_back);
   tcase_add_test(full, a_disk_that_cannot_make_files_is_final);
   tcase_add_test(full, what_was_refused_is_not_found_behind_what_comes_next);
