@@ -26,12 +26,8 @@ enum {
 static const cyaml_schema_value_t word_entry = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, VALUE_BYTES_MAX)};
 
 static const cyaml_schema_field_t spool_fields[] = {
-    WORD(struct raw_spool, path),
-    WORD(struct raw_spool, durability),
-    WORD(struct raw_spool, segment_size),
-    WORD(struct raw_spool, max_size),
-    WORD(struct raw_spool, min_free),
-    CYAML_FIELD_END,
+    WORD(struct raw_spool, path),     WORD(struct raw_spool, durability), WORD(struct raw_spool, segment_size),
+    WORD(struct raw_spool, max_size), WORD(struct raw_spool, min_free),   CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t listener_fields[] = {

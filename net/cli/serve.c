@@ -133,6 +133,10 @@ static void say_ready(const struct server *server, const struct endpoint *endpoi
   if (endpoint != NULL) printf(" http=%u", endpoint_port(endpoint));
   printf("\n");
   fflush(stdout);
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < server->conf->sessions_max)
+    fprintf(stderr, "ringpost: this process may open %llu files: fewer than limits.sessions (%u), and connections need some too (ulimit -n)\n",
+            (unsigned long long)limit.rlim_cur, server->conf->sessions_max);
   notify_service_manager("READY=1");
 }
 
@@ -183,14 +187,11 @@ static int run(struct server *server, const sigset_t *signals) {
 }
 
 /* As many descriptors as we may have: each session and connection takes one. */
-static void raise_descriptor_limit(const struct conf *conf) {
+static void raise_descriptor_limit(void) {
   struct rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur < conf->sessions_max)
-    fprintf(stderr, "ringpost: this process may open %llu files: fewer than limits.sessions (%u), and connections need some too (ulimit -n)\n",
-            (unsigned long long)limit.rlim_cur, conf->sessions_max);
 }
 
 int serve(const struct conf *conf) {
@@ -201,7 +202,7 @@ int serve(const struct conf *conf) {
   sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, NULL);
   signal(SIGPIPE, SIG_IGN);
-  raise_descriptor_limit(conf);
+  raise_descriptor_limit();
 
   struct server server = {.conf = conf};
   server.workers = aligned_alloc(64, conf->shards * sizeof *server.workers);
