@@ -2,7 +2,8 @@
  * disk: a simulated disk with one file system, behind the file half of core/io/io.h.
  *
  * The model. A sector of 512 bytes is written whole or not at all. A sector that was written and not synced survives a power cut in its old or in its
- * new state; a size likewise; a name that was made and not synced may be gone, one that was removed may be back. A synced write makes its own
+ * new state; a size likewise; a name that was made and not synced may be gone, one that was removed may be back; a directory that was renamed may have
+ * its old name. A synced write makes its own
  * range (and the file's size) durable and nothing else; a sync what was written before it began. A killed process leaves what it
  * wrote in the cache of the living system, and its writes under way done in part. What is dirty for 30 s is written by the system itself.
  */
