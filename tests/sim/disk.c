@@ -78,7 +78,7 @@ void disk_open(void) { memset(&disk, 0, sizeof disk); }
 void disk_set_faults(const struct disk_faults *faults) { disk.faults = *faults; }
 const struct disk_stats *disk_stats(void) { return &disk.stats; }
 
-void disk_cut_at(uint64_t number) { disk.cut_at = number; }
+void disk_cut_at(uint64_t number) { disk.cut_at = number == 0 ? 0 : disk.durable_number + number; }
 bool disk_is_cut(void) { return disk.is_cut; }
 
 /* False: this does not happen any more. */

@@ -29,7 +29,7 @@ void disk_open(void);
 void disk_set_faults(const struct disk_faults *faults);
 /* The process dies, or all of the machine. Handles are closed, locks are given up, nothing under way is told of any more. */
 void disk_crash(bool power);
-/* The power is to be cut just before the n-th thing (from 1 on) becomes durable: a synced write, a sync of a file or of a directory. From then on nothing
+/* The power is to be cut just before the n-th thing (from now, and from 1 on) becomes durable: a synced write, a sync of a file or of a directory. From then on nothing
  * is done; disk_is_cut says so, and disk_crash is to be called. 0: never. */
 void disk_cut_at(uint64_t number);
 bool disk_is_cut(void);
