@@ -340,7 +340,7 @@ static void collect_own(void *context, const char *name) {
     names->name = grown;
     names->capacity = capacity;
   }
-  strcpy(names->name[names->count++], name);
+  memcpy(names->name[names->count++], name, strlen(name) + 1);
 }
 
 /* Nothing in it counts: its name says so. Files first, durably, so that none can come back into a new directory of that name. */

@@ -160,6 +160,7 @@ static void apply(struct census_message *message, struct census_recipient *recip
   recipient->attempts = outcome->attempts;
   recipient->due_ms = outcome->due_ms;
   recipient->done = ended;
+  recipient->kind = (uint8_t)outcome->kind;
   if (ended) message->live--;
 }
 
