@@ -124,6 +124,10 @@ sim-canaries: $(BUILD)/sim
 	@tests/sim/canaries.sh $(BUILD) '$(CC) $(STD) $(CPPFLAGS) $(CFLAGS) $(HARDEN)' \
 	  '$(SIM_PARTS:%.c=$(BUILD)/obj/%.o) $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a $(LDFLAGS) $(TEST_LIBS) $(LDLIBS)'
 
+# ---- a writer of spools to be kept, for what no image in tests/golden has yet ----
+$(BUILD)/golden: $(BUILD)/obj/tests/golden/write.o $(BUILD)/libringpost.a
+	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 # ---- what needs threads that race: with ThreadSanitizer ----
 TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c %/test_message.c,$(UNITS))
 TSANMAKE := $(MAKE) --no-print-directory BUILD=$(BUILD)/tsan HARDEN= CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread'
