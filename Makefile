@@ -74,7 +74,8 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/%.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUI
 
 # Before the library, whose own door to the kernel is then left out.
 SIM_WORLD := $(addprefix tests/sim/,world.c disk.c net.c io.c)
-$(BUILD)/unit/contract/test_io_simulated: $(BUILD)/obj/tests/contract/test_io_simulated.o $(SIM_WORLD:%.c=$(BUILD)/obj/%.o) \
+SIMULATED := contract/test_io_simulated unit/queue/spool/test_adopt
+$(SIMULATED:%=$(BUILD)/unit/%): $(BUILD)/unit/%: $(BUILD)/obj/tests/%.o $(SIM_WORLD:%.c=$(BUILD)/obj/%.o) \
     $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libringpost.a
 	@mkdir -p $(@D)
 	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
@@ -122,6 +123,10 @@ sim: $(BUILD)/sim
 sim-canaries: $(BUILD)/sim
 	@tests/sim/canaries.sh $(BUILD) '$(CC) $(STD) $(CPPFLAGS) $(CFLAGS) $(HARDEN)' \
 	  '$(SIM_PARTS:%.c=$(BUILD)/obj/%.o) $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a $(LDFLAGS) $(TEST_LIBS) $(LDLIBS)'
+
+# ---- a writer of spools to be kept, for what no image in tests/golden has yet ----
+$(BUILD)/golden: $(BUILD)/obj/tests/golden/write.o $(BUILD)/libringpost.a
+	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # ---- what needs threads that race: with ThreadSanitizer ----
 TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c %/test_message.c,$(UNITS))

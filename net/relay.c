@@ -9,6 +9,7 @@
 #include "net/in/session.h"
 #include "net/out/deliver.h"
 #include "queue/schedule.h"
+#include "queue/spool/adopt.h"
 #include "queue/spool/log.h"
 
 /* Receive buffers of a shard. A large one takes a whole burst of content in one completion; they are few, and used again at once, so that they stay in the cache. */
@@ -244,20 +245,22 @@ static enum spool_durability durability_of(const struct conf *conf) {
   }
 }
 
+static struct spool_options spool_options_of(const struct conf *conf, const char *path) {
+  return (struct spool_options){.path = path,
+                                .durability = durability_of(conf),
+                                .segment_size_bytes = conf->segment_size_bytes,
+                                .disk_max_bytes = conf->spool_max_bytes / conf->shards,
+                                .disk_sharers = conf->shards,
+                                .lazy_sync_ms = 100,
+                                .outcome_delay_ms = 5,
+                                .hold_outcomes = conf->events_path != NULL};
+}
+
 /* A process that was killed holds its spool until the kernel has ended its last writes: that is waited for, shortly. */
 static int open_spool(struct relay *relay, struct fmt *why) {
-  const struct conf *conf = relay->o.conf;
   char path[4096];
-  snprintf(path, sizeof path, "%s/shard-%03u", conf->spool_path, relay->o.index);
-  struct spool_options options = {.path = path,
-                                  .durability = durability_of(conf),
-                                  .segment_size_bytes = conf->segment_size_bytes,
-                                  .disk_max_bytes = conf->spool_max_bytes / conf->shards,
-                                  .disk_sharers = conf->shards,
-                                  .disk_min_free_bytes = conf->spool_min_free_bytes,
-                                  .lazy_sync_ms = 100,
-                                  .outcome_delay_ms = 5,
-                                  .hold_outcomes = conf->events_path != NULL};
+  snprintf(path, sizeof path, "%s/shard-%03u", relay->o.conf->spool_path, relay->o.index);
+  struct spool_options options = spool_options_of(relay->o.conf, path);
   struct io *io = relay->shard.io;
   uint64_t give_up_ns = io_now_ns(io) + SPOOL_WAIT_NS;
   for (;;) {
@@ -273,37 +276,26 @@ static int open_spool(struct relay *relay, struct fmt *why) {
   }
 }
 
-struct stranger {
-  unsigned shards;
-  unsigned found; /* highest shard number with a spool, plus one */
-};
-
-static void look_at_name(void *context, const char *name) {
-  struct stranger *stranger = context;
-  unsigned number;
-  char rest;
-  if (sscanf(name, "shard-%u%c", &number, &rest) == 1 && number >= stranger->shards && number + 1 > stranger->found) stranger->found = number + 1;
+static void tell_adopted(void *context, const struct adoption *adoption) {
+  const struct relay *relay = context;
+  fprintf(stderr, "ringpost: shard=%u adopted the spool of shard %u: messages=%llu damaged=%llu", adoption->to, adoption->from,
+          (unsigned long long)adoption->messages, (unsigned long long)adoption->damaged);
+  if (adoption->kept != NULL) fprintf(stderr, "; what is not in order there was kept: %s/%s", relay->o.conf->spool_path, adoption->kept);
+  fprintf(stderr, "\n");
 }
 
-/* Mail in the spool of a shard that is not started would wait for ever: better not to start. */
-static int refuse_fewer_shards(struct relay *relay, struct fmt *why) {
+/* Mail in the spool of a shard that is not started would wait for ever. Nothing of our own is in memory yet: half of what is allowed is free. */
+static int adopt(struct relay *relay, struct fmt *why) {
   const struct conf *conf = relay->o.conf;
-  struct stranger stranger = {.shards = conf->shards};
-  int error = io_directory_list(relay->shard.io, conf->spool_path, look_at_name, &stranger);
-  if (error == E_NOT_FOUND || (error == E_OK && stranger.found == 0)) return E_OK;
-  fmt_text(why, "spool ");
-  fmt_text(why, conf->spool_path);
-  if (error != E_OK) {
-    fmt_text(why, ": ");
-    fmt_text(why, error_text(error));
-    return error;
-  }
-  fmt_text(why, " was written by ");
-  fmt_u64(why, stranger.found);
-  fmt_text(why, " shards: start with at least as many, or its mail would stay behind (shards: ");
-  fmt_u64(why, stranger.found);
-  fmt_text(why, ")");
-  return E_RANGE;
+  struct adopt_options options = {.path = conf->spool_path,
+                                  .shard = relay->o.index,
+                                  .shards = conf->shards,
+                                  .spool = spool_options_of(conf, NULL),
+                                  .memory_bytes = conf->memory_bytes / conf->shards / 2,
+                                  .token_kind = KIND_SPOOL,
+                                  .adopted = tell_adopted,
+                                  .context = relay};
+  return adopt_spools(relay->shard.io, &options, why);
 }
 
 static int open_resolver(struct relay *relay, struct fmt *why) {
@@ -335,11 +327,18 @@ static int open_events(struct relay *relay, struct fmt *why) {
   return event_writer_open(&relay->events, relay->shard.io, &options, KIND_EVENTS, why);
 }
 
-static int restore(struct relay *relay, uint64_t *newest_id, struct fmt *why) {
-  uint64_t damaged = 0;
+/* Ids of one shard may lie in the spools of others: what is newest of all is known when all have opened. */
+static void note_newest(struct relay *relay, uint64_t id) {
+  uint64_t newest = atomic_load(relay->o.newest_id);
+  while (id > newest && !atomic_compare_exchange_weak(relay->o.newest_id, &newest, id)) continue;
+}
+
+static int restore(struct relay *relay, struct fmt *why) {
+  uint64_t damaged = 0, newest_id = 0;
   schedule_init(&relay->schedule, &relay->shard, &relay->slab, relay->spool, relay->o.counters, recipient_due, relay);
   relay->schedule_ready = true;
-  int error = schedule_restore(&relay->schedule, newest_id, &damaged, why);
+  int error = schedule_restore(&relay->schedule, &newest_id, &damaged, why);
+  note_newest(relay, newest_id);
   if (error == E_OK && relay->schedule.messages > 0)
     fprintf(stderr, "ringpost: shard=%u restored messages=%llu damaged_segments=%llu\n", relay->o.index, (unsigned long long)relay->schedule.messages,
             (unsigned long long)damaged);
@@ -351,7 +350,7 @@ static int restore(struct relay *relay, uint64_t *newest_id, struct fmt *why) {
 
 static uint64_t new_id(void *context) { return intake_new_id(((struct relay *)context)->intake); }
 
-static int open_sides(struct relay *relay, uint64_t newest_id, struct fmt *why) {
+static int open_sides(struct relay *relay, struct fmt *why) {
   uint64_t seed;
   io_random(relay->shard.io, &seed, sizeof seed);
   struct outlet_options outlet = {.shard = &relay->shard,
@@ -373,7 +372,7 @@ static int open_sides(struct relay *relay, uint64_t newest_id, struct fmt *why) 
                                   .counters = relay->o.counters,
                                   .events = relay->events,
                                   .sessions_open = relay->o.sessions_open,
-                                  .newest_id = newest_id,
+                                  .newest_id = atomic_load(relay->o.newest_id),
                                   .token_kind = KIND_INTAKE};
   int error = outlet_open(&relay->outlet, &outlet);
   if (error == E_OK) error = intake_open(&relay->intake, &intake);
@@ -404,16 +403,13 @@ static void warn_of_source(struct relay *relay, const struct netaddr *source) {
 }
 
 static int open_parts(struct relay *relay, struct fmt *why) {
-  uint64_t newest_id = 0;
   int error = open_shard(relay, why);
   if (error == E_OK) error = make_spool_directory(relay, why);
-  if (error == E_OK && relay->o.index == 0) error = refuse_fewer_shards(relay, why);
+  if (error == E_OK) error = adopt(relay, why);
   if (error == E_OK) error = open_spool(relay, why);
   if (error == E_OK) error = open_resolver(relay, why);
   if (error == E_OK) error = open_events(relay, why);
-  if (error == E_OK) error = restore(relay, &newest_id, why);
-  if (error == E_OK) error = open_sides(relay, newest_id, why);
-  return error;
+  return error == E_OK ? restore(relay, why) : error;
 }
 
 int relay_open(struct relay **out, const struct relay_options *options, struct fmt *why) {
@@ -463,8 +459,11 @@ static void tell_restored(struct relay *relay) {
 }
 
 int relay_listen(struct relay *relay, struct fmt *why) {
-  tell_restored(relay);
-  int error = intake_listen(relay->intake, why);
+  int error = open_sides(relay, why);
+  if (error == E_OK) {
+    tell_restored(relay);
+    error = intake_listen(relay->intake, why);
+  }
   if (error != E_OK) return error;
   if (relay->o.index == 0) warn_of_source(relay, &relay->o.conf->source_v4);
   if (relay->o.index == 0) warn_of_source(relay, &relay->o.conf->source_v6);

@@ -7,6 +7,8 @@
 #ifndef NET_RELAY_H
 #define NET_RELAY_H
 
+#include <stdatomic.h>
+
 #include "core/conf/conf.h"
 #include "core/event/counters.h"
 #include "core/shard/shard.h"
@@ -19,11 +21,15 @@ struct relay_options {
   unsigned index;
   struct counters *counters;       /* of this shard */
   _Atomic uint32_t *sessions_open; /* of all shards */
+  _Atomic uint64_t *newest_id;     /* of a message, in the spools of all shards; 0 before the first is opened */
 };
 
-/* On error `why` has a line saying what failed. */
+/*
+ * Also adopts the spools of shards that are no longer there (queue/spool/adopt.h), which may take its time. On error `why` has a line saying what
+ * failed.
+ */
 must_check int relay_open(struct relay **relay, const struct relay_options *options, struct fmt *why);
-/* Shard 0 before all others: it finds out whether somebody else has the addresses. */
+/* After all shards have opened, shard 0 before all others: it finds out whether somebody else has the addresses. */
 must_check int relay_listen(struct relay *relay, struct fmt *why);
 /* The address the first listener has. */
 void relay_address(const struct relay *relay, struct netaddr *address);

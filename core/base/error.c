@@ -44,6 +44,7 @@ int error_from_errno(int errno_value) {
   case EIO: return E_IO;
   case ENOENT: return E_NOT_FOUND;
   case EEXIST: return E_EXISTS;
+  case ENOTEMPTY: return E_EXISTS;
   case EACCES:
   case EPERM:
   case EROFS: return E_PERMISSION;

@@ -16,7 +16,7 @@ enum error {
   E_IO = -6,              /* the device failed */
   E_CORRUPT = -7,         /* stored bytes contradict their checksum or format */
   E_NOT_FOUND = -8,       /* no such file, name or record */
-  E_EXISTS = -9,          /* is there already */
+  E_EXISTS = -9,          /* is there already, or has something in it */
   E_PERMISSION = -10,     /* not allowed by the system */
   E_BUSY = -11,           /* locked by another process, or address in use */
   E_CANCELED = -12,       /* we took the operation back */

@@ -123,6 +123,11 @@ int io_directory_make(struct io *io, const char *path) {
   return S_ISDIR(status.st_mode) ? E_OK : E_NOT_DIRECTORY;
 }
 
+int io_directory_remove(struct io *io, const char *path) {
+  (void)io;
+  return rmdir(path) == 0 ? E_OK : last_error();
+}
+
 int io_directory_sync(struct io *io, const char *path) {
   (void)io;
   int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -149,10 +149,13 @@ must_check int io_file_allocate(struct io *io, io_file file, uint64_t size_bytes
 must_check int io_file_truncate(struct io *io, io_file file, uint64_t size_bytes);
 must_check int io_file_read_now(struct io *io, io_file file, void *at, size_t len, uint64_t offset, size_t *got);
 must_check int io_file_write_now(struct io *io, io_file file, const void *at, size_t len, uint64_t offset); /* whole, synced */
+/* Of a file or a directory; files of it that are open stay so. Takes the place of a file, or of an empty directory, that is there; E_EXISTS: it is not empty. */
 must_check int io_file_rename(struct io *io, const char *from, const char *to);
 must_check int io_file_remove(struct io *io, const char *path);
 /* Makes the directory, parents too; existing is fine. E_NOT_DIRECTORY: it, or a parent, is something else. */
 must_check int io_directory_make(struct io *io, const char *path);
+/* It has to be empty: else E_EXISTS. */
+must_check int io_directory_remove(struct io *io, const char *path);
 /* Makes names created, renamed or removed in it durable. */
 must_check int io_directory_sync(struct io *io, const char *path);
 /* Calls `each` for every name but "." and "..", in no order. */

@@ -35,6 +35,7 @@ struct server {
   const struct counters **counters;
   pthread_barrier_t barrier; /* of all workers and the main thread: opened; the first listening; all listening; ended; released */
   _Atomic bool failed;
+  _Atomic uint64_t newest_id;                  /* of all shards, while they open */
   _Alignas(64) _Atomic uint32_t sessions_open; /* of all shards; alone on its cache line */
 };
 
@@ -62,8 +63,12 @@ static void *work(void *argument) {
   struct worker *worker = argument;
   struct server *server = worker->server;
   pin(worker->index);
-  struct relay_options options = {
-      .conf = server->conf, .group = server->group, .index = worker->index, .counters = &worker->counters, .sessions_open = &server->sessions_open};
+  struct relay_options options = {.conf = server->conf,
+                                  .group = server->group,
+                                  .index = worker->index,
+                                  .counters = &worker->counters,
+                                  .sessions_open = &server->sessions_open,
+                                  .newest_id = &server->newest_id};
   note(worker, relay_open(&worker->relay, &options, &worker->why));
   pthread_barrier_wait(&server->barrier);
   if (worker->index == 0 && !atomic_load(&server->failed)) note(worker, relay_listen(worker->relay, &worker->why));

@@ -24,7 +24,7 @@ struct intake_options {
   struct counters *counters;
   struct event_writer *events;
   _Atomic uint32_t *sessions_open; /* of all shards together, for limits.sessions: one of them for the whole process */
-  uint64_t newest_id;              /* ids given out are above it */
+  uint64_t newest_id;              /* of any shard: ids given out are of later milliseconds, or above it */
   uint8_t token_kind;
 };
 

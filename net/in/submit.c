@@ -13,12 +13,15 @@
 #define ENVELOPE_MAX (512u << 10)
 
 uint64_t submit_new_id(struct submit_context *context) {
-  uint64_t id = (context->shard->wall_ms << ID_TIME_SHIFT) | ((uint64_t)(context->shard->index & 0xff) << ID_SHARD_SHIFT);
-  uint64_t number_mask = ((uint64_t)1 << ID_SHARD_SHIFT) - 1;
+  uint64_t shard = (uint64_t)(context->shard->index & 0xff) << ID_SHARD_SHIFT;
+  uint64_t id = (context->shard->wall_ms << ID_TIME_SHIFT) | shard;
+  uint64_t number_mask = ((uint64_t)1 << ID_SHARD_SHIFT) - 1, shard_mask = ((uint64_t)0xff) << ID_SHARD_SHIFT;
+  if ((context->last_id & shard_mask) !=
+      shard) /* the newest in the spools is of another shard: we go on behind its millisecond, with our own number */
+    context->last_id = context->last_id >> ID_TIME_SHIFT << ID_TIME_SHIFT | shard | number_mask;
   if ((id | number_mask) <= context->last_id || (id & ~number_mask) == (context->last_id & ~number_mask)) {
     id = context->last_id + 1; /* the same millisecond, or a clock that was set back: count on from the last */
-    if ((id & number_mask) == 0)
-      id = ((context->last_id >> ID_TIME_SHIFT) + 1) << ID_TIME_SHIFT | ((uint64_t)(context->shard->index & 0xff) << ID_SHARD_SHIFT);
+    if ((id & number_mask) == 0) id = ((context->last_id >> ID_TIME_SHIFT) + 1) << ID_TIME_SHIFT | shard;
   }
   context->last_id = id;
   return id;

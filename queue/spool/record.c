@@ -85,8 +85,9 @@ void record_header_seal(uint8_t *room, uint32_t segment, uint64_t hash) {
 uint32_t record_header_length(const uint8_t *room) { return get32(room + AT_LENGTH); }
 
 int record_header_decode(struct record_header *header, const uint8_t *bytes, size_t len, uint32_t segment, uint64_t *hash) {
-  if (len < RECORD_HEADER_SIZE || get32(bytes + AT_MAGIC) != RECORD_MAGIC || bytes[AT_VERSION] != RECORD_VERSION) return E_CORRUPT;
+  if (len < RECORD_HEADER_SIZE || get32(bytes + AT_MAGIC) != RECORD_MAGIC || bytes[AT_VERSION] < RECORD_VERSION) return E_CORRUPT;
   if (get32(bytes + AT_SEGMENT) != segment || get64(bytes + AT_CHECKSUM) != XXH3_64bits(bytes, AT_CHECKSUM)) return E_CORRUPT;
+  if (bytes[AT_VERSION] > RECORD_VERSION) return E_UNSUPPORTED;
   if (!all_zero(bytes + AT_ZERO_A, 2) || !all_zero(bytes + AT_ZERO_B, 4) || !all_zero(bytes + AT_ZERO_C, 8)) return E_CORRUPT;
   *header = (struct record_header){
       .type = (enum record_type)bytes[AT_TYPE],
@@ -150,8 +151,9 @@ void record_segment_encode(const struct record_segment *segment, uint8_t *room) 
 }
 
 int record_segment_decode(struct record_segment *segment, const uint8_t *room) {
-  if (get64(room) != SEGMENT_MAGIC || get32(room + SEGMENT_AT_VERSION) != SEGMENT_VERSION) return E_CORRUPT;
+  if (get64(room) != SEGMENT_MAGIC || get32(room + SEGMENT_AT_VERSION) < SEGMENT_VERSION) return E_CORRUPT;
   if (get64(room + SEGMENT_AT_CHECKSUM) != XXH3_64bits(room, SEGMENT_AT_CHECKSUM)) return E_CORRUPT;
+  if (get32(room + SEGMENT_AT_VERSION) > SEGMENT_VERSION) return E_UNSUPPORTED;
   if (!all_zero(room + SEGMENT_AT_ZERO, SEGMENT_AT_CHECKSUM - SEGMENT_AT_ZERO)) return E_CORRUPT;
   if (!all_zero(room + SEGMENT_AT_REST, RECORD_SEGMENT_SIZE - SEGMENT_AT_REST)) return E_CORRUPT;
   *segment = (struct record_segment){

@@ -40,7 +40,7 @@ void record_header_seal(uint8_t *room, uint32_t segment, uint64_t hash);
 uint32_t record_header_length(const uint8_t *room);
 /*
  * E_CORRUPT unless magic, version, bounds and header checksum are right and `segment` is the expected one; `hash` gets the stored hash of what follows.
- * Only the header is read: that all of the record is there, its length tells.
+ * E_UNSUPPORTED: whole, and of a version that is newer than this program. Only the header is read: that all of the record is there, its length tells.
  */
 must_check int record_header_decode(struct record_header *header, const uint8_t *bytes, size_t len, uint32_t segment, uint64_t *hash);
 /* Over the pieces one after the other; cutting them differently gives the same. `salt` is the segment's: bytes written under another never count. */
@@ -58,6 +58,7 @@ struct record_segment {
 };
 /* `room` has RECORD_SEGMENT_SIZE bytes, all of which are written. */
 void record_segment_encode(const struct record_segment *segment, uint8_t *room);
+/* E_CORRUPT: no header block. E_UNSUPPORTED: a whole one of a version that is newer than this program: the file is not to be touched. */
 must_check int record_segment_decode(struct record_segment *segment, const uint8_t *room);
 
 /*

@@ -82,6 +82,11 @@ static void hand_out(struct window *w, const struct spool_replay *replay, const 
   replay->record(replay->context, span_of(record, header->length), place);
 }
 
+static int stop(struct window *w, const char *why) {
+  w->segment->stopped = why;
+  return E_OK;
+}
+
 /* One record. *done: there is none, or none that counts. */
 static int replay_record(struct window *w, const struct spool_replay *replay, bool *done) {
   struct record_header header;
@@ -90,13 +95,17 @@ static int replay_record(struct window *w, const struct spool_replay *replay, bo
   *done = true;
   int error = fetch(w, RECORD_HEADER_SIZE, &available);
   if (error != E_OK || available < RECORD_HEADER_SIZE) return error;
-  if (record_header_decode(&header, w->bytes + (w->at - w->base), available, w->segment->sequence, &hash) != E_OK) return E_OK;
+  error = record_header_decode(&header, w->bytes + (w->at - w->base), available, w->segment->sequence, &hash);
+  if (error == E_UNSUPPORTED) return error;
+  if (error != E_OK) return stop(w, "no valid record header");
   error = fetch(w, header.length, &available);
-  if (error != E_OK || available < header.length) return error;
+  if (error != E_OK) return error;
+  if (available < header.length) return stop(w, "a record goes beyond the end");
   const uint8_t *record = w->bytes + (w->at - w->base);
-  if (!record_is_whole(w->segment, record, &header, hash)) return E_OK;
+  if (!record_is_whole(w->segment, record, &header, hash)) return stop(w, "a record's content does not match its hash");
   *done = false;
   hand_out(w, replay, record, &header);
+  w->segment->records++;
   w->at += header.length;
   return E_OK;
 }
@@ -105,6 +114,8 @@ static int replay_record(struct window *w, const struct spool_replay *replay, bo
 static int replay_segment(struct segments *s, struct segment *segment, uint64_t limit, uint8_t *room, const struct spool_replay *replay) {
   struct window window = {.segments = s, .segment = segment, .bytes = room, .base = SEGMENT_BLOCK, .at = SEGMENT_BLOCK, .limit = limit};
   int error = E_OK;
+  segment->records = 0;
+  segment->stopped = NULL;
   for (bool done = false; !done && error == E_OK;) error = replay_record(&window, replay, &done);
   segment->end = window.at;
   return error;
@@ -165,7 +176,7 @@ int segments_replay(struct segments *s, const struct spool_replay *replay, uint6
     if (error == E_OK) continue;
     fmt_text(why, segment_path(s, segment->slot));
     fmt_text(why, ": ");
-    fmt_text(why, error_text(error));
+    fmt_text(why, error == E_UNSUPPORTED ? "it has records of a newer version of ringpost" : error_text(error));
   }
   free(room);
   return error;

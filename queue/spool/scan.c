@@ -37,7 +37,6 @@ static int take_lock(struct segments *s, bool buffered, struct fmt *why) {
   if (error == E_BUSY) return complain(why, path, "another process has this spool", error);
   if (error != E_OK) return complain(why, path, NULL, error);
   io_file probe;
-  s->alignment = RECORD_UNIT;
   if (buffered || io_file_open(s->io, path, IO_FILE_WRITE | IO_FILE_DIRECT, &probe) != E_OK) return E_OK;
   unsigned alignment = io_file_alignment(s->io, probe);
   io_file_close(s->io, probe);
@@ -117,8 +116,9 @@ static void note_name(void *context, const char *name) {
 /* The kernel keeps a file of a killed process open, and locked, until the write that was under way is done: usually for a few milliseconds. */
 static int open_file(struct segments *s, uint32_t slot, bool direct, io_file *file) {
   uint64_t until_ns = io_now_ns(s->io) + BUSY_WAIT_NS;
+  unsigned flags = (s->view ? IO_FILE_READ : IO_FILE_WRITE) | (s->exclusive ? IO_FILE_LOCK : 0) | (direct ? IO_FILE_DIRECT : 0);
   for (;;) {
-    int error = io_file_open(s->io, segment_path(s, slot), IO_FILE_WRITE | IO_FILE_LOCK | (direct ? IO_FILE_DIRECT : 0), file);
+    int error = io_file_open(s->io, segment_path(s, slot), flags, file);
     uint64_t now_ns = io_now_ns(s->io);
     if (error != E_BUSY || now_ns >= until_ns) return error;
     const struct io_completion *done;
@@ -132,8 +132,9 @@ static int read_header(struct segments *s, struct found *found) {
   size_t got;
   int error = io_file_read_now(s->io, segment->file, s->block, SEGMENT_BLOCK, 0, &got);
   if (error != E_OK) return error;
-  found->valid = got == SEGMENT_BLOCK && record_segment_decode(&found->header, s->block) == E_OK;
-  if (!found->valid) return E_OK;
+  error = got == SEGMENT_BLOCK ? record_segment_decode(&found->header, s->block) : E_CORRUPT;
+  found->valid = error == E_OK;
+  if (!found->valid) return error == E_UNSUPPORTED ? error : E_OK;
   segment->sequence = found->header.sequence;
   segment->salt = found->header.salt;
   segment->previous_end = found->header.previous_end;
@@ -168,9 +169,12 @@ static int open_slots(struct segments *s, struct scan *scan, struct fmt *why) {
   scan->found = calloc(scan->slots_count + 1, sizeof *scan->found);
   if (scan->found == NULL) return complain(why, s->path, NULL, E_NO_MEMORY);
   for (size_t i = 0; i < scan->slots_count; i++) {
-    error = open_slot(s, &scan->found[i], scan->slots[i]);
-    if (scan->found[i].segment != NULL) scan->found_count++;
+    struct found *found = &scan->found[scan->found_count];
+    error = open_slot(s, found, scan->slots[i]);
+    if (found->segment != NULL) scan->found_count++;
+    if (error == E_NOT_FOUND && !s->exclusive) continue; /* whoever has the spool removed it meanwhile */
     if (error == E_BUSY) return complain(why, segment_path(s, scan->slots[i]), "a write of the last process is still under way", error);
+    if (error == E_UNSUPPORTED) return complain(why, segment_path(s, scan->slots[i]), "written by a newer version of ringpost", error);
     if (error != E_OK) return complain(why, segment_path(s, scan->slots[i]), NULL, error);
   }
   return E_OK;
@@ -207,6 +211,11 @@ static int find_range(struct segments *s, struct scan *scan, struct fmt *why) {
 
 /* Without a valid header. Either it was never finished, or, if something is missing, it may be that: then somebody should look at it. */
 static int place_unknown(struct segments *s, struct segment *segment) {
+  if (s->view) {
+    segment->state = SEGMENT_UNFILLED;
+    segment_list_append(&s->unfilled, segment);
+    return E_OK;
+  }
   if (s->gaps > 0) {
     char name[16];
     snprintf(name, sizeof name, "%08u.bad", segment->slot % 100000000);
@@ -250,7 +259,7 @@ static int place_found(struct segments *s, struct scan *scan, const struct found
 
 static int scan_directory(struct segments *s, struct scan *scan, unsigned sharers, struct fmt *why) {
   int error = open_slots(s, scan, why);
-  if (error == E_OK) error = choose_size(s, sharers, why);
+  if (error == E_OK && !s->view) error = choose_size(s, sharers, why);
   if (error == E_OK) error = find_range(s, scan, why);
   if (error != E_OK) return error;
   for (size_t i = 0; i < scan->found_count && error == E_OK; i++) {
@@ -258,7 +267,7 @@ static int scan_directory(struct segments *s, struct scan *scan, unsigned sharer
     scan->found[i].segment = NULL; /* is in its list, or gone */
     error = place_found(s, scan, &found);
   }
-  if (error == E_OK && scan->changed) error = io_directory_sync(s->io, s->path);
+  if (error == E_OK && scan->changed && !s->view) error = io_directory_sync(s->io, s->path);
   return error == E_OK ? E_OK : complain(why, s->path, NULL, error);
 }
 
@@ -274,26 +283,40 @@ static void release_list(struct segments *s, struct segment_list *list) {
   while (list->first != NULL) release(s, segment_list_take(list));
 }
 
-int segments_open(struct segments *s, struct io *io, const struct spool_options *options, uint8_t token_kind, struct fmt *why) {
-  *s = (struct segments){.io = io, .token_kind = token_kind, .lock = IO_NONE, .tail = 1};
-  s->path = strdup(options->path);
-  s->name_size = strlen(options->path) + 16;
+static int begin_open(struct segments *s, const char *path, struct fmt *why) {
+  s->path = strdup(path);
+  s->name_size = strlen(path) + 16;
   s->name = calloc(1, s->name_size);
-  if (s->path == NULL || s->name == NULL) {
-    segments_close(s);
-    return complain(why, options->path, NULL, E_NO_MEMORY);
-  }
-  int error = take_options(s, options, why);
-  if (error == E_OK && (error = io_directory_make(io, s->path)) != E_OK) complain(why, s->path, NULL, error);
-  if (error == E_OK) error = take_lock(s, options->buffered, why);
-  if (error == E_OK && (error = take_memory(s)) != E_OK) complain(why, s->path, NULL, error);
+  if (s->path != NULL && s->name != NULL) return E_OK;
+  return complain(why, path, NULL, E_NO_MEMORY);
+}
+
+/* The rest, and the end of it. */
+static int end_open(struct segments *s, int error, unsigned sharers, struct fmt *why) {
   struct scan scan = {0};
-  if (error == E_OK) error = scan_directory(s, &scan, options->disk_sharers, why);
+  if (error == E_OK && (error = take_memory(s)) != E_OK) complain(why, s->path, NULL, error);
+  if (error == E_OK) error = scan_directory(s, &scan, sharers, why);
   for (size_t i = 0; i < scan.slots_count && scan.found != NULL; i++) release(s, scan.found[i].segment);
   free(scan.found);
   free(scan.slots);
   if (error != E_OK) segments_close(s);
   return error;
+}
+
+int segments_open(struct segments *s, struct io *io, const struct spool_options *options, uint8_t token_kind, struct fmt *why) {
+  *s = (struct segments){.io = io, .token_kind = token_kind, .lock = IO_NONE, .tail = 1, .alignment = RECORD_UNIT, .exclusive = true};
+  int error = begin_open(s, options->path, why);
+  if (error == E_OK) error = take_options(s, options, why);
+  if (error == E_OK && (error = io_directory_make(io, s->path)) != E_OK) complain(why, s->path, NULL, error);
+  if (error == E_OK) error = take_lock(s, options->buffered, why);
+  return end_open(s, error, options->disk_sharers, why);
+}
+
+int segments_open_view(struct segments *s, struct io *io, const char *path, bool exclusive, struct fmt *why) {
+  *s = (struct segments){.io = io, .lock = IO_NONE, .tail = 1, .alignment = RECORD_UNIT, .view = true, .exclusive = exclusive};
+  int error = begin_open(s, path, why);
+  if (error == E_OK && exclusive) error = take_lock(s, true, why);
+  return end_open(s, error, 0, why);
 }
 
 void segments_close(struct segments *s) {

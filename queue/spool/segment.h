@@ -39,6 +39,8 @@ struct segment {
   uint64_t dead_commits;  /* and this commit are durable */
   bool recyclable;        /* of the size and alignment that new ones have; else removed when it is free */
   bool closed;            /* takes no more: a write into it found no space */
+  uint32_t records;       /* that replay found in it, outcomes included */
+  const char *stopped;    /* why replay went no further, a phrase; NULL: it came to the end of the records, or of the file */
   struct segment *next;
 };
 
@@ -68,6 +70,8 @@ struct segments {
   size_t name_size;
   uint8_t token_kind;
   bool direct; /* O_DIRECT works here */
+  bool view;   /* only to be read (scan.h) */
+  bool exclusive;
   unsigned alignment;
   uint64_t size_bytes;
   uint64_t disk_max_bytes, disk_min_free_bytes;

@@ -518,6 +518,34 @@ START_TEST(directories_are_no_files) {
 }
 END_TEST
 
+START_TEST(directories_are_renamed_and_removed) {
+  char from[200], to[200], old_name[200], new_name[200];
+  io_file file;
+  uint64_t size_bytes;
+  snprintf(from, sizeof from, "%s", in_directory("from"));
+  snprintf(to, sizeof to, "%s", in_directory("to"));
+  snprintf(old_name, sizeof old_name, "%s", in_directory("from/f"));
+  snprintf(new_name, sizeof new_name, "%s", in_directory("to/f"));
+  ck_assert_int_eq(io_directory_make(io, from), E_OK);
+  ck_assert_int_eq(io_directory_make(io, to), E_OK);
+  ck_assert_int_eq(io_file_open(io, old_name, IO_FILE_WRITE | IO_FILE_CREATE | IO_FILE_LOCK, &file), E_OK);
+  ck_assert_int_eq(io_directory_remove(io, from), E_EXISTS);
+  ck_assert_int_eq(io_file_rename(io, from, to), E_OK); /* over an empty one */
+  ck_assert_int_eq(io_directory_list(io, from, remove_one, NULL), E_NOT_FOUND);
+  ck_assert_int_eq(io_file_size(io, file, &size_bytes), E_OK); /* what is open stays open, and locked */
+  io_file other;
+  ck_assert_int_eq(io_file_open(io, new_name, IO_FILE_WRITE | IO_FILE_LOCK, &other), E_BUSY);
+  io_file_close(io, file);
+  ck_assert_int_eq(io_directory_make(io, from), E_OK);
+  ck_assert_int_eq(io_file_rename(io, from, to), E_EXISTS); /* but over no other */
+  ck_assert_int_eq(io_directory_remove(io, from), E_OK);
+  ck_assert_int_eq(io_directory_remove(io, from), E_NOT_FOUND);
+  ck_assert_int_eq(io_file_remove(io, new_name), E_OK);
+  ck_assert_int_eq(io_directory_sync(io, to), E_OK);
+  ck_assert_int_eq(io_directory_remove(io, to), E_OK);
+}
+END_TEST
+
 START_TEST(addresses_are_ours_or_not) {
   struct netaddr address = loopback(), foreign = {.family = 4, .port = 1, .bytes = {192, 0, 2, 1}};
   io_socket listener;
@@ -576,6 +604,7 @@ int main(void) {
   tcase_add_test(files, a_lock_is_exclusive);
   tcase_add_test(files, directories);
   tcase_add_test(files, directories_are_no_files);
+  tcase_add_test(files, directories_are_renamed_and_removed);
   tcase_add_test(files, addresses_are_ours_or_not);
   return unit_main("io", (TCase *const[]){sockets, files}, 2);
 }

@@ -10,6 +10,7 @@
 #define FILES_MAX 4096
 #define HANDLES_MAX 4096
 #define DIRECTORIES_MAX 64
+#define RENAMINGS_MAX 64
 #define PATH_MAX_LEN 128
 #define PAGE 4096
 #define SECTOR 512
@@ -39,6 +40,10 @@ struct handle {
 
 enum kind { WRITE, READ, SYNC };
 
+struct renaming {
+  char from[PATH_MAX_LEN], to[PATH_MAX_LEN];
+};
+
 struct operation {
   enum kind kind;
   struct io *io;
@@ -59,6 +64,8 @@ static struct {
   struct handle handles[HANDLES_MAX];
   char directories[DIRECTORIES_MAX][PATH_MAX_LEN];
   unsigned directories_count;
+  struct renaming renamings[RENAMINGS_MAX]; /* of directories, not durable yet, in the order they came */
+  unsigned renamings_count;
   struct operation *operations;
   struct disk_faults faults;
   struct disk_stats stats;
@@ -71,7 +78,7 @@ void disk_open(void) { memset(&disk, 0, sizeof disk); }
 void disk_set_faults(const struct disk_faults *faults) { disk.faults = *faults; }
 const struct disk_stats *disk_stats(void) { return &disk.stats; }
 
-void disk_cut_at(uint64_t number) { disk.cut_at = number; }
+void disk_cut_at(uint64_t number) { disk.cut_at = number == 0 ? 0 : disk.durable_number + number; }
 bool disk_is_cut(void) { return disk.is_cut; }
 
 /* False: this does not happen any more. */
@@ -206,7 +213,10 @@ static void cut_power(struct file *file) {
   file->safe_size = file->size;
 }
 
+static void forget_renamings(bool undo);
+
 void disk_crash(bool power) {
+  if (power) forget_renamings(true);
   for (struct operation *op = disk.operations; op != NULL; op = op->next) crash_operation(op);
   disk.operations = NULL;
   disk.is_cut = false;
@@ -274,8 +284,62 @@ void io_file_close(struct io *io, io_file handle) {
   disk.handles[handle] = (struct handle){0};
 }
 
+/* What comes behind this directory in a path. NULL: it is elsewhere. */
+static const char *within(const char *path, const char *directory) {
+  size_t len = strlen(directory);
+  while (len > 0 && directory[len - 1] == '/') len--;
+  return strncmp(path, directory, len) == 0 && path[len] == '/' ? path + len + 1 : NULL;
+}
+
+static void remove_directory(const char *path) {
+  for (unsigned i = 0; i < disk.directories_count; i++) {
+    if (strcmp(disk.directories[i], path) != 0) continue;
+    memmove(disk.directories[i], disk.directories[i + 1], (--disk.directories_count - i) * sizeof disk.directories[0]);
+    return;
+  }
+}
+
+/* Removed files too: they may come back, where their directory then is. */
+static void move_directory(const char *from, const char *to) {
+  remove_directory(from);
+  if (!is_directory(to)) strcpy(disk.directories[disk.directories_count++], to);
+  for (unsigned i = 0; i < disk.files_used; i++) {
+    struct file *file = &disk.files[i];
+    const char *name = file->used ? within(file->path, from) : NULL;
+    if (name == NULL) continue;
+    char path[PATH_MAX_LEN];
+    must(snprintf(path, sizeof path, "%s/%s", to, name) < PATH_MAX_LEN);
+    strcpy(file->path, path);
+  }
+}
+
+static void forget_renamings(bool undo) {
+  for (; undo && disk.renamings_count > 0 && chance_once(2); disk.renamings_count--) { /* the last first, as a journal has it */
+    const struct renaming *last = &disk.renamings[disk.renamings_count - 1];
+    move_directory(last->to, last->from);
+  }
+  disk.renamings_count = 0;
+}
+
+static bool is_empty(const char *path) {
+  for (unsigned i = 0; i < disk.files_used; i++)
+    if (disk.files[i].used && !disk.files[i].removed && within(disk.files[i].path, path) != NULL) return false;
+  return true;
+}
+
+static int rename_directory(const char *from, const char *to) {
+  if (is_directory(to) && !is_empty(to)) return E_EXISTS;
+  must(disk.renamings_count < RENAMINGS_MAX && strlen(from) < PATH_MAX_LEN && strlen(to) < PATH_MAX_LEN);
+  struct renaming *renaming = &disk.renamings[disk.renamings_count++];
+  strcpy(renaming->from, from);
+  strcpy(renaming->to, to);
+  move_directory(from, to);
+  return E_OK;
+}
+
 int io_file_rename(struct io *io, const char *from, const char *to) {
   (void)io;
+  if (is_directory(from)) return rename_directory(from, to);
   struct file *file = find(from), *old = find(to);
   if (file == NULL) return E_NOT_FOUND;
   if (old != NULL) forget(old);
@@ -297,13 +361,14 @@ int io_file_remove(struct io *io, const char *path) {
   return E_OK;
 }
 
-/* ---- directories: they are always durable ---- */
+/* ---- directories: new ones are durable at once, and removed ones are gone; a new name of one is not durable ---- */
 
-/* What comes behind this directory in a path. NULL: it is elsewhere. */
-static const char *within(const char *path, const char *directory) {
-  size_t len = strlen(directory);
-  while (len > 0 && directory[len - 1] == '/') len--;
-  return strncmp(path, directory, len) == 0 && path[len] == '/' ? path + len + 1 : NULL;
+int io_directory_remove(struct io *io, const char *path) {
+  (void)io;
+  if (!is_directory(path)) return E_NOT_FOUND;
+  if (!is_empty(path)) return E_EXISTS;
+  remove_directory(path);
+  return E_OK;
 }
 
 int io_directory_make(struct io *io, const char *path) {
@@ -324,6 +389,8 @@ int io_directory_sync(struct io *io, const char *path) {
   (void)io;
   become_durable_or_die();
   disk.stats.directory_syncs++;
+  for (unsigned i = 0; i < disk.renamings_count; i++)
+    if (within(disk.renamings[i].from, path) != NULL && strchr(within(disk.renamings[i].from, path), '/') == NULL) forget_renamings(false);
   for (unsigned i = 0; i < disk.files_used; i++) {
     struct file *file = &disk.files[i];
     const char *name = file->used ? within(file->path, path) : NULL;
@@ -334,16 +401,23 @@ int io_directory_sync(struct io *io, const char *path) {
   return E_OK;
 }
 
+/* In this directory: the name of a file, or of the directory it is in, with its length. NULL: it is elsewhere. */
+static const char *name_in(const struct file *file, const char *path, size_t *len) {
+  const char *name = file->used && !file->removed ? within(file->path, path) : NULL;
+  if (name != NULL) *len = strcspn(name, "/");
+  return name;
+}
+
 void disk_list(const char *path, void (*each)(void *context, const char *name), void *context) {
-  char seen[64] = "";
   for (unsigned i = 0; i < disk.files_used; i++) {
-    const struct file *file = &disk.files[i];
-    const char *name = file->used && !file->removed ? within(file->path, path) : NULL;
-    if (name == NULL) continue;
-    char first[64];
-    snprintf(first, sizeof first, "%.*s", (int)strcspn(name, "/"), name);
-    if (strchr(name, '/') != NULL && strcmp(first, seen) == 0) continue;
-    strcpy(seen, first);
+    size_t len = 0, other_len = 0;
+    const char *name = name_in(&disk.files[i], path, &len), *other;
+    bool seen = name == NULL;
+    for (unsigned j = 0; j < i && !seen; j++)
+      seen = (other = name_in(&disk.files[j], path, &other_len)) != NULL && other_len == len && memcmp(name, other, len) == 0;
+    if (seen) continue;
+    char first[PATH_MAX_LEN];
+    snprintf(first, sizeof first, "%.*s", (int)len, name);
     each(context, first);
   }
 }

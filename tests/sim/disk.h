@@ -2,7 +2,8 @@
  * disk: a simulated disk with one file system, behind the file half of core/io/io.h.
  *
  * The model. A sector of 512 bytes is written whole or not at all. A sector that was written and not synced survives a power cut in its old or in its
- * new state; a size likewise; a name that was made and not synced may be gone, one that was removed may be back. A synced write makes its own
+ * new state; a size likewise; a name that was made and not synced may be gone, one that was removed may be back; a directory that was renamed may have
+ * its old name. A synced write makes its own
  * range (and the file's size) durable and nothing else; a sync what was written before it began. A killed process leaves what it
  * wrote in the cache of the living system, and its writes under way done in part. What is dirty for 30 s is written by the system itself.
  */
@@ -28,7 +29,7 @@ void disk_open(void);
 void disk_set_faults(const struct disk_faults *faults);
 /* The process dies, or all of the machine. Handles are closed, locks are given up, nothing under way is told of any more. */
 void disk_crash(bool power);
-/* The power is to be cut just before the n-th thing (from 1 on) becomes durable: a synced write, a sync of a file or of a directory. From then on nothing
+/* The power is to be cut just before the n-th thing (from now, and from 1 on) becomes durable: a synced write, a sync of a file or of a directory. From then on nothing
  * is done; disk_is_cut says so, and disk_crash is to be called. 0: never. */
 void disk_cut_at(uint64_t number);
 bool disk_is_cut(void);

@@ -40,7 +40,8 @@ struct plan {
   uint64_t segment_bytes, memory_bytes;
   uint64_t faults_ns; /* how long things go wrong */
   unsigned kills, stops, clock_jumps;
-  bool power; /* kills are power cuts */
+  bool power;    /* kills are power cuts */
+  bool reshards; /* each life of the program has another number of shards */
   struct mx_habits mx;
   struct dns_habits dns;
   struct client_habits client;
@@ -127,6 +128,7 @@ static struct plan make_plan(void) {
     if (plan.segment_bytes < (1 << 20)) plan.segment_bytes = 1 << 20;
     plan.disk.capacity_bytes = plan.shards * plan.segment_bytes * (3 + chance(6)) + chance_spread(1 << 16, 4 << 20);
   }
+  plan.reshards = chance_once(2);
   return plan;
 }
 
@@ -143,6 +145,7 @@ static struct program {
   struct shard_group *group;
   struct worker workers[SHARDS_MAX];
   _Atomic uint32_t sessions;
+  _Atomic uint64_t newest_id;
   unsigned at_barrier[8];
   bool runs, stopping;
 } * program;
@@ -160,8 +163,12 @@ static void work(void *context) {
   struct worker *worker = context;
   char room[512];
   struct fmt why = fmt_over(room, sizeof room);
-  struct relay_options options = {
-      .conf = &program->conf, .group = program->group, .index = worker->index, .counters = worker->counters, .sessions_open = &program->sessions};
+  struct relay_options options = {.conf = &program->conf,
+                                  .group = program->group,
+                                  .index = worker->index,
+                                  .counters = worker->counters,
+                                  .sessions_open = &program->sessions,
+                                  .newest_id = &program->newest_id};
   check(relay_open(&worker->relay, &options, &why), &why, "relay_open");
   barrier(0);
   if (worker->index == 0) check(relay_listen(worker->relay, &why), &why, "relay_listen");
@@ -178,7 +185,7 @@ static void work(void *context) {
   relay_close(worker->relay);
 }
 
-static void read_conf(struct conf *conf, const struct plan *plan) {
+static void read_conf(struct conf *conf, const struct plan *plan, unsigned shards) {
   char text[2000], room[512];
   struct fmt why = fmt_over(room, sizeof room);
   int len = snprintf(text, sizeof text,
@@ -189,7 +196,7 @@ static void read_conf(struct conf *conf, const struct plan *plan) {
                      " timeouts: {connect: 3s, greeting: 5s, command: 5s, data: 10s, final: 10s}}\n"
                      "limits: {memory: %" PRIu64 "KiB, session_timeout: 60s}\nevents: {path: /events}\n"
                      "dsn: {rate: 1000000}\n",
-                     plan->shards,
+                     shards,
                      plan->durability == CONF_SYNC   ? "sync"
                      : plan->durability == CONF_LAZY ? "lazy"
                                                      : "memory",
@@ -206,15 +213,18 @@ static void tell_plan(const struct plan *plan) {
         plan->segment_bytes, plan->memory_bytes, plan->kills, plan->power ? " (power)" : "", plan->stops, plan->clock_jumps, plan->client.size_high);
 }
 
+static unsigned lives; /* of the program; a run has its own process */
+
 static void start_program(const struct plan *plan) {
+  unsigned shards = lives++ > 0 && plan->reshards ? 1 + (unsigned)chance(SHARDS_MAX) : plan->shards;
   program = sim_alloc(sizeof *program);
-  read_conf(&program->conf, plan);
-  must(shard_group_open(&program->group, plan->shards) == E_OK);
-  for (unsigned i = 0; i < plan->shards; i++) {
+  read_conf(&program->conf, plan, shards);
+  must(shard_group_open(&program->group, shards) == E_OK);
+  for (unsigned i = 0; i < shards; i++) {
     program->workers[i] = (struct worker){.index = i, .counters = sim_alloc(sizeof(struct counters))};
     fiber_start(work, &program->workers[i]);
   }
-  trace("the program starts");
+  trace("the program starts with %u shards", shards);
 }
 
 static void kill_program(bool power) {
@@ -390,7 +400,8 @@ static void run(uint64_t seed, FILE *trace_file) {
  * came to an end before. */
 static bool run_cut(uint64_t seed, uint64_t first, uint64_t second) {
   world_open(seed, NULL);
-  struct plan plan = {.shards = 1 + (unsigned)(seed % 2),
+  struct plan plan = {.shards = 1 + (unsigned)(seed % 3),
+                      .reshards = seed % 2 == 0,
                       .sessions = 3,
                       .messages = 3,
                       .domains = 2,

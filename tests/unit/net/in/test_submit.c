@@ -100,6 +100,18 @@ START_TEST(ids_are_above_the_newest_of_the_spool) {
 }
 END_TEST
 
+START_TEST(ids_are_our_own_though_the_newest_is_of_another_shard) {
+  shard.index = 2;
+  for (unsigned other = 1; other < 256; other += 2) { /* written before the clock was set back, its mail adopted since */
+    context.last_id = ((uint64_t)(WALL_MS + 5000) << 22) | (uint64_t)other << 14 | 77;
+    ck_quick(submit_new_id(&context) == ((uint64_t)(WALL_MS + 5001) << 22 | 2 << 14));
+    ck_quick(submit_new_id(&context) == ((uint64_t)(WALL_MS + 5001) << 22 | 2 << 14) + 1);
+  }
+  context.last_id = ((uint64_t)(WALL_MS - 5000) << 22) | 3 << 14 | 77;
+  ck_assert_uint_eq(submit_new_id(&context), (uint64_t)WALL_MS << 22 | 2 << 14);
+}
+END_TEST
+
 /* ---- envelope ---- */
 
 static const struct netaddr peer = {.family = 4, .bytes = {192, 0, 2, 7}};
@@ -489,6 +501,7 @@ int main(void) {
   tcase_set_timeout(wrong, 60);
   tcase_add_test(ids, ids_rise_whatever_the_clock_does);
   tcase_add_test(ids, ids_are_above_the_newest_of_the_spool);
+  tcase_add_test(ids, ids_are_our_own_though_the_newest_is_of_another_shard);
   tcase_add_test(usual, a_message_is_stored_and_then_due);
   tcase_add_test(usual, several_recipients_are_not_named_to_each_other);
   tcase_add_test(usual, the_date_goes_with_the_clock);

@@ -1,6 +1,8 @@
 /* What is found at start: legal leftovers of a crash, damage, and what does not belong there. */
 #include "tests/unit/queue/spool/world.c"
 
+#include <xxhash.h>
+
 #include "tests/lib/unit.h"
 
 #define LONG 28672 /* two fit into a segment of 64 KiB */
@@ -330,6 +332,32 @@ START_TEST(outcomes_that_are_none_end_a_segment) {
 }
 END_TEST
 
+/* One header block, or one record, of a version nobody knows yet, in the middle of what is well known. */
+START_TEST(a_newer_version_is_refused_and_not_touched) {
+  for (unsigned of_record = 0; of_record < 2; of_record++) {
+    struct world *world = with_messages(5);
+    world_stop(world);
+    struct fake_file *file = file_at(world, 1);
+    uint8_t *at = file->now + of_record * 4096, before[4096];
+    size_t checksum_at = of_record ? 56 : 504;
+    at[of_record ? 4 : 8] = 2;
+    uint64_t checksum = XXH3_64bits(at, checksum_at);
+    memcpy(at + checksum_at, &checksum, sizeof checksum);
+    memcpy(before, at, sizeof before);
+    int error = world_open(world);
+    if (error == E_OK) error = world_replay(world);
+    ck_assert_int_eq(error, E_UNSUPPORTED);
+    ck_assert(why_has(world, "00000001.seg: ") && why_has(world, "newer version of ringpost"));
+    ck_assert(memcmp(at, before, sizeof before) == 0);
+    at[checksum_at] ^= 1; /* without a right checksum it is damage */
+    if (of_record) world_stop(world);
+    world_start(world);
+    ck_assert_uint_eq(world->damaged, 1);
+    world_free(world);
+  }
+}
+END_TEST
+
 int main(void) {
   TCase *start = tcase_create("start"), *damage = tcase_create("damage");
   tcase_add_test(start, an_empty_directory_and_an_idle_restart);
@@ -343,6 +371,7 @@ int main(void) {
   tcase_add_test(damage, an_unfinished_commit_at_the_end_is_no_damage);
   tcase_add_test(damage, a_file_cut_short_gives_what_is_there);
   tcase_add_test(damage, a_damaged_header_in_the_middle_is_set_aside);
+  tcase_add_test(damage, a_newer_version_is_refused_and_not_touched);
   tcase_add_test(damage, a_copy_of_a_live_segment_is_refused);
   tcase_add_test(damage, what_was_freed_does_not_come_back_from_a_copy);
   tcase_add_test(damage, outcomes_that_are_none_end_a_segment);
