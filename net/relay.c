@@ -342,6 +342,11 @@ static int restore(struct relay *relay, struct fmt *why) {
   if (error == E_OK && relay->schedule.messages > 0)
     fprintf(stderr, "ringpost: shard=%u restored messages=%llu damaged_segments=%llu\n", relay->o.index, (unsigned long long)relay->schedule.messages,
             (unsigned long long)damaged);
+  if (error == E_OK && damaged > 0)
+    fprintf(stderr,
+            "ringpost: shard=%u spool %s: %llu segments are damaged, some mail may be lost; `ringpost spool verify` says where, once the relay is "
+            "stopped\n",
+            relay->o.index, relay->o.conf->spool_path, (unsigned long long)damaged);
   if (error == E_OK && relay->schedule.unloaded > 0)
     fprintf(stderr, "ringpost: shard=%u waiting on disk: %llu messages do not fit in limits.memory; they are taken up at the next start\n",
             relay->o.index, (unsigned long long)relay->schedule.unloaded);

@@ -228,6 +228,10 @@ static void verify_part(struct look *look, const struct part *part) {
       damage(look, segment->path, 0, "no valid header block");
     return;
   }
+  if (segment->holes > 0) {
+    snprintf(why, sizeof why, "%s; records follow (%u such places)", segment->hole_why, segment->holes);
+    damage(look, segment->path, segment->hole, why);
+  }
   if (segment->expected == 0 || segment->end == segment->expected) return;
   snprintf(why, sizeof why, "%s; records went on to %" PRIu64, segment->stopped != NULL ? segment->stopped : "the file ends there",
            segment->expected);

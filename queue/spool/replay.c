@@ -6,6 +6,7 @@
 #include "core/base/error.h"
 
 #define CHUNK (1u << 20)
+#define SEARCH_MAX (16u << 20) /* how far a record is looked for behind something that is none: the longest commit, and then some */
 #define WINDOW (RECORD_LENGTH_MAX + 2 * CHUNK)
 
 /* The content of outcomes: each behind a byte with its length. False at the end; *error is E_CORRUPT if that is not where the content ends. */
@@ -110,13 +111,79 @@ static int replay_record(struct window *w, const struct spool_replay *replay, bo
   return E_OK;
 }
 
+static void seek(struct window *w, uint64_t at) {
+  w->at = at;
+  w->base = at - at % SPOOL_ALIGNMENT;
+  w->have = 0;
+}
+
+/* Is there a record here? As replay_record, without consequences. */
+static bool record_is_here(struct window *w, struct record_header *header) {
+  uint64_t hash;
+  size_t available;
+  if (fetch(w, RECORD_HEADER_SIZE, &available) != E_OK || available < RECORD_HEADER_SIZE) return false;
+  if (record_header_decode(header, w->bytes + (w->at - w->base), available, w->segment->sequence, &hash) != E_OK) return false;
+  if (fetch(w, header->length, &available) != E_OK || available < header->length) return false;
+  return record_is_whole(w->segment, w->bytes + (w->at - w->base), header, hash);
+}
+
+/* Moves on from something that is no record to the next that is one. */
+static bool search(struct window *w, struct record_header *header) {
+  uint64_t to = w->limit - w->at < SEARCH_MAX ? w->limit : w->at + SEARCH_MAX;
+  for (w->at += RECORD_UNIT; w->at < to; w->at += RECORD_UNIT)
+    if (record_is_here(w, header)) return true;
+  return false;
+}
+
+/*
+ * The window is at a record behind a gap in the newest segment. The gap may be in a commit that did not come to its end, of which nothing need count. But a commit has
+ * one record of outcomes, its last one: if another record follows such a one, it is of a later commit, which was not begun before the gap's was durable.
+ */
+static bool gap_is_damage(struct window *w, struct record_header header) {
+  for (;;) {
+    bool ended = header.type == RECORD_OUTCOMES;
+    w->at += header.length;
+    if (!record_is_here(w, &header) && !search(w, &header)) return false;
+    if (ended) return true;
+  }
+}
+
+/*
+ * Behind what is no record there may be some: each is right by itself, salt and hash say so, so one bad sector does not cost what lies behind it. False: none
+ * that count; w->at is as it was.
+ */
+static bool find_next(struct window *w, bool newest, bool synced) {
+  uint64_t from = w->at;
+  const char *why = w->segment->stopped;
+  struct record_header header;
+  if (search(w, &header)) {
+    uint64_t next = w->at;
+    bool counts = !newest || (synced && gap_is_damage(w, header));
+    seek(w, counts ? next : from);
+    if (!counts) return false;
+    if (w->segment->holes++ == 0) {
+      w->segment->hole = from;
+      w->segment->hole_why = why;
+    }
+    w->segment->stopped = NULL;
+    return true;
+  }
+  seek(w, from);
+  return false;
+}
+
 /* Up to `limit`, where the next segment says this one ended; what stands behind was never answered for. */
 static int replay_segment(struct segments *s, struct segment *segment, uint64_t limit, uint8_t *room, const struct spool_replay *replay) {
+  bool newest = segment->sequence == s->sequence;
   struct window window = {.segments = s, .segment = segment, .bytes = room, .base = SEGMENT_BLOCK, .at = SEGMENT_BLOCK, .limit = limit};
   int error = E_OK;
   segment->records = 0;
-  segment->stopped = NULL;
-  for (bool done = false; !done && error == E_OK;) error = replay_record(&window, replay, &done);
+  segment->stopped = segment->hole_why = NULL;
+  segment->holes = 0;
+  segment->hole = 0;
+  do {
+    for (bool done = false; !done && error == E_OK;) error = replay_record(&window, replay, &done);
+  } while (error == E_OK && segment->stopped != NULL && find_next(&window, newest, s->synced));
   segment->end = window.at;
   return error;
 }
@@ -171,7 +238,7 @@ int segments_replay(struct segments *s, const struct spool_replay *replay, uint6
     uint64_t expected = next == NULL ? 0 : next->previous_end;
     uint64_t limit = expected != 0 && expected < segment->size_bytes ? expected : segment->size_bytes;
     error = replay_segment(s, segment, limit, room, replay);
-    if (error == E_OK && expected != 0 && segment->end != expected) (*damaged)++;
+    if (error == E_OK && ((expected != 0 && segment->end != expected) || segment->holes > 0)) (*damaged)++;
     if (error == E_OK) s->sequence_end = segment->end;
     if (error == E_OK) continue;
     fmt_text(why, segment_path(s, segment->slot));

@@ -24,6 +24,7 @@ static int complain(struct fmt *why, const char *what, const char *text, int err
 static int take_options(struct segments *s, const struct spool_options *options, struct fmt *why) {
   s->size_bytes = options->segment_size_bytes == 0 ? SEGMENT_SIZE_DEFAULT : options->segment_size_bytes;
   s->size_bytes -= s->size_bytes % SEGMENT_BLOCK;
+  s->synced = options->durability == SPOOL_SYNC;
   s->disk_max_bytes = options->disk_max_bytes;
   s->disk_min_free_bytes = options->disk_min_free_bytes;
   if (s->size_bytes < SEGMENT_SIZE_MIN) return complain(why, s->path, "segments of a spool have at least 64 KiB", E_RANGE);

@@ -40,7 +40,10 @@ struct segment {
   bool recyclable;        /* of the size and alignment that new ones have; else removed when it is free */
   bool closed;            /* takes no more: a write into it found no space */
   uint32_t records;       /* that replay found in it, outcomes included */
-  const char *stopped;    /* why replay went no further, a phrase; NULL: it came to the end of the records, or of the file */
+  uint64_t hole;          /* offset where the first thing stands that is no record though records follow; 0: none */
+  const char *hole_why;   /* of the first hole */
+  uint32_t holes;
+  const char *stopped; /* why replay went no further, a phrase; NULL: it came to the end of the records, or of the file */
   struct segment *next;
 };
 
@@ -70,6 +73,7 @@ struct segments {
   size_t name_size;
   uint8_t token_kind;
   bool direct; /* O_DIRECT works here */
+  bool synced; /* no commit is begun before the one before it is durable: SPOOL_SYNC */
   bool view;   /* only to be read (scan.h) */
   bool exclusive;
   unsigned alignment;

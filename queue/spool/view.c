@@ -113,6 +113,9 @@ static void tell_live(struct view *view, const struct segment *segment, struct v
   out->end = segment->end;
   out->expected = next == NULL ? 0 : next->previous_end;
   out->stopped = segment->stopped;
+  out->hole = segment->hole;
+  out->hole_why = segment->hole_why;
+  out->holes = segment->holes;
   out->records = segment->records;
   if (segment->sequence == view->segments.sequence) out->behind = bytes_behind(view, segment);
 }

@@ -45,6 +45,9 @@ struct view_segment {
   uint64_t size_bytes; /* of the file */
   uint64_t end;        /* of a live one: where its records end, */
   uint64_t expected;   /* where the next one's header says they do (0: the newest), */
+  uint64_t hole;       /* offset of the first thing that is no record, though records follow (0: none), */
+  const char *hole_why;
+  uint32_t holes;      /* ... and how many such there are */
   const char *stopped; /* and why the replay ended there (NULL: nothing is behind) */
   uint32_t records;    /* in it, outcomes included */
   uint64_t behind;     /* of the newest: bytes behind the end that are not zero, in the block there */

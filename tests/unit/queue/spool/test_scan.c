@@ -82,7 +82,7 @@ START_TEST(one_process_at_a_time) {
 }
 END_TEST
 
-START_TEST(damage_ends_a_segment_and_is_counted) {
+START_TEST(damage_costs_its_record_and_is_counted) {
   struct world *world = with_messages(6);
   world_crash(world, true);
   file_at(world, 1)->now[4096 + LONG + 5000] ^= 1;
@@ -90,10 +90,40 @@ START_TEST(damage_ends_a_segment_and_is_counted) {
   check_seen(world, "12356");
   ck_assert_uint_eq(world->damaged, 1);
   world_crash(world, true);
-  file_at(world, 0)->now[4096] ^= 1; /* the first record: nothing of this segment is left */
+  file_at(world, 0)->now[4096] ^= 1; /* the first record: what is behind it is found */
   world_start(world);
-  check_seen(world, "356");
+  check_seen(world, "2356");
   ck_assert_uint_eq(world->damaged, 2);
+  world_free(world);
+}
+END_TEST
+
+/* In the newest segment a gap may be a commit that never ended; but not if whole commits follow, which end with their outcomes. */
+START_TEST(damage_in_the_newest_costs_its_record_too) {
+  struct world *world = world_new(1);
+  world->options.segment_size_bytes = 1 << 20;
+  world_start(world);
+  for (unsigned id = 1; id <= 9; id++) {
+    struct message *m = message_new(world, id, 0, false, 5120, 1);
+    spool_append(world->spool, &m->entry);
+    append_outcome(world, RECORD_DEFERRED, id, 1);
+    world_settle(world);
+    message_free(m);
+  }
+  struct fake_file *file = file_at(world, 0);
+  world_crash(world, true);
+  file->now[4096 + 3 * 8192 + 2000] ^= 1; /* number 4 */
+  file->now[4096 + 6 * 8192] ^= 1;        /* and 7 */
+  world_start(world);
+  char seen[16] = "";
+  for (unsigned i = 0; i < world->noted_count; i++)
+    if (!world->noted[i].outcome) seen[strlen(seen)] = (char)('0' + world->noted[i].id);
+  ck_assert_str_eq(seen, "1235689");
+  ck_assert_uint_eq(world->damaged, 1);
+  world_crash(world, true);
+  file->now[4096 + 8 * 8192 + 2000] ^= 1; /* the last: as a commit that did not end looks, and behind it there is one of its outcomes at most */
+  world_start(world);
+  ck_assert_uint_eq(world->damaged, 1);
   world_free(world);
 }
 END_TEST
@@ -367,7 +397,8 @@ int main(void) {
   tcase_add_test(start, a_file_that_is_not_finished_goes);
   tcase_add_test(start, segments_of_another_size_are_replayed_and_then_replaced);
   tcase_add_test(start, sizes_that_cannot_work_are_refused);
-  tcase_add_test(damage, damage_ends_a_segment_and_is_counted);
+  tcase_add_test(damage, damage_costs_its_record_and_is_counted);
+  tcase_add_test(damage, damage_in_the_newest_costs_its_record_too);
   tcase_add_test(damage, an_unfinished_commit_at_the_end_is_no_damage);
   tcase_add_test(damage, a_file_cut_short_gives_what_is_there);
   tcase_add_test(damage, a_damaged_header_in_the_middle_is_set_aside);
