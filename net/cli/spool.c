@@ -229,7 +229,8 @@ static void verify_part(struct look *look, const struct part *part) {
     return;
   }
   if (segment->holes > 0) {
-    snprintf(why, sizeof why, "%s; records follow (%u such places)", segment->hole_why, segment->holes);
+    snprintf(why, sizeof why, "%s; records follow, and %u more such places", segment->hole_why, segment->holes - 1);
+    if (segment->holes == 1) snprintf(why, sizeof why, "%s; records follow", segment->hole_why);
     damage(look, segment->path, segment->hole, why);
   }
   if (segment->expected == 0 || segment->end == segment->expected) return;

@@ -130,9 +130,9 @@ def a_spool_is_looked_into(t):
         file.seek(place["offset"] + 100)
         file.write(b"\xff\x00\xff")
     out, _ = look(relay, "verify", status=1)
-    line = b'damaged file=%s offset=%d why="a record\'s content does not match its hash; records went on to ' % (name.encode(), place["offset"])
-    equal(out.count(b"damaged file="), 1, out)
-    equal(line in out, True, out)
+    line = b'damaged file=%s offset=%d why="a record\'s content does not match its hash; records ' % (name.encode(), place["offset"])
+    equal(out.count(b"damaged file="), 1, out.decode())
+    equal(line in out, True, out.decode())
     out, _ = look(relay, "dump")
     equal(damaged["id"].encode() in out, False)
 
