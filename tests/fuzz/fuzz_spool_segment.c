@@ -73,7 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
   must(world->noted_count <= whole);
   unsigned at = 0; /* in what was put in */
   for (unsigned i = 0; i < world->noted_count; i++, at++) {
-    for (; at < whole && !is_same(&before[at], &world->noted[i]); at++) must(before[at].outcome || before[at].place.offset + before[at].place.length > first);
+    for (; at < whole && !is_same(&before[at], &world->noted[i]); at++)
+      must(before[at].outcome || before[at].place.offset + before[at].place.length > first);
     must(at < whole);
   }
   for (; at < whole; at++) must(before[at].outcome || before[at].place.offset + before[at].place.length > first);
