@@ -21,7 +21,6 @@
 #define TELL_WAIT_NS (100 * 1000000ull)
 #define FULL_SAID_MS 10000
 #define EVENTS_SAID_MS 60000
-#define TOLD_MS 1000 /* between two marks */
 #define SPOOL_WAIT_NS (3 * 1000000000ull)
 #define SPOOL_RETRY_NS (20 * 1000000ull)
 
@@ -50,10 +49,8 @@ struct relay {
   bool schedule_ready;
   bool failed_said;
   uint64_t events_said_ms; /* when the last line about unwritten events was written; 0: never */
-  uint64_t told;           /* messages received until the spool was last given the mark that all are told of */
-  uint64_t told_ms;
-  bool full_said;        /* standard error has a line that the spool is full, and none yet that it no longer is */
-  uint64_t full_said_ms; /* when the last such line was written */
+  bool full_said;          /* standard error has a line that the spool is full, and none yet that it no longer is */
+  uint64_t full_said_ms;   /* when the last such line was written */
 };
 
 /* ---- the turn ---- */
@@ -116,22 +113,6 @@ static void tell_of_events(struct relay *relay) {
           relay->o.index, relay->o.conf->events_path, error_text(error), (unsigned long long)count_get(relay->o.counters, COUNT_EVENTS_LOST));
 }
 
-/* In a quiet moment the spool learns that all its messages have been told of, so that after a crash only later ones are told of again. */
-static void mark_told(struct relay *relay) {
-  uint64_t received = count_get(relay->o.counters, COUNT_MESSAGES_RECEIVED), now_ms = relay->shard.now_ms;
-  if (received == relay->told) return;
-  bool written = event_writer_settled(relay->events) >= event_writer_gathered(relay->events) && event_writer_error(relay->events) == E_OK;
-  bool waits = now_ms < relay->told_ms + TOLD_MS;
-  if (!waits && written && spool_idle(relay->spool)) {
-    relay->told = received;
-    relay->told_ms = now_ms;
-    schedule_all_told(&relay->schedule);
-  } else {
-    uint64_t due_ms = waits ? relay->told_ms + TOLD_MS : now_ms + TOLD_MS;
-    if (due_ms < relay->shard.turn_due_ms) relay->shard.turn_due_ms = due_ms;
-  }
-}
-
 /* Has the spool all it should have? Or is it no use to wait any longer: it failed, or nothing moves after the time is over. */
 static bool all_is_stored(struct relay *relay) {
   uint64_t now_ms = relay->shard.now_ms, left = schedule_store_all(&relay->schedule);
@@ -181,7 +162,6 @@ static void end_of_turn(void *context) {
   tell_of_full(relay);
   tell_of_failure(relay);
   if (relay->o.conf->events_path != NULL) tell_of_events(relay);
-  if (relay->o.conf->events_path != NULL && !relay->stopping) mark_told(relay);
   if (relay->stopping) finish_if_over(relay);
 }
 
