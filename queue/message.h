@@ -20,9 +20,6 @@ enum recipient_state {
   RECIPIENT_DONE,
 };
 
-#define RECIPIENT_NOTIFY 0x0f /* of recipient.notify: what the sender asked for */
-#define RECIPIENT_WARNED 0x80 /* ... and the sender has been told that it takes long */
-
 struct recipient {
   uint64_t due_ms; /* wall clock, of WAITING */
   uint32_t address_at;
@@ -31,7 +28,7 @@ struct recipient {
   uint16_t orcpt_len;
   uint16_t attempts;
   uint16_t index; /* its number when the message came: outcomes name it (recipients may be fewer after a restart) */
-  uint8_t notify; /* bits of RFC 3461 NOTIFY as in net/smtp/command.h, and RECIPIENT_WARNED */
+  uint8_t notify; /* as in record.h */
   uint8_t state;  /* enum recipient_state */
 };
 
@@ -84,7 +81,7 @@ struct span message_orcpt(const struct message *message, unsigned recipient);
 /* Behind the last '@'. */
 struct span message_domain(const struct message *message, unsigned recipient);
 
-/* As the head of a new copy it says of recipients that were never tried that they were due long ago (due 1): that the copy is none. Appends record header room, envelope and the recipients that are not DONE: the head of a record of this message as it is now. False: no memory. */
+/* As the head of a new copy it says of recipients that were never tried that they were due long ago (RECORD_DUE_OLD): record_is_new does not hold of it. Appends record header room, envelope and the recipients that are not DONE: the head of a record of this message as it is now. False: no memory. */
 bool message_write_head(struct slab *slab, const struct message *message, struct content *content);
 
 #endif

@@ -167,7 +167,7 @@ static void append_outcome(struct schedule *schedule, const struct message *mess
 }
 
 void schedule_warned(struct schedule *schedule, struct message *message, unsigned i) {
-  message->recipient[i].notify |= RECIPIENT_WARNED;
+  message->recipient[i].notify |= RECORD_WARNED_BIT;
   if (message->place.segment == 0) return;
   uint8_t room[RECORD_OUTCOME_SIZE];
   record_outcome_encode(&(struct record_outcome){.kind = RECORD_WARNED, .id = message->id, .recipient = message->recipient[i].index}, room);
@@ -474,9 +474,6 @@ static void leave_unread(struct known *known, struct span envelope, struct spool
   if (known->single) known->only = recipient.index;
 }
 
-/* Neither tried nor moved (message_write_head) since it was taken. */
-static bool is_new(const struct message *message) { return message->recipient[0].attempts == 0 && message->recipient[0].due_ms == 0; }
-
 static void restore_record(void *context, struct span record, struct spool_place place) {
   struct restore *restore = context;
   struct schedule *schedule = restore->schedule;
@@ -498,7 +495,7 @@ static void restore_record(void *context, struct span record, struct spool_place
     leave_unread(known, envelope, place);
     return;
   }
-  known->stops = is_new(message) ? restore->stops : UINT32_MAX;
+  known->stops = record_is_new(message->recipient[0].attempts, message->recipient[0].due_ms) ? restore->stops : UINT32_MAX;
   message->place = place;
   message->size = header.content_size;
   message->parts_count = header.parts;
@@ -508,21 +505,24 @@ static void restore_record(void *context, struct span record, struct spool_place
 static void restore_warning(const struct known *known, const struct record_outcome *outcome) {
   struct message *message = known->message;
   for (unsigned i = 0; message != NULL && i < message->recipients; i++)
-    if (message->recipient[i].index == outcome->recipient) message->recipient[i].notify |= RECIPIENT_WARNED;
+    if (message->recipient[i].index == outcome->recipient) message->recipient[i].notify |= RECORD_WARNED_BIT;
 }
 
 static void restore_outcome(void *context, struct span bytes) {
   struct restore *restore = context;
   struct record_outcome outcome;
   if (record_outcome_decode(&outcome, bytes) != E_OK) return;
-  if (outcome.kind == RECORD_TOLD) restore->stops++;
+  if (outcome.kind == RECORD_TOLD) {
+    restore->stops++;
+    return;
+  }
   struct known *known = map_find(&restore->by_id, span_of(&outcome.id, sizeof outcome.id));
   if (known == NULL) return; /* of a message whose segment is long recycled */
   if (outcome.kind == RECORD_WARNED) {
     restore_warning(known, &outcome);
     return;
   }
-  bool ended = outcome.kind != RECORD_DEFERRED;
+  bool ended = record_outcome_is_end(outcome.kind);
   if (known->unread && known->single && ended && outcome.recipient == known->only) forget_record(restore, known);
   struct message *message = known->message;
   if (message == NULL) return;

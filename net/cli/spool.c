@@ -80,7 +80,7 @@ static void put_recipients(const struct census_message *message, struct span env
     fputs(i > 0 ? ",{\"recipient\":" : "{\"recipient\":", stdout);
     put_json(recipient.address);
     printf(",\"state\":\"%s\",\"attempts\":%u", state_of(now), now->attempts);
-    if (!now->done && now->due_ms > 0) put_time("next_try", now->due_ms);
+    if (!now->done && now->due_ms > RECORD_DUE_OLD) put_time("next_try", now->due_ms);
     putchar('}');
   }
   putchar(']');

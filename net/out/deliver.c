@@ -355,7 +355,8 @@ void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *le
 static void sweep(void *context, struct timer *timer) {
   (void)context;
   struct outlet *outlet = (struct outlet *)((uint8_t *)timer - offsetof(struct outlet, sweep));
-  bool more = domains_sweep(outlet) | sites_sweep(outlet);
+  bool more = domains_sweep(outlet), more_sites = sites_sweep(outlet);
+  more |= more_sites;
   timer_set(&outlet->o.shard->wheel, &outlet->sweep, outlet->o.shard->now_ms + (more ? SWEEP_ON_MS : SWEEP_MS));
 }
 

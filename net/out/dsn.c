@@ -35,7 +35,7 @@ struct dsn {
 /* ---- who wants one ---- */
 
 static bool is_asked_for(uint8_t notify, enum smtp_notify what, bool by_default) {
-  notify &= RECIPIENT_NOTIFY;
+  notify &= RECORD_NOTIFY;
   return notify == SMTP_NOTIFY_DEFAULT ? by_default : (notify & what) != 0;
 }
 
@@ -48,7 +48,7 @@ static bool is_wanted(const struct outlet *outlet, const struct message *message
   case FATE_DELIVERED: return is_asked_for(recipient->notify, SMTP_NOTIFY_SUCCESS, false) && peer != NULL && !peer->reports;
   case FATE_DEFERRED:
     if (conf->dsn_delay_ms == 0 || outlet->o.shard->wall_ms < message->created_ms + conf->dsn_delay_ms) return false;
-    return (recipient->notify & RECIPIENT_WARNED) == 0 && is_asked_for(recipient->notify, SMTP_NOTIFY_DELAY, true);
+    return (recipient->notify & RECORD_WARNED_BIT) == 0 && is_asked_for(recipient->notify, SMTP_NOTIFY_DELAY, true);
   default: return false;
   }
 }

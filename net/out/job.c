@@ -6,7 +6,7 @@ static void set_recipient(struct job *job, unsigned at, unsigned recipient) {
   const struct message *message = job->message;
   job->smtp[at] = (struct smtp_client_recipient){.address = message_address(message, recipient),
                                                  .orcpt = message_orcpt(message, recipient),
-                                                 .notify = message->recipient[recipient].notify & RECIPIENT_NOTIFY};
+                                                 .notify = message->recipient[recipient].notify & RECORD_NOTIFY};
   job->each[at] = (struct job_recipient){.index = (uint16_t)recipient};
 }
 

@@ -191,8 +191,11 @@ static int copy_part(struct leaving *leaving, const struct census_message *messa
   return error;
 }
 
-/* The envelope as it is now: recipients that have ended are left out, the others tell of their attempts. Not longer than it was. */
-static uint32_t write_envelope(const struct census_message *message, struct span old, uint8_t *room) {
+/*
+ * The envelope as it is now: recipients that have ended are left out, the others tell of their attempts. Not longer than it was. Only if its Reception may not be
+ * written (`told`) does it look as if it had just come.
+ */
+static uint32_t write_envelope(const struct census_message *message, bool told, struct span old, uint8_t *room) {
   struct record_envelope envelope;
   struct record_recipient recipient;
   struct fmt out = fmt_over(room, old.len);
@@ -202,27 +205,12 @@ static uint32_t write_envelope(const struct census_message *message, struct span
   for (unsigned i = 0; i < message->recipients && error == E_OK; i++) {
     error = record_recipient_decode(&recipient, &old);
     recipient.attempts = message->recipient[i].attempts;
-    recipient.due_ms = message->recipient[i].due_ms;
+    recipient.due_ms = message->recipient[i].due_ms == 0 && told ? RECORD_DUE_OLD : message->recipient[i].due_ms;
+    if (message->recipient[i].warned) recipient.notify |= RECORD_WARNED_BIT;
     if (error == E_OK && !message->recipient[i].done) record_recipient_encode(&recipient, &out);
   }
   must(error == E_OK && !out.overflow); /* the census has read it */
   return (uint32_t)out.len;
-}
-
-/*
- * That its Reception event is written: the mark of an orderly stop would speak of the target's own mail, too. So something happens to it, a deferral
- * that changes nothing.
- */
-static void append_told(const struct leaving *leaving, const struct census_message *message) {
-  const struct census_recipient *first = message->recipient;
-  uint8_t room[RECORD_OUTCOME_SIZE];
-  if (!census_is_told(&leaving->census, message) || message->live == 0) return;
-  while (first->done) first++;
-  record_outcome_encode(
-      &(struct record_outcome){
-          .kind = RECORD_DEFERRED, .id = message->id, .recipient = first->index, .attempts = first->attempts, .due_ms = first->due_ms},
-      room);
-  spool_append_outcome(leaving->target.spool, span_of(room, sizeof room));
 }
 
 static int copy_message(void *context, struct census_message *message, struct span record) {
@@ -239,7 +227,7 @@ static int copy_message(void *context, struct census_message *message, struct sp
   if (!message->marked) {
     uint8_t *at = room + RECORD_HEADER_SIZE;
     if (message->readable) {
-      header.envelope_size = write_envelope(message, envelope, at);
+      header.envelope_size = write_envelope(message, census_is_told(&leaving->census, message), envelope, at);
     } else {
       memcpy(at, envelope.at, envelope.len);
     }
@@ -247,7 +235,6 @@ static int copy_message(void *context, struct census_message *message, struct sp
     append(&leaving->target, header);
     leaving->copied++;
   }
-  append_told(leaving, message);
   return E_OK;
 }
 

@@ -116,7 +116,8 @@ static bool read_recipients(struct census_message *message, struct span envelope
   for (uint32_t i = 0; i < decoded.recipients; i++) {
     struct record_recipient recipient;
     if (record_recipient_decode(&recipient, &envelope) != E_OK) return false;
-    message->recipient[i] = (struct census_recipient){.due_ms = recipient.due_ms, .index = recipient.index, .attempts = recipient.attempts};
+    message->recipient[i] = (struct census_recipient){
+        .due_ms = recipient.due_ms, .index = recipient.index, .attempts = recipient.attempts, .warned = (recipient.notify & RECORD_WARNED_BIT) != 0};
   }
   message->recipients = message->live = (uint16_t)decoded.recipients;
   return true;
@@ -129,8 +130,8 @@ static void count_message(struct census *census, struct census_message *message,
   message->recipient = NULL;
   message->recipients = message->live = 0;
   message->readable = read_recipients(message, envelope);
-  bool tried = message->readable && message->recipients > 0 && message->recipient[0].attempts > 0;
-  message->stops = tried ? UINT32_MAX : census->stops;
+  bool changed = message->recipients > 0 && !record_is_new(message->recipient[0].attempts, message->recipient[0].due_ms);
+  message->stops = changed ? UINT32_MAX : census->stops;
   message->content_size = header->content_size;
   message->parts_count = header->parts;
   census->bytes += size_of(message);
@@ -155,7 +156,11 @@ void census_record(struct census *census, struct span record, struct spool_place
 /* ---- outcomes ---- */
 
 static void apply(struct census_message *message, struct census_recipient *recipient, const struct record_outcome *outcome) {
-  bool ended = outcome->kind != RECORD_DEFERRED;
+  if (outcome->kind == RECORD_WARNED) {
+    recipient->warned = true;
+    return;
+  }
+  bool ended = record_outcome_is_end(outcome->kind);
   if (recipient->done || (!ended && outcome->attempts < recipient->attempts)) return; /* from before the record was written anew */
   recipient->attempts = outcome->attempts;
   recipient->due_ms = outcome->due_ms;

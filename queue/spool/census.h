@@ -27,7 +27,8 @@ struct census_recipient {
   uint16_t index; /* its number in the message */
   uint16_t attempts;
   bool done;
-  uint8_t kind; /* enum record_outcome_kind of the last that was said of it; 0: nothing */
+  bool warned;  /* its sender was told that it takes long */
+  uint8_t kind; /* enum record_outcome_kind of the last attempt or end; 0: nothing */
 };
 
 struct census_message {

@@ -61,13 +61,17 @@ void record_segment_encode(const struct record_segment *segment, uint8_t *room);
 /* E_CORRUPT: no header block. E_UNSUPPORTED: a whole one of a version that is newer than this program: the file is not to be touched. */
 must_check int record_segment_decode(struct record_segment *segment, const uint8_t *room);
 
+#define RECORD_NOTIFY 0x0f
+#define RECORD_WARNED_BIT 0x80 /* the sender has been told that it takes long */
+#define RECORD_DUE_OLD 1       /* ms; due time of a recipient that was never tried, in a record that was written anew */
+
 /*
  * The envelope of a message, as the queue keeps it. Recipients that are finished are left out when a message is written anew. Strings are spans into the encoded bytes.
  */
 struct record_recipient {
   struct span address;
   struct span orcpt;
-  uint8_t notify;
+  uint8_t notify; /* RECORD_NOTIFY: what the sender asked for (RFC 3461); RECORD_WARNED_BIT */
   uint16_t index; /* its number in the message: outcomes name it */
   uint16_t attempts;
   uint64_t due_ms; /* wall clock; 0: at once */
@@ -101,6 +105,13 @@ enum record_outcome_kind {
   RECORD_TOLD = 5,
   RECORD_WARNED = 6
 };
+/* Nothing comes after it for this recipient. */
+static inline bool record_outcome_is_end(enum record_outcome_kind kind) {
+  return kind == RECORD_DELIVERED || kind == RECORD_FAILED || kind == RECORD_EXPIRED;
+}
+/* As it came: neither tried nor written anew since. `first` recipient of a record. */
+static inline bool record_is_new(uint16_t first_attempts, uint64_t first_due_ms) { return first_attempts == 0 && first_due_ms == 0; }
+
 struct record_outcome {
   enum record_outcome_kind kind;
   uint64_t id;        /* message; 0 of TOLD: an orderly stop, all messages before it had their Reception event */

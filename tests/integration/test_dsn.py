@@ -6,7 +6,7 @@ import time
 from fakemx import CAPABILITIES, FakeMx
 from harness import equal, free_address, free_port, run_all, test, until
 from mtas import Postfix
-from relay import Ringpost, merge, relay_and_mx, route
+from relay import Ringpost, merge, relay_and_mx, route, yaml
 
 CONTENT = b"Subject: probe\r\nX-Mark: here\r\n\r\n.a body\r\n..that is not short\r\n" + b"line\r\n" * 50
 ON = {"dsn": {"send": True}}
@@ -166,6 +166,37 @@ def delay_is_reported_once_and_then_the_end(t):
     _, _, _, (fields,), _ = read(failed)
     equal((fields["Action"], fields["Status"]), ("failed", "5.4.7"))
     equal(len(reports(mx)), 2)
+
+
+@test
+def a_delay_is_remembered_when_the_shards_become_fewer(t):
+    address = free_address()
+    mx = FakeMx(t, address, free_port(address), script={"RCPT": lambda _, argument: "451 4.2.0 later" if "slow" in argument else None})
+    relay = Ringpost(
+        t,
+        merge(
+            ON,
+            {
+                "shards": 4,
+                "routes": [route("*", (mx.address, mx.port))],
+                "dsn": {"delay": "500ms"},
+                "queue": {"retry_initial": "300ms", "retry_factor": 1, "max_age": "8s"},
+            },
+        ),
+    )
+    for i in range(12):  # over all shards
+        relay.send("s%d@b.example" % i, "slow%d@d.example" % i, CONTENT)
+    told = wait_reports(mx, 12)
+    equal({read(report)[3][0]["Action"] for report in told}, {"delayed"})
+    relay.stop()
+    relay.config["shards"] = 1
+    with open(relay.config_path, "w", encoding="utf-8") as file:
+        file.write(yaml(relay.config) + "\n")
+    relay.start()
+    ends = wait_reports(mx, 24)[12:]
+    equal({read(report)[3][0]["Action"] for report in ends}, {"failed"})
+    equal(sorted(report.recipients[0] for report in ends), sorted("s%d@b.example" % i for i in range(12)))
+    until(lambda: relay.metrics()["ringpost_queued_messages"] == 0, "an empty queue")
 
 
 @test

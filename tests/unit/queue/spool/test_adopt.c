@@ -227,7 +227,8 @@ static void check_parts(const struct check *check, const struct census_message *
 
 static void check_recipient(const struct census_message *m, unsigned i, unsigned index, unsigned attempts, uint64_t due_ms) {
   ck_quick(m->recipient[i].index == index && !m->recipient[i].done);
-  ck_quick(m->recipient[i].attempts == attempts && m->recipient[i].due_ms == due_ms);
+  bool at_once = due_ms == 0 && m->recipient[i].due_ms == RECORD_DUE_OLD; /* the same, in a copy; that it says so rightly shows in census_is_told */
+  ck_quick(m->recipient[i].attempts == attempts && (m->recipient[i].due_ms == due_ms || at_once));
 }
 
 /* Its live recipients, in their order. */
