@@ -231,6 +231,7 @@ static struct spool_options spool_options_of(const struct conf *conf, const char
                                 .segment_size_bytes = conf->segment_size_bytes,
                                 .disk_max_bytes = conf->spool_max_bytes / conf->shards,
                                 .disk_sharers = conf->shards,
+                                .disk_min_free_bytes = conf->spool_min_free_bytes,
                                 .lazy_sync_ms = 100,
                                 .outcome_delay_ms = 5,
                                 .hold_outcomes = conf->events_path != NULL};

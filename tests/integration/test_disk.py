@@ -62,7 +62,7 @@ def fill(relay, wanted=None):
 
 @test
 def a_small_disk_is_filled_drained_and_filled_again(t):
-    for mebibytes, shards in ((70, 2), (30, 1)):
+    for mebibytes, shards in ((68, 2), (30, 1)):  # 8 segments of 8 MiB would leave less than is to be left
         disk = small_disk(t, mebibytes)
         relay, address, port = deaf_relay(t, disk, shards)
         total = 0
@@ -70,6 +70,8 @@ def a_small_disk_is_filled_drained_and_filled_again(t):
             taken = fill(relay)
             equal(taken * len(CONTENT) > (mebibytes << 20) / 3, True, "round %d: %d MiB took %d messages" % (round_, mebibytes, taken))
             until(lambda: "is full: new mail is refused (452)" in relay.log(), "a line that says so")
+            free = os.statvfs(disk)
+            equal(free.f_bavail * free.f_bsize >= (mebibytes << 20) / 16, True, "spool.min_free, a sixteenth of so small a disk: %d" % free.f_bavail)
             status, text = relay.health()
             equal((status, "spool full" in text), (503, True), text)
             if round_ == 1:
