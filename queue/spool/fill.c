@@ -24,14 +24,14 @@ static void abandon(struct segments *s, struct segment *segment, int error) {
 
 #define NAME_TRIES 1000
 
-static bool leaves_free(const struct segments *s) {
+/* With so much more taken, is there what others are to have? */
+static bool leaves_free(const struct segments *s, uint64_t more_bytes) {
   uint64_t free_bytes;
-  return s->disk_min_free_bytes == 0 || io_directory_free(s->io, s->path, &free_bytes) != E_OK ||
-         free_bytes >= s->size_bytes + s->disk_min_free_bytes;
+  return s->disk_min_free_bytes == 0 || io_directory_free(s->io, s->path, &free_bytes) != E_OK || free_bytes >= more_bytes + s->disk_min_free_bytes;
 }
 
 static void create(struct segments *s) {
-  if (!leaves_free(s) || (s->disk_max_bytes != 0 && s->disk_bytes + s->size_bytes > s->disk_max_bytes)) {
+  if (!leaves_free(s, s->size_bytes) || (s->disk_max_bytes != 0 && s->disk_bytes + s->size_bytes > s->disk_max_bytes)) {
     s->no_space = true;
     return;
   }
@@ -52,7 +52,8 @@ static void create(struct segments *s) {
   s->count++;
   s->disk_bytes += segment->size_bytes;
   error = io_file_allocate(s->io, segment->file, segment->size_bytes);
-  if (error == E_UNSUPPORTED) error = E_OK; /* the zeros will take the blocks */
+  if (error == E_OK && !leaves_free(s, 0)) error = E_NO_SPACE; /* another shard was as fast */
+  if (error == E_UNSUPPORTED) error = E_OK;                    /* the zeros will take the blocks */
   if (error == E_OK) error = io_directory_sync(s->io, s->path);
   if (error != E_OK) {
     abandon(s, segment, error);
