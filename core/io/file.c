@@ -147,11 +147,12 @@ int io_directory_list(struct io *io, const char *path, void (*each)(void *contex
   return E_OK;
 }
 
-int io_directory_free(struct io *io, const char *path, uint64_t *free_bytes) {
+int io_directory_space(struct io *io, const char *path, uint64_t *free_bytes, uint64_t *total_bytes) {
   (void)io;
   struct statvfs status;
   if (statvfs(path, &status) != 0) return last_error();
   *free_bytes = (uint64_t)status.f_bavail * status.f_frsize;
+  if (total_bytes != NULL) *total_bytes = (uint64_t)status.f_blocks * status.f_frsize;
   return E_OK;
 }
 

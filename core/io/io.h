@@ -160,8 +160,8 @@ must_check int io_directory_remove(struct io *io, const char *path);
 must_check int io_directory_sync(struct io *io, const char *path);
 /* Calls `each` for every name but "." and "..", in no order. */
 must_check int io_directory_list(struct io *io, const char *path, void (*each)(void *context, const char *name), void *context);
-/* Bytes free to us on the file system of this path. */
-must_check int io_directory_free(struct io *io, const char *path, uint64_t *free_bytes);
+/* Of the file system of this path: bytes free to us, and all it has (NULL: nobody asks). */
+must_check int io_directory_space(struct io *io, const char *path, uint64_t *free_bytes, uint64_t *total_bytes);
 
 enum {
   IO_WRITE_SYNC = 1, /* complete only when the bytes and what is needed to find them are on stable storage */

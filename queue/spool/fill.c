@@ -27,7 +27,8 @@ static void abandon(struct segments *s, struct segment *segment, int error) {
 /* With so much more taken, is there what others are to have? */
 static bool leaves_free(const struct segments *s, uint64_t more_bytes) {
   uint64_t free_bytes;
-  return s->disk_min_free_bytes == 0 || io_directory_free(s->io, s->path, &free_bytes) != E_OK || free_bytes >= more_bytes + s->disk_min_free_bytes;
+  return s->disk_min_free_bytes == 0 || io_directory_space(s->io, s->path, &free_bytes, NULL) != E_OK ||
+         free_bytes >= more_bytes + s->disk_min_free_bytes;
 }
 
 static void create(struct segments *s) {

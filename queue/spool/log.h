@@ -29,15 +29,14 @@ enum spool_durability { SPOOL_SYNC, SPOOL_LAZY, SPOOL_MEMORY };
 struct spool_options {
   const char *path; /* the shard's own directory; made if missing, locked while open */
   enum spool_durability durability;
-  uint64_t segment_size_bytes; /* default 64 MiB, at least 64 KiB, rounded down to 4 KiB. To hold any record: SPOOL_RECORD_MAX + 4 KiB */
-  uint64_t disk_max_bytes;     /* of all segments together, at least three; 0: what the disk has. Beyond: E_NO_SPACE */
-  uint64_t
-      disk_min_free_bytes;   /* no segment is made that would leave less to others; at most a sixteenth of what spools and free space are together */
-  unsigned disk_sharers;     /* not 0: so many spools share the disk, this one included; segments are made smaller if its part holds but few */
-  uint32_t lazy_sync_ms;     /* SPOOL_LAZY: default 100 */
-  uint32_t outcome_delay_ms; /* a group of outcomes alone may wait this long for company: default 5 */
-  bool hold_outcomes;        /* they are committed only when they are released */
-  bool buffered;             /* through the page cache even where direct I/O works: for comparison */
+  uint64_t segment_size_bytes;  /* default 64 MiB, at least 64 KiB, rounded down to 4 KiB. To hold any record: SPOOL_RECORD_MAX + 4 KiB */
+  uint64_t disk_max_bytes;      /* of all segments together, at least three; 0: what the disk has. Beyond: E_NO_SPACE */
+  uint64_t disk_min_free_bytes; /* no segment is made that would leave less to others; with disk_sharers a sixteenth of the disk at most */
+  unsigned disk_sharers;        /* not 0: so many spools share the disk, this one included; segments are made smaller if its part holds but few */
+  uint32_t lazy_sync_ms;        /* SPOOL_LAZY: default 100 */
+  uint32_t outcome_delay_ms;    /* a group of outcomes alone may wait this long for company: default 5 */
+  bool hold_outcomes;           /* they are committed only when they are released */
+  bool buffered;                /* through the page cache even where direct I/O works: for comparison */
 };
 
 /* Where a message lies on disk. */

@@ -191,7 +191,7 @@ static int replay_segment(struct segments *s, struct segment *segment, uint64_t 
 static bool disk_gives_more(const struct segments *s) {
   uint64_t wanted = SEGMENT_FREE_WANTED > segments_spare(s) ? (SEGMENT_FREE_WANTED - segments_spare(s)) * s->size_bytes : 0, free_bytes;
   if (s->disk_max_bytes != 0 && s->disk_bytes + wanted > s->disk_max_bytes) return false;
-  return wanted == 0 || io_directory_free(s->io, s->path, &free_bytes) != E_OK || free_bytes >= wanted;
+  return wanted == 0 || io_directory_space(s->io, s->path, &free_bytes, NULL) != E_OK || free_bytes >= wanted + s->disk_min_free_bytes;
 }
 
 static int clear_rest(const struct segments *s, const struct segment *segment) {

@@ -60,13 +60,12 @@ static int take_memory(struct segments *s) {
  * not make all of them anew.
  */
 static int choose_size(struct segments *s, unsigned sharers, struct fmt *why) {
-  uint64_t share = 0;
+  uint64_t share = 0, total_bytes;
   if (sharers > 0) {
-    int error = io_directory_free(s->io, s->path, &share);
+    int error = io_directory_space(s->io, s->path, &share, &total_bytes);
     if (error != E_OK) return complain(why, s->path, NULL, error);
     share = share / sharers + s->disk_bytes;
-    uint64_t sixteenth = share * sharers / MIN_FREE_PARTS;
-    if (s->disk_min_free_bytes > sixteenth) s->disk_min_free_bytes = sixteenth;
+    if (s->disk_min_free_bytes > total_bytes / MIN_FREE_PARTS) s->disk_min_free_bytes = total_bytes / MIN_FREE_PARTS;
     if (s->disk_max_bytes != 0 && s->disk_max_bytes < share) share = s->disk_max_bytes;
     uint64_t fitting = SPOOL_SEGMENT_FIT_MIN;
     while (fitting * 2 <= share / SEGMENTS_FITTING) fitting *= 2;

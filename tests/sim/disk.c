@@ -429,11 +429,12 @@ int io_directory_list(struct io *io, const char *path, void (*each)(void *contex
   return E_OK;
 }
 
-int io_directory_free(struct io *io, const char *path, uint64_t *free_bytes) {
+int io_directory_space(struct io *io, const char *path, uint64_t *free_bytes, uint64_t *total_bytes) {
   (void)io;
   (void)path;
   uint64_t used = disk_used(), capacity = disk.faults.capacity_bytes == 0 ? (uint64_t)1 << 40 : disk.faults.capacity_bytes;
   *free_bytes = used < capacity ? capacity - used : 0;
+  if (total_bytes != NULL) *total_bytes = capacity;
   return E_OK;
 }
 

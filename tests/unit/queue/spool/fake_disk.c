@@ -314,9 +314,10 @@ int io_directory_list(struct io *io, const char *path, void (*each)(void *contex
   return E_OK;
 }
 
-int io_directory_free(struct io *io, const char *path, uint64_t *free_bytes) {
+int io_directory_space(struct io *io, const char *path, uint64_t *free_bytes, uint64_t *total_bytes) {
   (void)path;
   *free_bytes = io->capacity == 0 ? UINT64_MAX : io->capacity - fake_used(io);
+  if (total_bytes != NULL) *total_bytes = io->capacity == 0 ? UINT64_MAX : io->capacity;
   return E_OK;
 }
 
