@@ -139,6 +139,8 @@ static int open_target(struct leaving *leaving, struct fmt *why) {
   if (options.path == NULL) return complain(why, leaving->options->path, E_TOO_LONG);
   options.durability = SPOOL_SYNC;
   options.hold_outcomes = false;
+  options.disk_max_bytes = options.disk_min_free_bytes =
+      0; /* for as long as both are there: the source goes, and a start that is refused would help nobody */
   struct target *target = &leaving->target;
   wheel_init(&target->wheel, io_now_ns(leaving->io) / NS_PER_MS);
   return spool_open(&target->spool, leaving->io, &target->wheel, &options, target->token_kind, why);

@@ -53,7 +53,7 @@ struct plan {
 static unsigned maybe(unsigned low, unsigned high) { return chance_once(2) ? (unsigned)chance_spread(low, high) : 0; }
 
 static struct plan make_plan(void) {
-  struct plan plan = {
+  struct plan p = {
       .shards = 1 + (unsigned)chance(SHARDS_MAX),
       .sessions = (unsigned)chance_spread(1, 20),
       .messages = (unsigned)chance_spread(10, 200),
@@ -68,9 +68,9 @@ static struct plan make_plan(void) {
       .stops = maybe(1, 2),
       .clock_jumps = maybe(1, 3),
   };
-  if (plan.durability == CONF_SYNC) plan.kills = maybe(1, 4);
-  plan.power = chance_once(2);
-  plan.mx = (struct mx_habits){
+  if (p.durability == CONF_SYNC) p.kills = maybe(1, 4);
+  p.power = chance_once(2);
+  p.mx = (struct mx_habits){
       .refuse_connection = maybe(3, 50),
       .greeting_421 = maybe(3, 50),
       .greeting_silence = maybe(10, 100),
@@ -92,45 +92,47 @@ static struct plan make_plan(void) {
       .reply_low_ns = 10 * MICROSECOND_NS,
       .reply_high_ns = chance_spread(MILLISECOND_NS, 2 * SECOND_NS),
   };
-  plan.dns = (struct dns_habits){.silence = maybe(2, 20),
-                                 .servfail = maybe(2, 20),
-                                 .truncated = maybe(1, 10),
-                                 .garbage = maybe(5, 50),
-                                 .twice = maybe(2, 20),
-                                 .low_ns = 50 * MICROSECOND_NS,
-                                 .high_ns = chance_spread(MILLISECOND_NS, 3 * SECOND_NS)};
-  plan.client = (struct client_habits){.leaves_in_data = maybe(5, 50),
-                                       .leaves_behind_data = maybe(5, 50),
-                                       .rset = maybe(5, 50),
-                                       .refused_content = maybe(10, 50),
-                                       .dawdles = maybe(20, 100),
-                                       .pause_low_ns = 10 * MICROSECOND_NS,
-                                       .pause_high_ns = chance_spread(MILLISECOND_NS, SECOND_NS),
-                                       .size_low = 100,
-                                       .size_high = chance_spread(1000, chance_once(10) ? 3 << 20 : 60000),
-                                       .recipients_max = (unsigned)chance_spread(1, 60),
-                                       .refused_once = maybe(5, 50),
-                                       .expires_once = maybe(20, 200),
-                                       .domains = plan.domains,
-                                       .messages_per_session = (unsigned)chance_spread(1, 100)};
-  if (plan.mx.helo_only == 0) plan.client.eight_bit = maybe(1, 10);
-  if (plan.client.size_high > 50000 && plan.segment_bytes < (2 << 20)) plan.segment_bytes = 2 << 20; /* to hold any record */
-  plan.weather = (struct net_weather){.delay_low_ns = 20 * MICROSECOND_NS,
-                                      .delay_high_ns = chance_spread(100 * MICROSECOND_NS, 100 * MILLISECOND_NS),
-                                      .window_bytes = chance_spread(1000, 200000),
-                                      .piece_max = chance_spread(plan.client.size_high > 100000 ? 1000 : 10, 65536),
-                                      .resets_once = maybe(10, 100),
-                                      .lost_once = maybe(3, 30)};
-  plan.disk = (struct disk_faults){.write_ns = chance_spread(10 * MICROSECOND_NS, 20 * MILLISECOND_NS),
-                                   .sync_ns = chance_spread(50 * MICROSECOND_NS, 50 * MILLISECOND_NS),
-                                   .refuse_direct = chance_once(4)};
-  if (plan.durability == CONF_SYNC && chance_once(3)) { /* with the smallest segments a full spool would be short even of blocks for outcomes */
-    if (plan.segment_bytes < (1 << 20)) plan.segment_bytes = 1 << 20;
-    plan.disk.capacity_bytes = plan.shards * plan.segment_bytes * (3 + chance(6)) + chance_spread(1 << 16, 4 << 20);
+  p.dns = (struct dns_habits){.silence = maybe(2, 20),
+                              .servfail = maybe(2, 20),
+                              .truncated = maybe(1, 10),
+                              .garbage = maybe(5, 50),
+                              .twice = maybe(2, 20),
+                              .low_ns = 50 * MICROSECOND_NS,
+                              .high_ns = chance_spread(MILLISECOND_NS, 3 * SECOND_NS)};
+  p.client = (struct client_habits){.leaves_in_data = maybe(5, 50),
+                                    .leaves_behind_data = maybe(5, 50),
+                                    .rset = maybe(5, 50),
+                                    .refused_content = maybe(10, 50),
+                                    .dawdles = maybe(20, 100),
+                                    .pause_low_ns = 10 * MICROSECOND_NS,
+                                    .pause_high_ns = chance_spread(MILLISECOND_NS, SECOND_NS),
+                                    .size_low = 100,
+                                    .size_high = chance_spread(1000, chance_once(10) ? 3 << 20 : 60000),
+                                    .recipients_max = (unsigned)chance_spread(1, 60),
+                                    .refused_once = maybe(5, 50),
+                                    .expires_once = maybe(20, 200),
+                                    .domains = p.domains,
+                                    .messages_per_session = (unsigned)chance_spread(1, 100)};
+  if (p.mx.helo_only == 0) p.client.eight_bit = maybe(1, 10);
+  if (p.client.size_high > 50000 && p.segment_bytes < (2 << 20)) p.segment_bytes = 2 << 20; /* to hold any record */
+  p.weather = (struct net_weather){.delay_low_ns = 20 * MICROSECOND_NS,
+                                   .delay_high_ns = chance_spread(100 * MICROSECOND_NS, 100 * MILLISECOND_NS),
+                                   .window_bytes = chance_spread(1000, 200000),
+                                   .piece_max = chance_spread(p.client.size_high > 100000 ? 1000 : 10, 65536),
+                                   .resets_once = maybe(10, 100),
+                                   .lost_once = maybe(3, 30)};
+  p.disk = (struct disk_faults){.write_ns = chance_spread(10 * MICROSECOND_NS, 20 * MILLISECOND_NS),
+                                .sync_ns = chance_spread(50 * MICROSECOND_NS, 50 * MILLISECOND_NS),
+                                .refuse_direct = chance_once(4)};
+  if (p.durability == CONF_SYNC && chance_once(3)) { /* with the smallest segments a full spool would be short even of blocks for outcomes */
+    if (p.segment_bytes < (1 << 20)) p.segment_bytes = 1 << 20;
+    p.disk.capacity_bytes = p.shards * p.segment_bytes * (3 + chance(6)) + chance_spread(1 << 16, 4 << 20);
   }
-  plan.reshards = chance_once(2);
-  return plan;
+  p.reshards = chance_once(2);
+  return p;
 }
+
+static struct plan plan; /* of the run: it has its own process */
 
 /* ---- the program: as net/cli/serve.c runs it, its threads being fibers ---- */
 
@@ -147,7 +149,8 @@ static struct program {
   _Atomic uint32_t sessions;
   _Atomic uint64_t newest_id;
   unsigned at_barrier[8];
-  bool runs, stopping;
+  bool runs;
+  bool refused; /* it could not start for want of room, as it may say when it has to copy the mail of missing shards */
 } * program;
 
 static void barrier(unsigned which) {
@@ -169,7 +172,12 @@ static void work(void *context) {
                                   .counters = worker->counters,
                                   .sessions_open = &program->sessions,
                                   .newest_id = &program->newest_id};
-  check(relay_open(&worker->relay, &options, &why), &why, "relay_open");
+  int error = relay_open(&worker->relay, &options, &why);
+  if (error == E_NO_SPACE && memmem(why.at, why.len, "copying the mail", 16) != NULL) {
+    program->refused = true;
+    fiber_sleep(UINT64_MAX);
+  }
+  check(error, &why, "relay_open");
   barrier(0);
   if (worker->index == 0) check(relay_listen(worker->relay, &why), &why, "relay_listen");
   barrier(1);
@@ -177,7 +185,7 @@ static void work(void *context) {
   barrier(2);
   program->runs = true;
   relay_run(worker->relay);
-  int error = relay_failed(worker->relay, &why);
+  error = relay_failed(worker->relay, &why);
   check(error, &why, "relay_failed");
   barrier(3);
   relay_release(worker->relay);
@@ -185,7 +193,7 @@ static void work(void *context) {
   relay_close(worker->relay);
 }
 
-static void read_conf(struct conf *conf, const struct plan *plan, unsigned shards) {
+static void read_conf(struct conf *conf, unsigned shards) {
   char text[2000], room[512];
   struct fmt why = fmt_over(room, sizeof room);
   int len = snprintf(text, sizeof text,
@@ -197,28 +205,28 @@ static void read_conf(struct conf *conf, const struct plan *plan, unsigned shard
                      "limits: {memory: %" PRIu64 "KiB, session_timeout: 60s}\nevents: {path: /events}\n"
                      "dsn: {rate: 1000000}\n",
                      shards,
-                     plan->durability == CONF_SYNC   ? "sync"
-                     : plan->durability == CONF_LAZY ? "lazy"
-                                                     : "memory",
-                     plan->connections_per_site, plan->messages_per_connection, plan->memory_bytes >> 10);
+                     plan.durability == CONF_SYNC   ? "sync"
+                     : plan.durability == CONF_LAZY ? "lazy"
+                                                    : "memory",
+                     plan.connections_per_site, plan.messages_per_connection, plan.memory_bytes >> 10);
   must(len > 0 && (size_t)len < sizeof text);
   check(conf_parse(conf, span_of(text, (size_t)len), "sim.yaml", &why), &why, "conf_parse");
-  conf->segment_size_bytes = plan->segment_bytes; /* smaller than a user may have them: to see many of them */
+  conf->segment_size_bytes = plan.segment_bytes; /* smaller than a user may have them: to see many of them */
 }
 
-static void tell_plan(const struct plan *plan) {
-  trace("shards %u, sessions %u, messages %u, domains %u, hosts %u, connections %u, messages on each %u", plan->shards, plan->sessions,
-        plan->messages, plan->domains, plan->mx_hosts, plan->connections_per_site, plan->messages_per_connection);
-  trace("durability %d, segments %" PRIu64 ", memory %" PRIu64 ", kills %u%s, stops %u, jumps %u, size %" PRIu64, plan->durability,
-        plan->segment_bytes, plan->memory_bytes, plan->kills, plan->power ? " (power)" : "", plan->stops, plan->clock_jumps, plan->client.size_high);
+static void tell_plan(void) {
+  trace("shards %u, sessions %u, messages %u, domains %u, hosts %u, connections %u, messages on each %u", plan.shards, plan.sessions, plan.messages,
+        plan.domains, plan.mx_hosts, plan.connections_per_site, plan.messages_per_connection);
+  trace("durability %d, segments %" PRIu64 ", memory %" PRIu64 ", kills %u%s, stops %u, jumps %u, size %" PRIu64, plan.durability, plan.segment_bytes,
+        plan.memory_bytes, plan.kills, plan.power ? " (power)" : "", plan.stops, plan.clock_jumps, plan.client.size_high);
 }
 
-static unsigned lives; /* of the program; a run has its own process */
+static unsigned lives; /* of the program */
 
-static void start_program(const struct plan *plan) {
-  unsigned shards = lives++ > 0 && plan->reshards ? 1 + (unsigned)chance(SHARDS_MAX) : plan->shards;
+static void start_program(void) {
+  unsigned shards = lives++ > 0 && plan.reshards ? 1 + (unsigned)chance(SHARDS_MAX) : plan.shards;
   program = sim_alloc(sizeof *program);
-  read_conf(&program->conf, plan, shards);
+  read_conf(&program->conf, shards);
   must(shard_group_open(&program->group, shards) == E_OK);
   for (unsigned i = 0; i < shards; i++) {
     program->workers[i] = (struct worker){.index = i, .counters = sim_alloc(sizeof(struct counters))};
@@ -236,18 +244,27 @@ static void kill_program(bool power) {
   program = NULL;
 }
 
+/* What an operator does then: gives the disk more room. Nothing may be lost by the vain try. */
+static void start_again(void) {
+  struct disk_faults roomy = plan.disk;
+  roomy.capacity_bytes = 0;
+  kill_program(false);
+  disk_set_faults(&roomy);
+  start_program();
+}
+
 /* The power is cut where a test wants it, and comes back at once. */
 static struct {
-  const struct plan *plan;
   uint64_t second; /* the next cut: so many syncs after the first */
   unsigned done;
 } cuts;
 
 static bool step(uint64_t limit_ns) {
   bool more = world_step(limit_ns);
+  if (program != NULL && program->refused) start_again();
   if (!disk_is_cut()) return more;
   kill_program(true);
-  start_program(cuts.plan);
+  start_program();
   disk_cut_at(cuts.second);
   cuts.second = 0;
   cuts.done++;
@@ -285,7 +302,7 @@ static uint64_t queued(void) {
 
 static struct zone zone;
 
-static void open_world(const struct plan *plan) {
+static void open_world(void) {
   static const struct netaddr v4 = {.family = 4, .bytes = {10, 0, 0, 1}}, v6 = {.family = 6, .bytes = {0xfd, [15] = 1}};
   static const struct netaddr dns = {.family = 4, .port = 53, .bytes = {10, 0, 0, 53}};
   struct netaddr relay = v4;
@@ -295,34 +312,34 @@ static void open_world(const struct plan *plan) {
   sim_io_open(&v4, &v6);
   ledger_open();
   must(domains_parse(&zone.domains, SPAN("d%05d.test")) == E_OK);
-  zone.count = plan->domains;
-  zone.mx_hosts = plan->mx_hosts;
+  zone.count = plan.domains;
+  zone.mx_hosts = plan.mx_hosts;
   zone.host_base = 10u << 24 | 1 << 16;
-  zone.host_count = plan->domains * plan->mx_hosts;
+  zone.host_count = plan.domains * plan.mx_hosts;
   zone.ttl_s = (uint32_t)chance_spread(1, 3600);
   zone.negative_ttl_s = 2;
   dns_open(&zone, &dns);
-  mx_open(&zone, plan->connections_per_site, plan->messages_per_connection);
-  client_open(&relay, plan->sessions, plan->messages);
+  mx_open(&zone, plan.connections_per_site, plan.messages_per_connection);
+  client_open(&relay, plan.sessions, plan.messages);
 }
 
-static void let_faults_in(const struct plan *plan) {
-  mx_set_habits(&plan->mx);
-  dns_set_habits(&plan->dns);
-  client_set_habits(&plan->client);
-  net_set_weather(&plan->weather);
-  disk_set_faults(&plan->disk);
+static void let_faults_in(void) {
+  mx_set_habits(&plan.mx);
+  dns_set_habits(&plan.dns);
+  client_set_habits(&plan.client);
+  net_set_weather(&plan.weather);
+  disk_set_faults(&plan.disk);
 }
 
-static void calm(const struct plan *plan) {
-  struct client_habits client = plan->client;
+static void calm(void) {
+  struct client_habits client = plan.client;
   client.leaves_in_data = client.leaves_behind_data = client.rset = client.dawdles = 0;
   client_set_habits(&client);
   mx_set_habits(&(struct mx_habits){.reply_low_ns = 10 * MICROSECOND_NS, .reply_high_ns = 2 * MILLISECOND_NS});
   dns_set_habits(&(struct dns_habits){.low_ns = 50 * MICROSECOND_NS, .high_ns = MILLISECOND_NS});
   net_set_weather(
       &(struct net_weather){.delay_low_ns = 20 * MICROSECOND_NS, .delay_high_ns = 200 * MICROSECOND_NS, .window_bytes = 200000, .piece_max = 65536});
-  disk_set_faults(&(struct disk_faults){.refuse_direct = plan->disk.refuse_direct});
+  disk_set_faults(&(struct disk_faults){.refuse_direct = plan.disk.refuse_direct});
 }
 
 /* ---- events ---- */
@@ -345,9 +362,9 @@ static void read_events_file(void *context, const char *name) {
 
 /* ---- a run ---- */
 
-static void disturb(const struct plan *plan) {
-  uint64_t end_ns = world_now_ns() + plan->faults_ns;
-  unsigned kills = plan->kills, stops = plan->stops, jumps = plan->clock_jumps;
+static void disturb(void) {
+  uint64_t end_ns = world_now_ns() + plan.faults_ns;
+  unsigned kills = plan.kills, stops = plan.stops, jumps = plan.clock_jumps;
   while (kills + stops + jumps > 0) {
     unsigned left = kills + stops + jumps;
     run_until(world_now_ns() + chance((end_ns > world_now_ns() ? end_ns - world_now_ns() : SECOND_NS) / left * 2 + 1));
@@ -360,20 +377,20 @@ static void disturb(const struct plan *plan) {
     }
     if (which < jumps + kills) {
       kills--;
-      kill_program(plan->power);
+      kill_program(plan.power);
     } else {
       stops--;
       stop_program();
     }
     run_until(world_now_ns() + chance(2 * SECOND_NS));
-    start_program(plan);
+    start_program();
   }
   if (world_now_ns() < end_ns) run_until(end_ns);
 }
 
-static void finish(const struct plan *plan) {
+static void finish(void) {
   trace("calm");
-  calm(plan);
+  calm();
   uint64_t limit_ns = world_now_ns() + 400 * SECOND_NS;
   while ((!client_is_over() || !program->runs || queued() > 0) && world_now_ns() < limit_ns && step(limit_ns)) {
     if (world_now_ns() > limit_ns - 200 * SECOND_NS) client_stop();
@@ -387,44 +404,43 @@ static void finish(const struct plan *plan) {
 
 static void run(uint64_t seed, FILE *trace_file) {
   world_open(seed, trace_file);
-  struct plan plan = make_plan();
-  tell_plan(&plan);
-  open_world(&plan);
-  let_faults_in(&plan);
-  start_program(&plan);
-  disturb(&plan);
-  finish(&plan);
+  plan = make_plan();
+  tell_plan();
+  open_world();
+  let_faults_in();
+  start_program();
+  disturb();
+  finish();
 }
 
 /* Three messages, one of them of several parts, and the power is cut at the first-th thing that becomes durable, then at the second-th after that. False: it
  * came to an end before. */
 static bool run_cut(uint64_t seed, uint64_t first, uint64_t second) {
   world_open(seed, NULL);
-  struct plan plan = {.shards = 1 + (unsigned)(seed % 3),
-                      .reshards = seed % 2 == 0,
-                      .sessions = 3,
-                      .messages = 3,
-                      .domains = 2,
-                      .mx_hosts = 1,
-                      .connections_per_site = 2,
-                      .messages_per_connection = 10,
-                      .segment_bytes = 2 << 20,
-                      .memory_bytes = 64 << 20,
-                      .client = {.pause_low_ns = MICROSECOND_NS,
-                                 .pause_high_ns = MILLISECOND_NS,
-                                 .size_low = 500,
-                                 .size_high = seed % 3 == 0 ? 2500000 : 20000,
-                                 .recipients_max = 3,
-                                 .refused_once = 4,
-                                 .domains = 2,
-                                 .messages_per_session = 1}};
-  cuts.plan = &plan;
+  plan = (struct plan){.shards = 1 + (unsigned)(seed % 3),
+                       .reshards = seed % 2 == 0,
+                       .sessions = 3,
+                       .messages = 3,
+                       .domains = 2,
+                       .mx_hosts = 1,
+                       .connections_per_site = 2,
+                       .messages_per_connection = 10,
+                       .segment_bytes = 2 << 20,
+                       .memory_bytes = 64 << 20,
+                       .client = {.pause_low_ns = MICROSECOND_NS,
+                                  .pause_high_ns = MILLISECOND_NS,
+                                  .size_low = 500,
+                                  .size_high = seed % 3 == 0 ? 2500000 : 20000,
+                                  .recipients_max = 3,
+                                  .refused_once = 4,
+                                  .domains = 2,
+                                  .messages_per_session = 1}};
   cuts.second = second;
-  open_world(&plan);
-  calm(&plan);
+  open_world();
+  calm();
   disk_cut_at(first);
-  start_program(&plan);
-  finish(&plan);
+  start_program();
+  finish();
   return cuts.done == (second == 0 ? 1 : 2);
 }
 
