@@ -88,9 +88,8 @@ static void tell_of_full(struct relay *relay) {
   const struct spool_stats *spool = spool_stats(relay->spool);
   if (full) {
     fprintf(stderr,
-            "ringpost: shard=%u spool %s is full: new mail is refused (452) until there is room; it has %llu segments of %llu MiB, and needs two "
-            "that are "
-            "free: the disk, or spool.max_size, gives no more\n",
+            "ringpost: shard=%u spool %s is full: new mail is refused (452) until there is room; it has %llu segments of %llu MiB and needs two free "
+            "ones: the disk, spool.max_size or spool.min_free gives no more\n",
             relay->o.index, relay->o.conf->spool_path, (unsigned long long)spool->segments, (unsigned long long)(spool->segment_size_bytes >> 20));
   } else {
     fprintf(stderr, "ringpost: shard=%u spool %s has room again\n", relay->o.index, relay->o.conf->spool_path);

@@ -105,6 +105,17 @@ struct span message_domain(const struct message *m, unsigned i) {
   return at == NULL ? (struct span){NULL, 0} : span_skip(address, (size_t)(at + 1 - address.at));
 }
 
+void message_end_record(struct content *content, enum record_type type, uint64_t id, uint32_t parts, unsigned padding) {
+  uint32_t content_bytes = (uint32_t)content_size(content); /* before it is padded */
+  struct record_header header = {.type = type,
+                                 .length = content_pad(content, padding),
+                                 .envelope_size = content->head_size - RECORD_HEADER_SIZE,
+                                 .content_size = content_bytes,
+                                 .parts = parts,
+                                 .id = id};
+  record_header_encode(&header, content->slice[0].at);
+}
+
 bool message_write_head(struct slab *slab, const struct message *message, struct content *content) {
   static const uint8_t header[RECORD_HEADER_SIZE];
   uint8_t room[4096];

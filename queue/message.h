@@ -81,6 +81,9 @@ struct span message_orcpt(const struct message *message, unsigned recipient);
 /* Behind the last '@'. */
 struct span message_domain(const struct message *message, unsigned recipient);
 
+/* The record is whole: pads it and writes its header into the room that its head begins with. `parts` as in struct record_header. */
+void message_end_record(struct content *content, enum record_type type, uint64_t id, uint32_t parts, unsigned padding);
+
 /* As the head of a new copy it says of recipients that were never tried that they were due long ago (RECORD_DUE_OLD): record_is_new does not hold of it. Appends record header room, envelope and the recipients that are not DONE: the head of a record of this message as it is now. False: no memory. */
 bool message_write_head(struct slab *slab, const struct message *message, struct content *content);
 

@@ -81,18 +81,6 @@ static void move_failed(struct move *move, int error) {
 
 /* ---- one move ---- */
 
-static void end_header(const struct move *move, unsigned padding) {
-  const struct message *message = move->message;
-  uint32_t content_size_bytes = (uint32_t)content_size(move->copy);
-  struct record_header header = {.type = is_part(move) ? RECORD_PART : RECORD_MESSAGE,
-                                 .length = content_pad(move->copy, padding),
-                                 .envelope_size = move->copy->head_size - RECORD_HEADER_SIZE,
-                                 .content_size = content_size_bytes,
-                                 .parts = is_part(move) ? move->load.part : message->parts_count,
-                                 .id = message->id};
-  record_header_encode(&header, move->copy->slice[0].at);
-}
-
 /* The head is of this moment: what is appended of outcomes from now on stands behind the copy. */
 static bool make_copy(struct move *move) {
   struct slab *slab = move->mover->schedule->slab;
@@ -103,7 +91,9 @@ static bool make_copy(struct move *move) {
   if (move->copy == NULL || !message_write_head(slab, move->message, move->copy)) return false;
   for (unsigned i = 0; i < count; i++)
     if (!content_append(slab, move->copy, span_of(slices[i].at, slices[i].len))) return false;
-  end_header(move, spool_padding(move->mover->schedule->spool));
+  const struct message *message = move->message;
+  message_end_record(move->copy, is_part(move) ? RECORD_PART : RECORD_MESSAGE, message->id, is_part(move) ? move->load.part : message->parts_count,
+                     spool_padding(move->mover->schedule->spool));
   return true;
 }
 

@@ -193,18 +193,6 @@ bool submit_data(struct submission *submission, struct span hello, bool esmtp, u
 
 /* ---- records ---- */
 
-static void encode_header(struct submission *submission, struct content *content, enum record_type type, uint32_t parts) {
-  uint32_t content_bytes = (uint32_t)content_size(content);
-  uint32_t length = content_pad(content, spool_padding(submission->context->spool));
-  struct record_header header = {.type = type,
-                                 .length = length,
-                                 .envelope_size = content->head_size - RECORD_HEADER_SIZE,
-                                 .content_size = content_bytes,
-                                 .parts = parts,
-                                 .id = submission->id};
-  record_header_encode(&header, content->slice[0].at);
-}
-
 struct part_write {
   struct spool_entry entry;
   struct submission *submission;
@@ -274,7 +262,7 @@ static int write_part(struct submission *submission) {
   parts[submission->parts_count] = (struct spool_place){0};
   *part = (struct part_write){.submission = submission, .content = submission->content, .number = submission->parts_count++};
   submission->content = next;
-  encode_header(submission, part->content, RECORD_PART, part->number);
+  message_end_record(part->content, RECORD_PART, submission->id, part->number, spool_padding(context->spool));
   part->entry = (struct spool_entry){.slices = part->content->slice, .slices_count = part->content->chunks, .store = true, .durable = part_durable};
   submission->writes++;
   spool_append(context->spool, &part->entry);
@@ -363,7 +351,7 @@ static void store(struct submission *submission) {
   submission->parts = NULL;
   submission->parts_count = 0;
   unlink_submission(submission);
-  encode_header(submission, message->content, RECORD_MESSAGE, message->parts_count);
+  message_end_record(message->content, RECORD_MESSAGE, submission->id, message->parts_count, spool_padding(submission->context->spool));
   submission->entry = (struct spool_entry){
       .slices = message->content->slice, .slices_count = message->content->chunks, .store = message->parts_count > 0, .durable = message_durable};
   spool_append(submission->context->spool, &submission->entry);

@@ -69,14 +69,10 @@ static void expire(struct outlet *outlet, struct message *message, unsigned i, b
 
 static void say_shortage(struct outlet *outlet) {
   uint64_t now_ms = outlet->o.shard->now_ms;
-  outlet->postponed++;
   if (outlet->shortage_said_ms != 0 && now_ms - outlet->shortage_said_ms < SHORTAGE_SAID_MS) return;
   outlet->shortage_said_ms = now_ms;
-  fprintf(stderr,
-          "ringpost: shard=%u memory or descriptors are used up: deliveries wait for some seconds (recipients=%llu used=%llu limits.memory=%llu)\n",
-          outlet->o.shard->index, (unsigned long long)outlet->postponed, (unsigned long long)outlet->o.slab->used_bytes,
-          (unsigned long long)outlet->o.slab->limit_bytes);
-  outlet->postponed = 0;
+  fprintf(stderr, "ringpost: shard=%u memory or descriptors are used up: deliveries wait for some seconds (used=%llu limits.memory=%llu)\n",
+          outlet->o.shard->index, (unsigned long long)outlet->o.slab->used_bytes, (unsigned long long)outlet->o.slab->limit_bytes);
 }
 
 /* No attempt, no event; but a message past its age and its last try expires, however short we are. Not all come back together. */
@@ -115,19 +111,6 @@ void outlet_due(void *context, struct message *message, unsigned recipient) {
 
 /* ---- out: fates become outcomes, on the owner's shard ---- */
 
-static void defer(struct outlet *outlet, struct job *job, unsigned at) {
-  struct message *message = job->message;
-  unsigned i = job->each[at].index;
-  unsigned attempts = message->recipient[i].attempts + (job->each[at].counts ? 1u : 0u);
-  bool expired;
-  uint64_t due_ms = retry_due_ms(&outlet->retry, message->created_ms, outlet->o.shard->wall_ms, attempts, outlet_random(outlet), &expired);
-  if (expired) {
-    expire(outlet, message, i, job->each[at].counts);
-  } else {
-    schedule_defer(outlet->o.schedule, message, i, due_ms, job->each[at].counts);
-  }
-}
-
 static void send_round(struct outlet *outlet, struct job *job, unsigned at) {
   unsigned rounds = job->rounds + (job->disturbed ? 1u : 0u);
   struct job *again = make_job(outlet, job->message, job->each[at].index, rounds);
@@ -153,8 +136,19 @@ static bool report(struct outlet *outlet, struct job *job, unsigned at, struct d
   return note != NULL && dsn_add(outlet, dsn, action, job->message, job->each[at].index, note, end);
 }
 
-static void warn(struct outlet *outlet, struct job *job, unsigned at, struct dsn **dsn) {
-  if (report(outlet, job, at, dsn, REPORT_DELAYED, RECORD_OUTCOME_INVALID)) schedule_warned(outlet->o.schedule, job->message, job->each[at].index);
+/* Later; then the sender may be told that it takes long. */
+static void defer(struct outlet *outlet, struct job *job, unsigned at, struct dsn **delayed) {
+  struct message *message = job->message;
+  unsigned i = job->each[at].index;
+  unsigned attempts = message->recipient[i].attempts + (job->each[at].counts ? 1u : 0u);
+  bool expired;
+  uint64_t due_ms = retry_due_ms(&outlet->retry, message->created_ms, outlet->o.shard->wall_ms, attempts, outlet_random(outlet), &expired);
+  if (expired) {
+    expire(outlet, message, i, job->each[at].counts);
+    return;
+  }
+  schedule_defer(outlet->o.schedule, message, i, due_ms, job->each[at].counts);
+  if (report(outlet, job, at, delayed, REPORT_DELAYED, RECORD_OUTCOME_INVALID)) schedule_warned(outlet->o.schedule, message, i);
 }
 
 static void end_own(struct outlet *outlet, struct job *job) {
@@ -171,12 +165,9 @@ static void end_own(struct outlet *outlet, struct job *job) {
       if (!report(outlet, job, at, &failed, REPORT_FAILED, RECORD_FAILED)) schedule_done(outlet->o.schedule, message, i, RECORD_FAILED);
       break;
     case FATE_AGAIN: send_round(outlet, job, at); break;
-    case FATE_POSTPONED: postpone(outlet, message, job->each[at].index); break;
+    case FATE_POSTPONED: postpone(outlet, message, i); break;
     case FATE_INVALID:
-    case FATE_DEFERRED:
-      warn(outlet, job, at, &delayed);
-      defer(outlet, job, at);
-      break;
+    case FATE_DEFERRED: defer(outlet, job, at, &delayed); break;
     }
   }
   dsn_send(failed);
@@ -423,6 +414,7 @@ void outlet_turn(struct outlet *outlet) {
 void outlet_stop(struct outlet *outlet) {
   outlet->stopping = true;
   connections_stop(outlet);
+  dsns_stop(outlet);
 }
 
 bool outlet_idle(const struct outlet *outlet) { return outlet->connections.used == 0 && outlet->ended_first == NULL && outlet->dsns == NULL; }

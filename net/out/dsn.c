@@ -139,8 +139,20 @@ static void end_dsn(struct dsn *dsn) {
   schedule_job_ended(schedule, about);
 }
 
+/* The recipients stay as they are, without an end: after the next start they are tried, fail, and are reported again. */
+static void abandon_dsn(struct dsn *dsn) {
+  struct schedule *schedule = dsn->outlet->o.schedule;
+  struct message *about = dsn->about;
+  unlink_dsn(dsn);
+  free_dsn(dsn);
+  schedule_job_ended(schedule, about);
+}
+
 static void try_later(struct dsn *dsn) {
-  if (dsn->action == REPORT_FAILED) {
+  const struct outlet *outlet = dsn->outlet;
+  if (outlet->stopping || spool_failed(outlet->o.schedule->spool) != E_OK) {
+    abandon_dsn(dsn);
+  } else if (dsn->action == REPORT_FAILED) {
     timer_set(&dsn->outlet->o.shard->wheel, &dsn->timer, dsn->outlet->o.shard->now_ms + RETRY_MS);
   } else {
     count_add(dsn->outlet->o.counters, COUNT_DSN_SUPPRESSED, 1);
@@ -232,16 +244,6 @@ static bool append_head(const struct dsn *dsn, struct content *content, const st
   return done;
 }
 
-static void end_header(const struct dsn *dsn, struct content *content, uint64_t id) {
-  uint32_t content_bytes = (uint32_t)content_size(content);
-  struct record_header header = {.type = RECORD_MESSAGE,
-                                 .length = content_pad(content, spool_padding(dsn->outlet->o.schedule->spool)),
-                                 .envelope_size = content->head_size - RECORD_HEADER_SIZE,
-                                 .content_size = content_bytes,
-                                 .id = id};
-  record_header_encode(&header, content->slice[0].at);
-}
-
 static struct message *message_of(const struct dsn *dsn, const struct report *report, struct span returned) {
   struct slab *slab = dsn->outlet->o.slab;
   struct content *content = content_new(slab, status_report_size_max(report) + returned.len + 1024);
@@ -250,7 +252,7 @@ static struct message *message_of(const struct dsn *dsn, const struct report *re
   if (append_head(dsn, content, report) && append_text(slab, content, report, returned)) {
     struct span envelope = span_of((uint8_t *)content->slice[0].at + RECORD_HEADER_SIZE, content->head_size - RECORD_HEADER_SIZE);
     uint64_t size = content_size(content);
-    end_header(dsn, content, report->id);
+    message_end_record(content, RECORD_MESSAGE, report->id, 0, spool_padding(dsn->outlet->o.schedule->spool));
     message = message_new(slab, report->id, envelope);
     if (message != NULL) message->size = size;
   }
@@ -325,7 +327,7 @@ static void durable(struct spool_entry *entry, int error) {
   if (error != E_OK) {
     dsn->message = NULL;
     message_free(outlet->o.slab, message);
-    try_later(dsn); /* a spool that has failed for good takes nothing any more: the recipient stays, as all others do */
+    try_later(dsn);
     return;
   }
   message->place = entry->place;
@@ -376,6 +378,13 @@ void dsn_send(struct dsn *dsn) {
   } else {
     count_add(dsn->outlet->o.counters, COUNT_DSN_SUPPRESSED, dsn->count > 0 ? 1 : 0);
     end_dsn(dsn);
+  }
+}
+
+void dsns_stop(struct outlet *outlet) {
+  for (struct dsn *dsn = outlet->dsns, *next; dsn != NULL; dsn = next) {
+    next = dsn->next;
+    if (timer_is_set(&dsn->timer)) abandon_dsn(dsn); /* the others are under way */
   }
 }
 

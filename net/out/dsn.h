@@ -35,6 +35,8 @@ bool dsn_add(struct outlet *outlet, struct dsn **dsn, enum report_action action,
              enum record_outcome_kind end);
 /* NULL is fine. May end the recipients at once. */
 void dsn_send(struct dsn *dsn);
+/* Those that wait for room or memory are given up, and no more will wait; the others come to their end. */
+void dsns_stop(struct outlet *outlet);
 void dsns_close(struct outlet *outlet);
 
 #endif

@@ -85,7 +85,6 @@ struct outlet {
   struct smtp_client_options smtp, smtp_plain;
   uint64_t random_state;
   uint64_t shortage_said_ms; /* when the log last had a word about it; 0: never */
-  uint64_t postponed;        /* recipients since then */
   struct dsn *dsns;          /* on their way */
   struct dsn_rate dsn_rates[OUTLET_DSN_RATES];
   bool stopping;

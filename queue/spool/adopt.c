@@ -100,6 +100,7 @@ struct leaving {
   struct io *io;
   const struct adopt_options *options;
   unsigned from, to;
+  const char *name; /* of the directory, as it is when it is opened */
   struct view *view;
   struct census census;
   struct target target;
@@ -371,18 +372,10 @@ static int end_leaving(struct leaving *leaving, const char *name, char kept[NAME
   return error;
 }
 
+/* The lock shows that nobody runs it, and stays with us when it is renamed. */
 static int open_source(struct leaving *leaving, struct fmt *why) {
-  char name[NAME_ROOM], path[PATH_ROOM];
-  snprintf(name, sizeof name, "leaving-%03u-to-%03u", leaving->from, leaving->to);
-  if (path_in(leaving, path, sizeof path, name) == NULL) return complain(why, leaving->options->path, E_TOO_LONG);
-  return view_open(&leaving->view, leaving->io, path, true, why);
-}
-
-/* By the name it has as yet: the lock shows that nobody runs it, and stays with us when it is renamed. */
-static int open_missing(struct leaving *leaving, struct fmt *why) {
-  char name[NAME_ROOM], path[PATH_ROOM];
-  snprintf(name, sizeof name, "shard-%03u", leaving->from);
-  if (path_in(leaving, path, sizeof path, name) == NULL) return complain(why, leaving->options->path, E_TOO_LONG);
+  char path[PATH_ROOM];
+  if (path_in(leaving, path, sizeof path, leaving->name) == NULL) return complain(why, leaving->options->path, E_TOO_LONG);
   return view_open(&leaving->view, leaving->io, path, true, why);
 }
 
@@ -390,7 +383,8 @@ static int adopt_one(struct leaving *leaving, bool is_missing) {
   char from[NAME_ROOM], name[NAME_ROOM], kept[NAME_ROOM];
   snprintf(from, sizeof from, "shard-%03u", leaving->from);
   snprintf(name, sizeof name, "leaving-%03u-to-%03u", leaving->from, leaving->to);
-  int error = open_patiently(leaving, is_missing ? open_missing : open_source);
+  leaving->name = is_missing ? from : name;
+  int error = open_patiently(leaving, open_source);
   if (error != E_OK) return error;
   if (is_missing && (error = rename_directory(leaving, from, name)) != E_OK) complain(leaving->why, from, error);
   if (error == E_OK) error = copy_all(leaving);

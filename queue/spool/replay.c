@@ -83,32 +83,36 @@ static void hand_out(struct window *w, const struct spool_replay *replay, const 
   replay->record(replay->context, span_of(record, header->length), place);
 }
 
-static int stop(struct window *w, const char *why) {
-  w->segment->stopped = why;
-  return E_OK;
-}
-
-/* One record. *done: there is none, or none that counts. */
-static int replay_record(struct window *w, const struct spool_replay *replay, bool *done) {
-  struct record_header header;
+/* Is there a record at w->at? E_NOT_FOUND: none, *why says what is there instead (NULL: nothing, the end). */
+static int look(struct window *w, struct record_header *header, const char **why) {
   uint64_t hash;
   size_t available;
-  *done = true;
+  *why = NULL;
   int error = fetch(w, RECORD_HEADER_SIZE, &available);
-  if (error != E_OK || available < RECORD_HEADER_SIZE) return error;
-  error = record_header_decode(&header, w->bytes + (w->at - w->base), available, w->segment->sequence, &hash);
-  if (error == E_UNSUPPORTED) return error;
-  if (error != E_OK) return stop(w, "no valid record header");
-  error = fetch(w, header.length, &available);
   if (error != E_OK) return error;
-  if (available < header.length) return stop(w, "a record goes beyond the end");
-  const uint8_t *record = w->bytes + (w->at - w->base);
-  if (!record_is_whole(w->segment, record, &header, hash)) return stop(w, "a record's content does not match its hash");
-  *done = false;
-  hand_out(w, replay, record, &header);
-  w->segment->records++;
-  w->at += header.length;
-  return E_OK;
+  if (available < RECORD_HEADER_SIZE) return E_NOT_FOUND;
+  error = record_header_decode(header, w->bytes + (w->at - w->base), available, w->segment->sequence, &hash);
+  if (error == E_UNSUPPORTED) return error;
+  *why = "no valid record header";
+  if (error != E_OK) return E_NOT_FOUND;
+  error = fetch(w, header->length, &available);
+  if (error != E_OK) return error;
+  *why = "a record goes beyond the end";
+  if (available < header->length) return E_NOT_FOUND;
+  *why = "a record's content does not match its hash";
+  return record_is_whole(w->segment, w->bytes + (w->at - w->base), header, hash) ? E_OK : E_NOT_FOUND;
+}
+
+/* All up to the first thing that is none. */
+static int replay_records(struct window *w, const struct spool_replay *replay) {
+  struct record_header header;
+  int error;
+  while ((error = look(w, &header, &w->segment->stopped)) == E_OK) {
+    hand_out(w, replay, w->bytes + (w->at - w->base), &header);
+    w->segment->records++;
+    w->at += header.length;
+  }
+  return error == E_NOT_FOUND ? E_OK : error;
 }
 
 static void seek(struct window *w, uint64_t at) {
@@ -117,21 +121,12 @@ static void seek(struct window *w, uint64_t at) {
   w->have = 0;
 }
 
-/* Is there a record here? As replay_record, without consequences. */
-static bool record_is_here(struct window *w, struct record_header *header) {
-  uint64_t hash;
-  size_t available;
-  if (fetch(w, RECORD_HEADER_SIZE, &available) != E_OK || available < RECORD_HEADER_SIZE) return false;
-  if (record_header_decode(header, w->bytes + (w->at - w->base), available, w->segment->sequence, &hash) != E_OK) return false;
-  if (fetch(w, header->length, &available) != E_OK || available < header->length) return false;
-  return record_is_whole(w->segment, w->bytes + (w->at - w->base), header, hash);
-}
-
 /* Moves on from something that is no record to the next that is one. */
 static bool search(struct window *w, struct record_header *header) {
   uint64_t to = w->limit - w->at < SEARCH_MAX ? w->limit : w->at + SEARCH_MAX;
+  const char *why;
   for (w->at += RECORD_UNIT; w->at < to; w->at += RECORD_UNIT)
-    if (record_is_here(w, header)) return true;
+    if (look(w, header, &why) == E_OK) return true;
   return false;
 }
 
@@ -140,10 +135,11 @@ static bool search(struct window *w, struct record_header *header) {
  * one record of outcomes, its last one: if another record follows such a one, it is of a later commit, which was not begun before the gap's was durable.
  */
 static bool gap_is_damage(struct window *w, struct record_header header) {
+  const char *why;
   for (;;) {
     bool ended = header.type == RECORD_OUTCOMES;
     w->at += header.length;
-    if (!record_is_here(w, &header) && !search(w, &header)) return false;
+    if (look(w, &header, &why) != E_OK && !search(w, &header)) return false;
     if (ended) return true;
   }
 }
@@ -153,23 +149,20 @@ static bool gap_is_damage(struct window *w, struct record_header header) {
  * that count; w->at is as it was.
  */
 static bool find_next(struct window *w, bool newest, bool synced) {
-  uint64_t from = w->at;
-  const char *why = w->segment->stopped;
+  struct segment *segment = w->segment;
+  uint64_t from = w->at, next = from;
   struct record_header header;
   if (search(w, &header)) {
-    uint64_t next = w->at;
-    bool counts = !newest || (synced && gap_is_damage(w, header));
-    seek(w, counts ? next : from);
-    if (!counts) return false;
-    if (w->segment->holes++ == 0) {
-      w->segment->hole = from;
-      w->segment->hole_why = why;
-    }
-    w->segment->stopped = NULL;
-    return true;
+    next = w->at;
+    if (newest && !(synced && gap_is_damage(w, header))) next = from;
   }
-  seek(w, from);
-  return false;
+  seek(w, next);
+  if (next == from) return false;
+  if (segment->holes++ == 0) {
+    segment->hole = from;
+    segment->hole_why = segment->stopped;
+  }
+  return true;
 }
 
 /* Up to `limit`, where the next segment says this one ended; what stands behind was never answered for. */
@@ -182,7 +175,7 @@ static int replay_segment(struct segments *s, struct segment *segment, uint64_t 
   segment->holes = 0;
   segment->hole = 0;
   do {
-    for (bool done = false; !done && error == E_OK;) error = replay_record(&window, replay, &done);
+    error = replay_records(&window, replay);
   } while (error == E_OK && segment->stopped != NULL && find_next(&window, newest, s->synced));
   segment->end = window.at;
   return error;
