@@ -6,6 +6,7 @@
 #include "core/base/error.h"
 #include "core/base/pool.h"
 #include "net/in/access.h"
+#include "net/in/listen.h"
 #include "net/in/reception.h"
 #include "net/in/submit.h"
 
@@ -15,9 +16,8 @@
 #define EAT_MAX 65536           /* bytes given to the machine at a time: after so many it is asked whether the spool keeps up */
 #define LONG_CONTENT 131072     /* behind so much of a message its bytes are taken one buffer at a time, as the disk takes them */
 #define CONTENT_RATE_MIN 500    /* bytes a second, as Postfix's smtpd_min_data_rate: a sender that gives a byte a minute is like one that is silent */
-#define LISTEN_BACKLOG 4096
-#define IDLE_COMMANDS_MAX 1000 /* without a message: no client needs so many */
-#define SURPLUS_MAX 100000     /* recipients refused for now, without a message: a whole list, piped at once; each costs a reply and no memory */
+#define IDLE_COMMANDS_MAX 1000  /* without a message: no client needs so many */
+#define SURPLUS_MAX 100000      /* recipients refused for now, without a message: a whole list, piped at once; each costs a reply and no memory */
 
 struct session {
   io_socket socket;
@@ -616,50 +616,13 @@ int intake_open(struct intake **out, const struct intake_options *options) {
   return E_OK;
 }
 
-static bool is_wildcard(const struct netaddr *address) {
-  static const uint8_t zero[sizeof address->bytes];
-  return memcmp(address->bytes, zero, address->family == 4 ? 4 : 16) == 0;
-}
-
-/* "0.0.0.0" has every address of its port: a listener on one of them beside it is our own company, as are those of the other shards. */
-static bool is_first_there(const struct intake *intake, unsigned index) {
-  const struct conf *conf = intake->o.conf;
-  const struct netaddr *address = &conf->listeners[index].address;
-  if (address->port == 0) return true;
-  if (intake->o.shard->index > 0) return false;
-  for (unsigned i = 0; i < index; i++) {
-    const struct netaddr *other = &conf->listeners[i].address;
-    if (other->port == address->port && other->family == address->family && (is_wildcard(other) || is_wildcard(address))) return false;
-  }
-  return true;
-}
-
-static void say_no_listener(const struct conf *conf, unsigned index, int error, struct fmt *why) {
-  fmt_text(why, "listeners[");
-  fmt_u64(why, index);
-  fmt_text(why, "]: cannot listen on ");
-  netaddr_format_with_port(&conf->listeners[index].address, why);
-  fmt_text(why, ": ");
-  switch (error) {
-  case E_BUSY: fmt_text(why, "in use by another process"); break;
-  case E_NO_ADDRESS: fmt_text(why, "this is no address of this host"); break;
-  case E_PERMISSION: fmt_text(why, "permission denied (a port below 1024 needs root or CAP_NET_BIND_SERVICE)"); break;
-  default: fmt_text(why, error_text(error)); break;
-  }
-}
-
 int intake_listen(struct intake *intake, struct fmt *why) {
   const struct conf *conf = intake->o.conf;
   struct io *io = intake->o.shard->io;
-  for (unsigned i = 0; i < conf->listeners_count; i++) {
-    int error = io_listen(io, &conf->listeners[i].address, LISTEN_BACKLOG, is_first_there(intake, i), &intake->listeners[i]);
-    if (error == E_OK) continue;
-    say_no_listener(conf, i, error, why);
-    intake->listeners[i] = IO_NONE;
-    return error;
-  }
-  for (unsigned i = 0; i < conf->listeners_count; i++) io_accept(io, intake->listeners[i], shard_token(intake->o.token_kind, OP_ACCEPT, 0, 0));
-  return E_OK;
+  int error = listen_all(io, conf, intake->o.shard->index, intake->listeners, why);
+  for (unsigned i = 0; i < conf->listeners_count && error == E_OK; i++)
+    io_accept(io, intake->listeners[i], shard_token(intake->o.token_kind, OP_ACCEPT, 0, 0));
+  return error;
 }
 
 void intake_address(const struct intake *intake, struct netaddr *address) { io_local(intake->o.shard->io, intake->listeners[0], address); }

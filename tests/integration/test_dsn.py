@@ -169,6 +169,19 @@ def delay_is_reported_once_and_then_the_end(t):
 
 
 @test
+def the_end_is_not_told_as_a_delay_first(t):
+    relay, mx = relay_and_mx(
+        t,
+        merge(ON, {"dsn": {"delay": "500ms"}, "queue": {"retry_initial": "1s", "max_age": "1s"}}),
+        script={"RCPT": lambda _, argument: "451 4.2.0 later" if "slow" in argument else None},
+    )
+    relay.send("a@b.example", "slow@d.example", CONTENT)
+    relay.wait_event("Expiration")
+    until(lambda: relay.metrics()["ringpost_queued_messages"] == 0, "an empty queue")
+    equal([read(report)[3][0]["Action"] for report in reports(mx)], ["failed"])
+
+
+@test
 def a_delay_is_remembered_when_the_shards_become_fewer(t):
     address = free_address()
     mx = FakeMx(t, address, free_port(address), script={"RCPT": lambda _, argument: "451 4.2.0 later" if "slow" in argument else None})
