@@ -5,30 +5,6 @@
 
 #include "tests/lib/unit.h"
 
-#define LONG 28672 /* two fit into a segment of 64 KiB */
-
-/* Ids 1..count, two to a segment, in the files 00000000.seg, 00000001.seg... (as sequences 1, 2...). */
-static struct world *with_messages(unsigned count) {
-  struct world *world = world_new(1);
-  world_start(world);
-  for (uint64_t id = 1; id <= count; id++) {
-    struct message *m = message_new(world, id, 0, false, LONG, 1);
-    spool_append(world->spool, &m->entry);
-    world_settle(world);
-    ck_assert(m->told && m->error == E_OK);
-    message_free(m);
-  }
-  return world;
-}
-
-static struct fake_file *file_at(struct world *world, unsigned slot) {
-  char path[64];
-  snprintf(path, sizeof path, "/spool/0/%08u.seg", slot);
-  struct fake_file *file = fake_find(world->io, path);
-  ck_assert_ptr_nonnull(file);
-  return file;
-}
-
 static void check_seen(const struct world *world, const char *ids) {
   ck_assert_uint_eq(world->noted_count, strlen(ids));
   for (unsigned i = 0; i < world->noted_count; i++) ck_assert_uint_eq(world->noted[i].id, (uint64_t)(ids[i] - '0'));
@@ -52,7 +28,7 @@ START_TEST(an_empty_directory_and_an_idle_restart) {
 END_TEST
 
 START_TEST(what_was_replayed_is_synced_though_nothing_is_appended) {
-  struct world *world = with_messages(3);
+  struct world *world = world_with_messages(3);
   world_crash(world, false);
   world_start(world);
   ck_assert(!spool_idle(world->spool));
@@ -64,12 +40,12 @@ START_TEST(what_was_replayed_is_synced_though_nothing_is_appended) {
 END_TEST
 
 START_TEST(one_process_at_a_time) {
-  struct world *world = with_messages(1);
+  struct world *world = world_with_messages(1);
   struct spool *other;
   ck_assert_int_eq(spool_open(&other, world->io, &world->wheel, &world->options, WORLD_KIND + 1, &world->why), E_BUSY);
   ck_assert(why_has(world, "/spool/0/lock: another process"));
   world_stop(world);
-  file_at(world, 1)->locked = true; /* a write of a process that was killed has not ended yet */
+  world_file(world, 1)->locked = true; /* a write of a process that was killed has not ended yet */
   world->why.len = 0;
   ck_assert_int_eq(world_open(world), E_BUSY);
   ck_assert(why_has(world, "00000001.seg"));
@@ -83,14 +59,14 @@ START_TEST(one_process_at_a_time) {
 END_TEST
 
 START_TEST(damage_costs_its_record_and_is_counted) {
-  struct world *world = with_messages(6);
+  struct world *world = world_with_messages(6);
   world_crash(world, true);
-  file_at(world, 1)->now[4096 + LONG + 5000] ^= 1;
+  world_file(world, 1)->now[4096 + WORLD_LONG + 5000] ^= 1;
   world_start(world);
   check_seen(world, "12356");
   ck_assert_uint_eq(world->damaged, 1);
   world_crash(world, true);
-  file_at(world, 0)->now[4096] ^= 1; /* the first record: what is behind it is found */
+  world_file(world, 0)->now[4096] ^= 1; /* the first record: what is behind it is found */
   world_start(world);
   check_seen(world, "2356");
   ck_assert_uint_eq(world->damaged, 2);
@@ -110,7 +86,7 @@ START_TEST(damage_in_the_newest_costs_its_record_too) {
     world_settle(world);
     message_free(m);
   }
-  struct fake_file *file = file_at(world, 0);
+  struct fake_file *file = world_file(world, 0);
   world_crash(world, true);
   file->now[4096 + 3 * 8192 + 2000] ^= 1; /* number 4 */
   file->now[4096 + 6 * 8192] ^= 1;        /* and 7 */
@@ -129,19 +105,19 @@ START_TEST(damage_in_the_newest_costs_its_record_too) {
 END_TEST
 
 START_TEST(an_unfinished_commit_at_the_end_is_no_damage) {
-  struct world *world = with_messages(6);
+  struct world *world = world_with_messages(6);
   world_crash(world, true);
-  file_at(world, 2)->now[4096 + LONG + 5000] ^= 1;
+  world_file(world, 2)->now[4096 + WORLD_LONG + 5000] ^= 1;
   world_start(world);
   check_seen(world, "12345");
   ck_assert_uint_eq(world->damaged, 0);
-  struct message *m = message_new(world, 7, 0, false, LONG, 1); /* not behind it, but in a new segment */
+  struct message *m = message_new(world, 7, 0, false, WORLD_LONG, 1); /* not behind it, but in a new segment */
   spool_append(world->spool, &m->entry);
   world_settle(world);
   ck_assert_uint_eq(m->entry.place.segment, 4);
   message_free(m);
   world_crash(world, true);
-  file_at(world, 2)->now[4096 + LONG + 5000] ^= 1; /* even if it were whole: it was not there, and so it stays */
+  world_file(world, 2)->now[4096 + WORLD_LONG + 5000] ^= 1; /* even if it were whole: it was not there, and so it stays */
   world_start(world);
   check_seen(world, "123457");
   ck_assert_uint_eq(world->damaged, 0);
@@ -150,9 +126,9 @@ START_TEST(an_unfinished_commit_at_the_end_is_no_damage) {
 END_TEST
 
 START_TEST(a_file_cut_short_gives_what_is_there) {
-  struct world *world = with_messages(6);
+  struct world *world = world_with_messages(6);
   world_crash(world, true);
-  file_at(world, 1)->size = 4096 + LONG + 512;
+  world_file(world, 1)->size = 4096 + WORLD_LONG + 512;
   world_start(world);
   check_seen(world, "12356");
   ck_assert_uint_eq(world->damaged, 1);
@@ -162,9 +138,9 @@ END_TEST
 
 /* The header of one in the middle: what is missing is counted, and the file set aside for whoever wants to look. */
 START_TEST(a_damaged_header_in_the_middle_is_set_aside) {
-  struct world *world = with_messages(6);
+  struct world *world = world_with_messages(6);
   world_crash(world, true);
-  file_at(world, 1)->now[13] ^= 1;
+  world_file(world, 1)->now[13] ^= 1;
   world_start(world);
   check_seen(world, "1256");
   ck_assert_uint_eq(world->damaged, 1);
@@ -176,9 +152,9 @@ START_TEST(a_damaged_header_in_the_middle_is_set_aside) {
 END_TEST
 
 START_TEST(a_torn_header_of_the_next_is_filled_anew) {
-  struct world *world = with_messages(3);
+  struct world *world = world_with_messages(3);
   world_crash(world, true);
-  struct fake_file *next = file_at(world, 2); /* free */
+  struct fake_file *next = world_file(world, 2); /* free */
   memset(next->now, 0xaa, 512);
   world_start(world);
   check_seen(world, "123");
@@ -191,7 +167,7 @@ START_TEST(a_torn_header_of_the_next_is_filled_anew) {
 END_TEST
 
 START_TEST(a_file_that_is_not_finished_goes) {
-  struct world *world = with_messages(1);
+  struct world *world = world_with_messages(1);
   world_stop(world);
   io_file file;
   ck_assert_int_eq(io_file_open(world->io, "/spool/0/00000077.seg", IO_FILE_WRITE | IO_FILE_CREATE, &file), E_OK);
@@ -213,9 +189,9 @@ static void copy_file(struct fake_file *to, const struct fake_file *from) {
 }
 
 START_TEST(a_copy_of_a_live_segment_is_refused) {
-  struct world *world = with_messages(4);
+  struct world *world = world_with_messages(4);
   world_stop(world);
-  copy_file(fake_create(world->io, "/spool/0/00000050.seg"), file_at(world, 1));
+  copy_file(fake_create(world->io, "/spool/0/00000050.seg"), world_file(world, 1));
   ck_assert_int_eq(world_open(world), E_CORRUPT);
   ck_assert(why_has(world, "same sequence number"));
   world->spool = NULL;
@@ -225,13 +201,13 @@ END_TEST
 
 /* Somebody puts back an old file: it is from before the tail, so it does not count. */
 START_TEST(what_was_freed_does_not_come_back_from_a_copy) {
-  struct world *world = with_messages(4);
-  copy_file(fake_create(world->io, "/spool/old"), file_at(world, 0));
-  spool_forget(world->spool, (struct spool_place){1, LONG, 4096});
-  spool_forget(world->spool, (struct spool_place){1, LONG, 4096 + LONG});
+  struct world *world = world_with_messages(4);
+  copy_file(fake_create(world->io, "/spool/old"), world_file(world, 0));
+  spool_forget(world->spool, (struct spool_place){1, WORLD_LONG, 4096});
+  spool_forget(world->spool, (struct spool_place){1, WORLD_LONG, 4096 + WORLD_LONG});
   world_settle(world);
   for (uint64_t id = 5; id <= 7; id++) {
-    struct message *m = message_new(world, id, 0, false, LONG, 1);
+    struct message *m = message_new(world, id, 0, false, WORLD_LONG, 1);
     spool_append(world->spool, &m->entry);
     world_settle(world);
     message_free(m);
@@ -246,7 +222,7 @@ START_TEST(what_was_freed_does_not_come_back_from_a_copy) {
 END_TEST
 
 START_TEST(segments_of_another_size_are_replayed_and_then_replaced) {
-  struct world *world = with_messages(6);
+  struct world *world = world_with_messages(6);
   world_stop(world);
   world->options.segment_size_bytes = 128 << 10;
   world_start(world);
@@ -335,12 +311,12 @@ static void count_outcome(void *context, struct span outcome) {
 }
 
 START_TEST(outcomes_that_are_none_end_a_segment) {
-  struct world *world = with_messages(1);
+  struct world *world = world_with_messages(1);
   world_crash(world, true);
-  struct fake_file *file = file_at(world, 0);
+  struct fake_file *file = world_file(world, 0);
   struct record_segment segment;
   ck_assert_int_eq(record_segment_decode(&segment, file->now), E_OK);
-  uint8_t *at = file->now + 4096 + LONG;
+  uint8_t *at = file->now + 4096 + WORLD_LONG;
   struct record_header header = {.type = RECORD_OUTCOMES, .length = 4096, .content_size = 30};
   for (unsigned frame = 0; frame < 4; frame++) {
     static const uint8_t frames[4][3] = {{25, 0, 0}, {29, 0, 0}, {0, 0, 0}, {65, 0, 0}}; /* with more behind, whole, empty, too long */
@@ -365,9 +341,9 @@ END_TEST
 /* One header block, or one record, of a version nobody knows yet, in the middle of what is well known. */
 START_TEST(a_newer_version_is_refused_and_not_touched) {
   for (unsigned of_record = 0; of_record < 2; of_record++) {
-    struct world *world = with_messages(5);
+    struct world *world = world_with_messages(5);
     world_stop(world);
-    struct fake_file *file = file_at(world, 1);
+    struct fake_file *file = world_file(world, 1);
     uint8_t *at = file->now + of_record * 4096, before[4096];
     size_t checksum_at = of_record ? 56 : 504;
     at[of_record ? 4 : 8] = 2;

@@ -4,28 +4,6 @@
 #include "queue/spool/view.h"
 #include "tests/lib/unit.h"
 
-#define LONG 28672 /* two fit into a segment of 64 KiB */
-
-static struct world *with_messages(unsigned count) {
-  struct world *world = world_new(1);
-  world_start(world);
-  for (uint64_t id = 1; id <= count; id++) {
-    struct message *m = message_new(world, id, 0, false, LONG, 1);
-    spool_append(world->spool, &m->entry);
-    world_settle(world);
-    message_free(m);
-  }
-  return world;
-}
-
-static struct fake_file *file_at(struct world *world, unsigned slot) {
-  char path[64];
-  snprintf(path, sizeof path, "/spool/0/%08u.seg", slot);
-  struct fake_file *file = fake_find(world->io, path);
-  ck_assert_ptr_nonnull(file);
-  return file;
-}
-
 static struct view *open_view(struct world *world) {
   struct view *view;
   world->why = fmt_over(world->why_room, sizeof world->why_room);
@@ -60,7 +38,7 @@ static uint64_t hash_of_disk(const struct world *world) {
 }
 
 START_TEST(all_is_seen_and_nothing_is_changed) {
-  struct world *world = with_messages(5);
+  struct world *world = world_with_messages(5);
   for (unsigned closed = 0; closed < 2; closed++) {
     if (closed) world_crash(world, false);
     uint64_t before = hash_of_disk(world), writes = world->io->writes;
@@ -77,7 +55,7 @@ START_TEST(all_is_seen_and_nothing_is_changed) {
     ck_assert_uint_eq(live, 3);
     ck_assert_uint_ge(other, 2);
     segment = segment_of(view, 2);
-    ck_assert_uint_eq(segment.end, 4096 + 2 * LONG);
+    ck_assert_uint_eq(segment.end, 4096 + 2 * WORLD_LONG);
     ck_assert_uint_eq(segment.expected, segment.end);
     ck_assert_uint_eq(segment.records, 2);
     ck_assert_str_eq(segment.path, "/spool/0/00000001.seg");
@@ -93,17 +71,17 @@ START_TEST(damage_has_a_place_and_a_reason) {
   static const struct {
     uint64_t at;
     const char *why;
-  } damages[] = {{4096 + LONG + 20, "no valid record header"}, {4096 + LONG + 5000, "a record's content does not match its hash"}};
+  } damages[] = {{4096 + WORLD_LONG + 20, "no valid record header"}, {4096 + WORLD_LONG + 5000, "a record's content does not match its hash"}};
   for (unsigned i = 0; i < 2; i++) {
-    struct world *world = with_messages(5);
+    struct world *world = world_with_messages(5);
     world_stop(world);
-    file_at(world, 1)->now[damages[i].at] ^= 1;
+    world_file(world, 1)->now[damages[i].at] ^= 1;
     struct view *view = open_view(world);
     replay(world, view);
     ck_assert_uint_eq(world->damaged, 1);
     struct view_segment segment = segment_of(view, 2);
-    ck_assert_uint_eq(segment.end, 4096 + LONG);
-    ck_assert_uint_eq(segment.expected, 4096 + 2 * LONG);
+    ck_assert_uint_eq(segment.end, 4096 + WORLD_LONG);
+    ck_assert_uint_eq(segment.expected, 4096 + 2 * WORLD_LONG);
     ck_assert_str_eq(segment.stopped, damages[i].why);
     view_close(view);
     world_free(world);
@@ -112,9 +90,9 @@ START_TEST(damage_has_a_place_and_a_reason) {
 END_TEST
 
 START_TEST(a_header_that_is_lost_leaves_a_gap_and_its_file) {
-  struct world *world = with_messages(5);
+  struct world *world = world_with_messages(5);
   world_stop(world);
-  file_at(world, 1)->now[100] ^= 1;
+  world_file(world, 1)->now[100] ^= 1;
   struct view *view = open_view(world);
   ck_assert_uint_eq(view_gaps(view), 1);
   struct view_segment segment;
@@ -128,19 +106,19 @@ START_TEST(a_header_that_is_lost_leaves_a_gap_and_its_file) {
 END_TEST
 
 START_TEST(a_record_is_read_back_whole_or_not) {
-  struct world *world = with_messages(3);
+  struct world *world = world_with_messages(3);
   world_stop(world);
   struct view *view = open_view(world);
   replay(world, view);
-  uint8_t *room = aligned_alloc(SPOOL_ALIGNMENT, LONG);
+  uint8_t *room = aligned_alloc(SPOOL_ALIGNMENT, WORLD_LONG);
   ck_assert_int_eq(view_read(view, world->noted[1].place, room), E_OK);
   struct record_header header;
   uint64_t hash;
-  ck_assert_int_eq(record_header_decode(&header, room, LONG, 1, &hash), E_OK);
-  ck_assert(message_is_true(span_of(room, LONG), &header) && header.id == 2);
-  file_at(world, 0)->now[world->noted[1].place.offset + 9000] ^= 1;
+  ck_assert_int_eq(record_header_decode(&header, room, WORLD_LONG, 1, &hash), E_OK);
+  ck_assert(message_is_true(span_of(room, WORLD_LONG), &header) && header.id == 2);
+  world_file(world, 0)->now[world->noted[1].place.offset + 9000] ^= 1;
   ck_assert_int_eq(view_read(view, world->noted[1].place, room), E_CORRUPT);
-  struct spool_place nowhere = {.segment = 77, .length = LONG, .offset = 4096};
+  struct spool_place nowhere = {.segment = 77, .length = WORLD_LONG, .offset = 4096};
   ck_assert_int_eq(view_read(view, nowhere, room), E_NOT_FOUND);
   free(room);
   view_close(view);
@@ -149,7 +127,7 @@ START_TEST(a_record_is_read_back_whole_or_not) {
 END_TEST
 
 START_TEST(alone_or_not_at_all) {
-  struct world *world = with_messages(1);
+  struct world *world = world_with_messages(1);
   struct view *view;
   ck_assert_int_eq(view_open(&view, world->io, "/spool/0", true, &world->why), E_BUSY);
   world_stop(world);

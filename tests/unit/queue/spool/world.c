@@ -208,3 +208,26 @@ static void world_free(struct world *world) {
   free(world->noted);
   free(world);
 }
+
+/* Ids 1..count, two to a segment, in the files 00000000.seg, 00000001.seg... (as sequences 1, 2...). */
+#define WORLD_LONG 28672 /* two fit into a segment of 64 KiB */
+static UNUSED struct world *world_with_messages(unsigned count) {
+  struct world *world = world_new(1);
+  world_start(world);
+  for (uint64_t id = 1; id <= count; id++) {
+    struct message *m = message_new(world, id, 0, false, WORLD_LONG, 1);
+    spool_append(world->spool, &m->entry);
+    world_settle(world);
+    must(m->told && m->error == E_OK);
+    message_free(m);
+  }
+  return world;
+}
+
+static UNUSED struct fake_file *world_file(struct world *world, unsigned slot) {
+  char path[64];
+  snprintf(path, sizeof path, "/spool/0/%08u.seg", slot);
+  struct fake_file *file = fake_find(world->io, path);
+  must(file != NULL);
+  return file;
+}
