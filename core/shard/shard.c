@@ -30,6 +30,7 @@ int shard_init(struct shard *shard, struct shard_group *group, unsigned index, c
 }
 
 void shard_fini(struct shard *shard) {
+  errands_close(shard);
   io_destroy(shard->io);
   shard->io = NULL;
 }
@@ -71,6 +72,7 @@ void shard_turn(struct shard *shard, uint64_t until_ns) {
   bool more = shard->on_letter != NULL && mailbox_take(shard, LETTERS_A_TURN);
   more |= wheel_advance(&shard->wheel, shard->now_ms, shard->context, TIMERS_A_TURN) == TIMERS_A_TURN;
   look_at_stop(shard);
+  more |= errands_turn(shard);
   shard->busy = more;
   shard->turn_due_ms = UINT64_MAX;
   if (shard->on_turn != NULL) shard->on_turn(shard->context);
@@ -79,6 +81,7 @@ void shard_turn(struct shard *shard, uint64_t until_ns) {
 
 void shard_run(struct shard *shard) {
   while (!shard->_finished) shard_turn(shard, UINT64_MAX);
+  errands_close(shard);
 }
 
 void shard_finish(struct shard *shard) { shard->_finished = true; }

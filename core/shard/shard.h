@@ -2,8 +2,8 @@
  * shard: a thread of its own with a ring, a clock, timers, and mailboxes to the other shards. It knows nothing of mail.
  *
  * Whoever runs on a shard (the relay) gets completions by the kind in the top 8 bits of their token, letters by their kind, timers by themselves,
- * and a call at the end of every turn. A turn: wait, completions, letters, timers, end of turn. All of it happens on the shard's thread;
- * only shard_stop and shard_count are for others.
+ * and a call at the end of every turn. A turn: wait, completions, letters, timers, errands, end of turn. All of it happens on the shard's thread;
+ * only shard_stop and errand_ask are for others.
  *
  * The loop can also be driven from outside, a turn at a time (shard_turn): that is how several shards are simulated in one thread.
  */
@@ -14,6 +14,7 @@
 
 #include "core/base/wheel.h"
 #include "core/io/io.h"
+#include "core/shard/errand.h"
 #include "core/shard/mailbox.h"
 
 #define SHARD_KINDS 16
@@ -44,6 +45,7 @@ struct shard {
   uint64_t turn_due_ms;           /* on_turn wants to be called again by then at the latest; set by on_turn, UINT64_MAX if not */
   bool busy;                      /* on_turn has more to do at once: do not sleep */
   uint64_t turns;
+  struct errands errands;
   bool _finished;
   bool _done;
   bool _stop_seen;
@@ -67,7 +69,7 @@ void shard_handle(struct shard *shard, uint8_t kind, shard_complete complete, vo
 
 /* One turn; sleeps until something happens, at most until `until_ns`. */
 void shard_turn(struct shard *shard, uint64_t until_ns);
-/* Turns until shard_finish. */
+/* Turns until shard_finish; from then on errands end undone. */
 void shard_run(struct shard *shard);
 void shard_finish(struct shard *shard);
 
