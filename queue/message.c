@@ -64,6 +64,7 @@ struct message *message_new(struct slab *slab, uint64_t id, struct span bytes) {
         .orcpt_len = (uint16_t)recipient.orcpt.len,
         .attempts = recipient.attempts,
         .index = recipient.index,
+        .at = (uint16_t)i,
         .notify = recipient.notify,
         .state = RECIPIENT_WAITING,
     };

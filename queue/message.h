@@ -10,6 +10,7 @@
 #include "core/base/slab.h"
 #include "core/base/wheel.h"
 #include "queue/content.h"
+#include "queue/domain_queue.h"
 #include "queue/spool/log.h"
 #include "queue/spool/record.h"
 
@@ -21,15 +22,19 @@ enum recipient_state {
 };
 
 struct recipient {
-  uint64_t due_ms; /* wall clock, of WAITING */
+  struct recipient *next, *prev; /* of WAITING: in its domain's queue */
+  struct domain_queue *domain;   /* of its own shard; NULL until the schedule has the message */
+  uint64_t due_ms;               /* wall clock, of WAITING */
   uint32_t address_at;
   uint32_t orcpt_at;
   uint16_t address_len;
   uint16_t orcpt_len;
   uint16_t attempts;
   uint16_t index; /* its number when the message came: outcomes name it (recipients may be fewer after a restart) */
+  uint16_t at;    /* its place in the message */
   uint8_t notify; /* as in record.h */
   uint8_t state;  /* enum recipient_state */
+  bool held;      /* of WAITING: not for its due time, but because its domain or site is suspended */
 };
 
 struct message {

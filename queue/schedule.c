@@ -22,6 +22,7 @@ void schedule_init(struct schedule *schedule, struct shard *shard, struct slab *
       .shard = shard, .slab = slab, .spool = spool, .counters = counters, .due = due, .context = context, .memory_high_bytes = slab->limit_bytes / 2};
   schedule->spare = calloc(1, sizeof *schedule->spare);
   must(schedule->spare != NULL);
+  domain_queues_init(&schedule->domains, shard->now_ns);
   mover_init(&schedule->mover, schedule);
 }
 
@@ -36,6 +37,7 @@ void schedule_fini(struct schedule *schedule) {
     }
     schedule->list[i] = (struct message_list){NULL, NULL};
   }
+  domain_queues_fini(&schedule->domains);
 }
 
 /* ---- lists ---- */
@@ -114,39 +116,79 @@ static void set_timer(struct schedule *schedule, struct message *message) {
   timer_set(&schedule->shard->wheel, &message->timer, schedule->shard->now_ms + (earliest > wall_ms ? earliest - wall_ms : 0));
 }
 
+static void become_waiting(struct schedule *schedule, struct message *message, unsigned i) {
+  message->recipient[i].state = RECIPIENT_WAITING;
+  domain_queue_add(message->recipient[i].domain, message, i);
+  schedule->waiting++;
+}
+
+static void become_ready(struct schedule *schedule, struct message *message, unsigned i) {
+  message->recipient[i].state = RECIPIENT_READY;
+  message->recipient[i].held = false;
+  message->recipient[i].domain->given++;
+  schedule->ready++;
+}
+
+static void leave_waiting(struct schedule *schedule, struct message *message, unsigned i) {
+  domain_queue_remove(message->recipient[i].domain, message, i);
+  schedule->waiting--;
+}
+
+static void leave_ready(struct schedule *schedule, struct message *message, unsigned i) {
+  struct recipient *recipient = &message->recipient[i];
+  must(recipient->state == RECIPIENT_READY && recipient->domain->given > 0);
+  recipient->domain->given--;
+  schedule->ready--;
+}
+
 /* Gives out what is due. The message is held by a job of our own meanwhile: `due` may end recipients at once. */
-static void give_out(struct schedule *schedule, struct message *message) {
+static void message_due(void *context, struct timer *timer) {
+  (void)context;
+  struct message *message = (struct message *)((uint8_t *)timer - offsetof(struct message, timer));
+  struct schedule *schedule = message->schedule;
   bool later = false;
   schedule_job_began(message);
   for (unsigned i = 0; i < message->recipients; i++) {
-    struct recipient *recipient = &message->recipient[i];
+    const struct recipient *recipient = &message->recipient[i];
     if (recipient->state != RECIPIENT_WAITING) continue;
     if (recipient->due_ms > schedule->shard->wall_ms) {
       later = true;
       continue;
     }
-    recipient->state = RECIPIENT_READY;
-    schedule->waiting--;
-    schedule->ready++;
+    leave_waiting(schedule, message, i);
+    become_ready(schedule, message, i);
     schedule->due(schedule->context, message, i);
   }
   if (later) set_timer(schedule, message);
   schedule_job_ended(schedule, message);
 }
 
-static void message_due(void *context, struct timer *timer) {
-  (void)context;
-  struct message *message = (struct message *)((uint8_t *)timer - offsetof(struct message, timer));
-  give_out(message->schedule, message);
+/* The usual recipient is due at once, and never waits in its domain's queue. */
+static void enter(struct schedule *schedule, struct message *message, bool gives_out) {
+  bool later = false;
+  schedule_job_began(message);
+  for (unsigned i = 0; i < message->recipients; i++) {
+    struct recipient *recipient = &message->recipient[i];
+    if (recipient->state == RECIPIENT_DONE) continue;
+    recipient->domain = domain_queue_get(&schedule->domains, message_domain(message, i));
+    if (gives_out && recipient->due_ms <= schedule->shard->wall_ms) {
+      become_ready(schedule, message, i);
+      schedule->due(schedule->context, message, i);
+    } else {
+      become_waiting(schedule, message, i);
+      later = true;
+    }
+  }
+  if (later) set_timer(schedule, message);
+  schedule_job_ended(schedule, message);
 }
 
 void schedule_add(struct schedule *schedule, struct message *message) {
   link_message(schedule, message);
-  schedule->waiting += message->live;
   if (message_content(message) != NULL && message->place.segment != 0 && schedule->slab->used_bytes > schedule->memory_high_bytes) {
     drop_content(schedule, message);
   }
-  give_out(schedule, message);
+  enter(schedule, message, true);
 }
 
 /* ---- outcomes ---- */
@@ -196,10 +238,8 @@ static void free_if_over(struct schedule *schedule, struct message *message) {
 }
 
 void schedule_done(struct schedule *schedule, struct message *message, unsigned i, enum record_outcome_kind kind) {
-  struct recipient *recipient = &message->recipient[i];
-  must(recipient->state == RECIPIENT_READY);
-  recipient->state = RECIPIENT_DONE;
-  schedule->ready--;
+  leave_ready(schedule, message, i);
+  message->recipient[i].state = RECIPIENT_DONE;
   message->live--;
   append_outcome(schedule, message, i, kind);
   free_if_over(schedule, message);
@@ -207,14 +247,45 @@ void schedule_done(struct schedule *schedule, struct message *message, unsigned 
 
 void schedule_defer(struct schedule *schedule, struct message *message, unsigned i, uint64_t due_ms, bool attempted) {
   struct recipient *recipient = &message->recipient[i];
-  must(recipient->state == RECIPIENT_READY);
-  recipient->state = RECIPIENT_WAITING;
+  leave_ready(schedule, message, i);
   recipient->due_ms = due_ms;
   if (attempted) recipient->attempts++;
-  schedule->ready--;
-  schedule->waiting++;
+  become_waiting(schedule, message, i);
   append_outcome(schedule, message, i, RECORD_DEFERRED);
   set_timer(schedule, message);
+}
+
+/* ---- what operators do ---- */
+
+/* On disk it is due as before: after a restart it comes, and finds its domain suspended still, or not. */
+void schedule_hold(struct schedule *schedule, struct message *message, unsigned i, uint64_t due_ms) {
+  leave_ready(schedule, message, i);
+  message->recipient[i].due_ms = due_ms;
+  message->recipient[i].held = true;
+  become_waiting(schedule, message, i);
+  set_timer(schedule, message);
+}
+
+void schedule_take(struct schedule *schedule, struct message *message, unsigned i) {
+  must(message->recipient[i].state == RECIPIENT_WAITING);
+  leave_waiting(schedule, message, i);
+  become_ready(schedule, message, i);
+  set_timer(schedule, message);
+}
+
+void schedule_retry(struct schedule *schedule, struct message *message, unsigned i) {
+  schedule_take(schedule, message, i);
+  message->recipient[i].due_ms = schedule->shard->wall_ms;
+  schedule_job_began(message);
+  schedule->due(schedule->context, message, i);
+  schedule_job_ended(schedule, message);
+}
+
+struct message *schedule_find(const struct schedule *schedule, uint64_t id) {
+  for (unsigned i = 0; i < SCHEDULE_LISTS; i++)
+    for (struct message *message = schedule->list[i].first; message != NULL; message = message->next)
+      if (message->id == id) return message;
+  return NULL;
 }
 
 /* ---- what is only in memory goes to disk: after a first attempt that failed, and before a stop ---- */
@@ -591,8 +662,7 @@ int schedule_restore(struct schedule *schedule, uint64_t *newest_id, uint64_t *d
 void schedule_begin(struct schedule *schedule) {
   for (unsigned i = 0; i < SCHEDULE_LISTS; i++) {
     for (struct message *message = schedule->list[i].first; message != NULL; message = message->next) {
-      schedule->waiting += message->live;
-      set_timer(schedule, message);
+      enter(schedule, message, false);
     }
   }
 }

@@ -12,6 +12,7 @@
 
 #include "core/event/counters.h"
 #include "core/shard/shard.h"
+#include "queue/domain_queue.h"
 #include "queue/message.h"
 #include "queue/move.h"
 
@@ -41,8 +42,9 @@ struct schedule {
   struct message_list list[SCHEDULE_LISTS]; /* of all messages */
   struct mover mover;
   uint64_t messages;
-  uint64_t unloaded;          /* messages on disk that found no room in memory at the start */
-  uint64_t waiting, ready;    /* recipients */
+  uint64_t unloaded;       /* messages on disk that found no room in memory at the start */
+  uint64_t waiting, ready; /* recipients */
+  struct domain_queues domains;
   struct store *spare;        /* for storing a message when the slab has nothing left; NULL: in use */
   uint64_t memory_high_bytes; /* slab use above which contents leave memory as soon as they are on disk */
 };
@@ -67,6 +69,16 @@ void schedule_begin(struct schedule *schedule);
 void schedule_done(struct schedule *schedule, struct message *message, unsigned recipient, enum record_outcome_kind kind);
 /* ... or another try at `due_ms` (wall clock). Counts the attempt if `attempted`. */
 void schedule_defer(struct schedule *schedule, struct message *message, unsigned recipient, uint64_t due_ms, bool attempted);
+/* ... or none before schedule_retry: its domain or site is suspended. At `due_ms`, when it is too old, it is given out all the same. */
+void schedule_hold(struct schedule *schedule, struct message *message, unsigned recipient, uint64_t due_ms);
+
+/* A WAITING recipient becomes READY before its time, for the caller to give a fate at once; or it is given out like one that is due. */
+void schedule_take(struct schedule *schedule, struct message *message, unsigned recipient);
+void schedule_retry(struct schedule *schedule, struct message *message, unsigned recipient);
+/*
+ * NULL: no such message here. It looks at all there are, one after the other: some 30 ms for half a million, in which the shard does nothing else.
+ */
+struct message *schedule_find(const struct schedule *schedule, uint64_t id);
 
 /* Its sender has been told that it takes long: once is enough, also after a restart. */
 void schedule_warned(struct schedule *schedule, struct message *message, unsigned recipient);

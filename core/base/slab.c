@@ -13,14 +13,14 @@ struct slab_region { /* for slab_fini; itself the first page of the region */
   struct slab_region *next;
 };
 
-static const uint32_t class_size[SLAB_CLASSES] = {64,   128,  192,  256,  384,   512,   768,   1024,  1280,  1536,
-                                                  2048, 3072, 4096, 8192, 12288, 16384, 24576, 32768, 49152, 65536};
+static const uint32_t class_size[SLAB_CLASSES] = {64,   128,  192,  256,  320,  384,   448,   512,   768,   1024,  1280,
+                                                  1536, 2048, 3072, 4096, 8192, 12288, 16384, 24576, 32768, 49152, 65536};
 
 /* By size in units of 64 bytes up to 4096, in units of 4096 above; rounded up. */
-static const uint8_t class_small[65] = {0,  0,  1,  2,  3,  4,  4,  5,  5,  6,  6,  6,  6,  7,  7,  7,  7,  8,  8,  8,  8,  9,
-                                        9,  9,  9,  10, 10, 10, 10, 10, 10, 10, 10, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11,
-                                        11, 11, 11, 11, 11, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12};
-static const uint8_t class_large[17] = {12, 12, 13, 14, 15, 16, 16, 17, 17, 18, 18, 18, 18, 19, 19, 19, 19};
+static const uint8_t class_small[65] = {0,  0,  1,  2,  3,  4,  5,  6,  7,  8,  8,  8,  8,  9,  9,  9,  9,  10, 10, 10, 10, 11,
+                                        11, 11, 11, 12, 12, 12, 12, 12, 12, 12, 12, 13, 13, 13, 13, 13, 13, 13, 13, 13, 13, 13,
+                                        13, 13, 13, 13, 13, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14};
+static const uint8_t class_large[17] = {14, 14, 15, 16, 17, 18, 18, 19, 19, 20, 20, 20, 20, 21, 21, 21, 21};
 
 static unsigned class_of(size_t size) {
   must(size <= SLAB_MAX);

@@ -15,7 +15,7 @@
 #include "core/base/must.h"
 
 #define SLAB_MAX 65536
-#define SLAB_CLASSES 20
+#define SLAB_CLASSES 22
 
 struct slab {
   struct slab_block *_free[SLAB_CLASSES];
