@@ -63,6 +63,7 @@ static void set_gauges(struct relay *relay) {
   count_set(counters, GAUGE_UNLOADED_MESSAGES, relay->schedule.unloaded);
   count_set(counters, GAUGE_READY_RECIPIENTS, relay->schedule.ready);
   count_set(counters, GAUGE_DEFERRED_RECIPIENTS, relay->schedule.waiting);
+  count_set(counters, GAUGE_HELD_RECIPIENTS, relay->schedule.held);
   count_set(counters, GAUGE_BODY_BYTES, relay->slab.used_bytes);
   count_set(counters, GAUGE_SPOOL_SEGMENTS, spool->segments);
   count_set(counters, GAUGE_SPOOL_DISK_BYTES, spool->disk_bytes);

@@ -105,11 +105,11 @@ struct message *domain_queue_rotate(struct domain_queue *queue, unsigned *i) {
   return message_of(recipient);
 }
 
-void domain_queue_note_error(struct domain_queue *queue, char *text, uint64_t wall_ms) {
-  if (text == NULL) return;
-  free(queue->error);
-  queue->error = text;
+void domain_queue_note_error(struct domain_queue *queue, const char *text, uint64_t wall_ms) {
   queue->error_ms = wall_ms;
+  if (queue->error != NULL && strcmp(queue->error, text) == 0) return; /* a dead site says the same to all */
+  free(queue->error);
+  queue->error = strdup(text);
 }
 
 /* ---- sweep ---- */

@@ -55,8 +55,8 @@ void domain_queue_remove(struct domain_queue *queue, struct message *message, un
  */
 struct message *domain_queue_rotate(struct domain_queue *queue, unsigned *recipient);
 
-/* A new failure takes the place of the last; takes `text` (malloc, or NULL). */
-void domain_queue_note_error(struct domain_queue *queue, char *text, uint64_t wall_ms);
+/* A new failure takes the place of the last; the text is copied. */
+void domain_queue_note_error(struct domain_queue *queue, const char *text, uint64_t wall_ms);
 
 /* Forgets some of those that are empty, not held, known to nobody and unused for a while. False: the last was looked at. */
 bool domain_queues_sweep(struct domain_queues *queues, uint64_t now_ms);

@@ -124,7 +124,6 @@ static void become_waiting(struct schedule *schedule, struct message *message, u
 
 static void become_ready(struct schedule *schedule, struct message *message, unsigned i) {
   message->recipient[i].state = RECIPIENT_READY;
-  message->recipient[i].held = false;
   message->recipient[i].domain->given++;
   schedule->ready++;
 }
@@ -132,6 +131,8 @@ static void become_ready(struct schedule *schedule, struct message *message, uns
 static void leave_waiting(struct schedule *schedule, struct message *message, unsigned i) {
   domain_queue_remove(message->recipient[i].domain, message, i);
   schedule->waiting--;
+  if (message->recipient[i].held) schedule->held--;
+  message->recipient[i].held = false;
 }
 
 static void leave_ready(struct schedule *schedule, struct message *message, unsigned i) {
@@ -262,6 +263,7 @@ void schedule_hold(struct schedule *schedule, struct message *message, unsigned 
   leave_ready(schedule, message, i);
   message->recipient[i].due_ms = due_ms;
   message->recipient[i].held = true;
+  schedule->held++;
   become_waiting(schedule, message, i);
   set_timer(schedule, message);
 }

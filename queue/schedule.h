@@ -44,6 +44,7 @@ struct schedule {
   uint64_t messages;
   uint64_t unloaded;       /* messages on disk that found no room in memory at the start */
   uint64_t waiting, ready; /* recipients */
+  uint64_t held;           /* of those that wait */
   struct domain_queues domains;
   struct store *spare;        /* for storing a message when the slab has nothing left; NULL: in use */
   uint64_t memory_high_bytes; /* slab use above which contents leave memory as soon as they are on disk */

@@ -29,6 +29,7 @@ enum counter {
   COUNT_DEFERRED,  /* attempts that ended in a later try, by recipient */
   COUNT_BOUNCED,
   COUNT_EXPIRED,
+  COUNT_ADMIN_BOUNCED,
   COUNT_DSN_SENT,        /* reports to senders */
   COUNT_DSN_SUPPRESSED,  /* not sent: too many, or no room */
   COUNT_MAYBE_DUPLICATE, /* connection lost after the final dot */
@@ -50,6 +51,7 @@ enum counter {
   GAUGE_UNLOADED_MESSAGES,
   GAUGE_READY_RECIPIENTS,
   GAUGE_DEFERRED_RECIPIENTS,
+  GAUGE_HELD_RECIPIENTS,
   GAUGE_BODY_BYTES,
   GAUGE_SPOOL_SEGMENTS,
   GAUGE_SPOOL_DISK_BYTES,

@@ -16,6 +16,7 @@
 #define LAST_TRY_MS 60000      /* until it has begun */
 #define BLOCK_MAX_MS 900000    /* 15 min: longest time a failing site or address is left alone */
 #define BLOCK_INITIAL_MS 30000
+#define ERROR_ROOM 256 /* of a last error, for operators */
 
 uint64_t outlet_random(struct outlet *outlet) { /* splitmix64, seeded from the system: jitter and rotation need no more */
   uint64_t z = (outlet->random_state += 0x9e3779b97f4a7c15);
@@ -41,6 +42,20 @@ static struct event event_about(const struct outlet *outlet, const struct messag
   };
 }
 
+/* A recipient of ours ends without an attempt: the event (type, code, enhanced, content, category, rule) says why. */
+static void give_up(struct outlet *outlet, struct message *message, unsigned i, const struct event *event, enum record_outcome_kind end, bool quiet) {
+  event_write(outlet->o.events, event);
+  struct decision decision = {.fate = FATE_FAILED};
+  memcpy(decision.enhanced, event->enhanced, sizeof decision.enhanced);
+  struct note *note = quiet ? NULL : dsn_note(outlet, message, i, &decision, event->content, NULL);
+  struct dsn *dsn = NULL;
+  if (note != NULL && dsn_add(outlet, &dsn, REPORT_FAILED, message, i, note, end)) {
+    dsn_send(dsn);
+  } else {
+    schedule_done(outlet->o.schedule, message, i, end);
+  }
+}
+
 static void expire(struct outlet *outlet, struct message *message, unsigned i, bool attempted) {
   uint8_t room[256];
   struct event event = event_about(outlet, message, i, room);
@@ -52,17 +67,22 @@ static void expire(struct outlet *outlet, struct message *message, unsigned i, b
   event.verdict = "soft";
   event.category = "expired";
   event.rule = "max-age";
-  event_write(outlet->o.events, &event);
   count_add(outlet->o.counters, COUNT_EXPIRED, 1);
-  struct decision decision = {.fate = FATE_FAILED};
-  memcpy(decision.enhanced, event.enhanced, sizeof decision.enhanced);
-  struct note *note = dsn_note(outlet, message, i, &decision, event.content, NULL);
-  struct dsn *dsn = NULL;
-  if (note != NULL && dsn_add(outlet, &dsn, REPORT_FAILED, message, i, note, RECORD_EXPIRED)) {
-    dsn_send(dsn);
-  } else {
-    schedule_done(outlet->o.schedule, message, i, RECORD_EXPIRED);
-  }
+  give_up(outlet, message, i, &event, RECORD_EXPIRED, false);
+}
+
+void outlet_admin_bounce(struct outlet *outlet, struct message *message, unsigned i, struct span reason, bool quiet) {
+  uint8_t room[256];
+  struct event event = event_about(outlet, message, i, room);
+  event.type = EVENT_ADMIN_BOUNCE;
+  event.code = 550;
+  event.enhanced[0] = 5, event.enhanced[1] = 7, event.enhanced[2] = 0;
+  event.content = reason;
+  event.verdict = "soft"; /* it says nothing of the address */
+  event.category = "policy";
+  event.rule = "admin";
+  count_add(outlet->o.counters, COUNT_ADMIN_BOUNCED, 1);
+  give_up(outlet, message, i, &event, RECORD_FAILED, quiet);
 }
 
 /* ---- our own shortage ---- */
@@ -84,6 +104,23 @@ static void postpone(struct outlet *outlet, struct message *message, unsigned i)
   } else {
     schedule_defer(outlet->o.schedule, message, i, wall_ms + POSTPONE_MS + outlet_random(outlet) % POSTPONE_MS, false);
   }
+}
+
+/* ---- suspended ---- */
+
+/* Its age is looked at when it would end by itself. */
+static void park(struct outlet *outlet, struct message *message, unsigned i) {
+  uint64_t limit_ms = message->created_ms + outlet->o.conf->max_age_ms;
+  if (outlet->o.shard->wall_ms >= limit_ms) {
+    expire(outlet, message, i, false);
+  } else {
+    schedule_hold(outlet->o.schedule, message, i, limit_ms);
+  }
+}
+
+void outlet_hold(struct outlet *outlet, struct job *job) {
+  job_decide_rest(job, FATE_HELD, false);
+  outlet_job_end(outlet, job);
 }
 
 /* ---- in: a recipient is due ---- */
@@ -148,6 +185,7 @@ static void defer(struct outlet *outlet, struct job *job, unsigned at, struct ds
     return;
   }
   schedule_defer(outlet->o.schedule, message, i, due_ms, job->each[at].counts);
+  if (job->error != NULL) domain_queue_note_error(message->recipient[i].domain, job->error, outlet->o.shard->wall_ms);
   if (report(outlet, job, at, delayed, REPORT_DELAYED, RECORD_OUTCOME_INVALID)) schedule_warned(outlet->o.schedule, message, i);
 }
 
@@ -166,6 +204,7 @@ static void end_own(struct outlet *outlet, struct job *job) {
       break;
     case FATE_AGAIN: send_round(outlet, job, at); break;
     case FATE_POSTPONED: postpone(outlet, message, i); break;
+    case FATE_HELD: park(outlet, message, i); break;
     case FATE_INVALID:
     case FATE_DEFERRED: defer(outlet, job, at, &delayed); break;
     }
@@ -215,8 +254,32 @@ static void count_fate(struct outlet *outlet, enum fate fate) {
   }
 }
 
-void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
-                   const struct site *site, const struct outlet_peer *peer) {
+/* For whoever asks why mail is not moving: the owner hears of it by the job. */
+static void note_error(const struct outlet *outlet, struct job *job, struct site *site, const struct decision *decision, struct span text) {
+  char room[ERROR_ROOM];
+  struct fmt out = fmt_over(room, sizeof room - 1);
+  if (job->error == NULL) {
+    if (decision->replied) {
+      fmt_u64(&out, decision->code);
+      fmt_char(&out, ' ');
+    }
+    for (unsigned i = 0; decision->replied && decision->enhanced[0] > 0 && i < 3; i++) {
+      fmt_u64(&out, decision->enhanced[i]);
+      fmt_char(&out, i < 2 ? '.' : ' ');
+    }
+    fmt_put(&out, span_first(text, sizeof room - 1 - out.len));
+    room[out.len] = '\0';
+    job->error = strdup(room);
+  }
+  if (site == NULL || job->error == NULL) return;
+  site->error_ms = outlet->o.shard->wall_ms;
+  if (site->error != NULL && strcmp(site->error, job->error) == 0) return;
+  free(site->error);
+  site->error = strdup(job->error);
+}
+
+void outlet_report(struct outlet *outlet, struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
+                   struct site *site, const struct outlet_peer *peer) {
   uint8_t room[256];
   struct event event = event_about(outlet, job->message, job->each[at].index, room);
   event.type = event_of(decision->fate);
@@ -240,6 +303,7 @@ void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, co
   event_write(outlet->o.events, &event);
   count_fate(outlet, decision->fate);
   job->each[at].note = dsn_note(outlet, job->message, job->each[at].index, decision, text, peer);
+  if (decision->fate == FATE_DEFERRED) note_error(outlet, job, site, decision, text);
 }
 
 static const char *command_of(const struct failure *failure) {
@@ -250,8 +314,8 @@ static const char *command_of(const struct failure *failure) {
   }
 }
 
-static void decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site,
-                        const struct outlet_peer *peer, bool elsewhere) {
+static void decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, struct site *site, const struct outlet_peer *peer,
+                        bool elsewhere) {
   uint8_t room[512];
   struct fmt text = fmt_over(room, sizeof room);
   struct decision decision;
@@ -269,13 +333,11 @@ static void decide_rest(struct outlet *outlet, struct job *job, const struct fai
   }
 }
 
-void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site,
-                        const struct outlet_peer *peer) {
+void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, struct site *site, const struct outlet_peer *peer) {
   decide_rest(outlet, job, failure, site, peer, true);
 }
 
-void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site,
-                       const struct outlet_peer *peer) {
+void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, struct site *site, const struct outlet_peer *peer) {
   decide_rest(outlet, job, failure, site, peer, false);
 }
 
@@ -337,7 +399,8 @@ void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *le
   case LETTER_LEASE_GRANT:
   case LETTER_LEASE_RETURN:
   case LETTER_LEASE_RECALL:
-  case LETTER_SITE_FAILED: site_letter(outlet, from, letter); break;
+  case LETTER_SITE_FAILED:
+  case LETTER_SITE_RETRY: site_letter(outlet, from, letter); break;
   }
 }
 

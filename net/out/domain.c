@@ -11,6 +11,8 @@
 #define TTL_MAX_MS 3600000
 #define IDLE_MS 60000 /* a domain is forgotten so long after its answer ran out */
 
+static bool is_held(const struct domain *domain) { return domain->outlet->held_all || domain->queue->held; }
+
 static void give_to_site(struct domain *domain, struct job *job) { site_enqueue(domain->site, job); }
 
 static void give_failure(struct domain *domain, struct job *job) {
@@ -21,7 +23,10 @@ static void give_failure(struct domain *domain, struct job *job) {
 }
 
 static void give(struct domain *domain, struct job *job) {
-  if (domain->status == MX_OK) {
+  bool is_ok = domain->status == MX_OK;
+  if (is_held(domain) || (is_ok && domain->site->held)) {
+    outlet_hold(domain->outlet, job);
+  } else if (is_ok) {
     give_to_site(domain, job);
   } else {
     give_failure(domain, job);
@@ -164,7 +169,11 @@ static struct domain *domain_new(struct outlet *outlet, struct span name) {
     copy[name.len] = '\0';
     domain->name = copy;
     domain->outlet = outlet;
-    if (map_insert(&outlet->domains, domain) == E_OK) return domain;
+    domain->queue = domain_queue_get(&outlet->o.schedule->domains, span_of_text(copy));
+    if (map_insert(&outlet->domains, domain) == E_OK) {
+      if (domain->queue->name_len > 0) domain->queue->outgoing = domain; /* else it stands for many */
+      return domain;
+    }
   }
   free(copy);
   free(domain);
@@ -181,16 +190,23 @@ static void wait_for_answer(struct domain *domain, struct job *job) {
   domain->last = job;
 }
 
-void domain_dispatch(struct outlet *outlet, struct job *job) {
+/* The queue of our own recipients knows it already: the usual one costs no look-up at all. */
+static struct domain *domain_of(struct outlet *outlet, const struct job *job) {
   uint8_t room[256];
-  struct span name = span_lower(message_domain(job->message, job->each[0].index), room, sizeof room);
+  unsigned i = job->each[0].index;
+  if (job->owner == outlet->o.shard->index && job->message->recipient[i].domain->outgoing != NULL) return job->message->recipient[i].domain->outgoing;
+  struct span name = span_lower(message_domain(job->message, i), room, sizeof room);
   struct domain *domain = map_find(&outlet->domains, name);
-  if (domain == NULL) domain = domain_new(outlet, name);
+  return domain != NULL ? domain : domain_new(outlet, name);
+}
+
+void domain_dispatch(struct outlet *outlet, struct job *job) {
+  struct domain *domain = domain_of(outlet, job);
   if (domain == NULL) {
     struct failure failure = {.kind = FAILURE_INTERNAL, .stage = SMTP_STAGE_GREETING, .error = E_NO_MEMORY};
     outlet_decide_rest(outlet, job, &failure, NULL, NULL);
     outlet_job_end(outlet, job);
-  } else if (domain->first == NULL && domain->valid_until_ms > outlet->o.shard->now_ms) {
+  } else if (is_held(domain) || (domain->first == NULL && domain->valid_until_ms > outlet->o.shard->now_ms)) {
     give(domain, job);
   } else {
     bool asked = domain->first != NULL;
@@ -216,6 +232,7 @@ int domains_open(struct outlet *outlet) {
 
 static void domain_free(struct domain *domain) {
   point_to(domain, NULL);
+  if (domain->queue->outgoing == domain) domain->queue->outgoing = NULL;
   free(domain->name);
   free(domain);
 }

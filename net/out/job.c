@@ -72,6 +72,7 @@ bool job_merge(struct slab *slab, struct job *into, struct job *from, unsigned m
 
 void job_free(struct slab *slab, struct job *job) {
   for (unsigned i = 0; i < job->recipients; i++) free(job->each[i].note);
+  free(job->error);
   free_lists(slab, job);
   slab_put(slab, job, sizeof *job);
 }

@@ -35,6 +35,7 @@ struct job {
   struct smtp_client_envelope envelope; /* envelope.recipient == smtp */
   struct smtp_client_recipient *smtp;
   struct job_recipient *each;
+  char *error;     /* what the last attempt that put recipients off was told; malloc, NULL: nothing */
   uint64_t events; /* lines of events there were when it ended here, away from its owner */
   struct load load;
   struct smtp_client_recipient one_smtp; /* room for the usual single recipient */

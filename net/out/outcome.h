@@ -55,6 +55,7 @@ enum fate {                   /* what becomes of the recipients concerned */
             FATE_FAILED,    /* bounce */
             FATE_DEFERRED,  /* later, the attempt counts */
             FATE_POSTPONED, /* we lack memory or descriptors: shortly, as soon as there may be some again. No attempt, and nothing to tell anybody */
+            FATE_HELD,      /* its domain or site is suspended: it waits for the end of that. No attempt */
             FATE_AGAIN, /* at once: another host, or another transaction; no attempt is counted. A caller that has been round all hosts defers instead */
 };
 

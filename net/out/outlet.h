@@ -26,6 +26,7 @@ struct target {           /* an address of a site */
  */
 struct site {
   struct outlet *outlet;
+  struct site *next, *prev; /* all of the shard */
   char *name;
   struct target *targets; /* in the order to try */
   unsigned targets_count;
@@ -49,14 +50,18 @@ struct site {
   uint32_t domains;   /* that point here */
   struct timer timer; /* end of back-off */
   bool dirty;
+  bool held; /* nothing is to be delivered there: an operator wants it so */
   struct site *next_dirty;
+  char *error; /* what the last attempt that put recipients off was told; owned, NULL: nothing */
+  uint64_t error_ms;
 };
 
 struct domain {
   struct outlet *outlet;
-  char *name;               /* lower case */
-  struct site *site;        /* of a resolved one */
-  struct job *first, *last; /* waiting for the answer */
+  struct domain_queue *queue; /* of our own recipients */
+  char *name;                 /* lower case */
+  struct site *site;          /* of a resolved one */
+  struct job *first, *last;   /* waiting for the answer */
   struct resolver_query query;
   uint64_t valid_until_ms; /* monotonic */
   enum mx_status status;   /* MX_INVALID: not yet, or there was no memory for it */
@@ -74,7 +79,10 @@ struct outlet {
   struct retry_policy retry;
   struct backoff_policy backoff;
   struct map domains, sites;
-  struct map routes; /* struct conf_route, of the configuration */
+  struct site *first_site, *last_site;
+  unsigned site_walkers; /* who walks over all sites and comes back: none is freed meanwhile */
+  bool held_all;         /* nothing is to be delivered at all */
+  struct map routes;     /* struct conf_route, of the configuration */
   struct pool connections;
   struct connection *dirty_connections;
   struct connection *idle_oldest, *idle_newest; /* of all sites: the oldest go first when slots run out */
@@ -104,17 +112,19 @@ struct outlet_peer {
   const char *host;
   bool reports; /* it takes over what RFC 3461 asks for */
 };
-void outlet_report(struct outlet *outlet, const struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
-                   const struct site *site, const struct outlet_peer *peer);
+void outlet_report(struct outlet *outlet, struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
+                   struct site *site, const struct outlet_peer *peer);
 /* Decides, reports and marks every recipient of the job that has no fate yet. */
-void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site,
-                        const struct outlet_peer *peer);
+void outlet_decide_rest(struct outlet *outlet, struct job *job, const struct failure *failure, struct site *site, const struct outlet_peer *peer);
 /* Likewise, where there is nowhere to go at once: what would go round again is deferred. */
-void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, const struct site *site,
-                       const struct outlet_peer *peer);
+void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, struct site *site, const struct outlet_peer *peer);
 /* For FATE_AGAIN because of a failure: recipients of the job go round once more, or, after so many rounds, *fate becomes FATE_DEFERRED. */
 void outlet_count_round(struct job *job, enum fate *fate);
 uint64_t outlet_random(struct outlet *outlet);
+/* A READY recipient of ours ends because an operator wants it so; its sender gets a report unless `quiet`. */
+void outlet_admin_bounce(struct outlet *outlet, struct message *message, unsigned recipient, struct span reason, bool quiet);
+/* Its domain or site is suspended: its recipients wait at their owner's for the end of that. */
+void outlet_hold(struct outlet *outlet, struct job *job);
 
 /* Frees a part that a job's load brought: its memory is the owner's. */
 void outlet_free_part(struct outlet *outlet, unsigned owner, struct content *part);
@@ -129,7 +139,8 @@ enum outlet_letter_kind {
   LETTER_LEASE_GRANT,
   LETTER_LEASE_RETURN,
   LETTER_LEASE_RECALL,
-  LETTER_SITE_FAILED
+  LETTER_SITE_FAILED,
+  LETTER_SITE_RETRY
 };
 
 /* ---- domain.c ---- */
@@ -162,6 +173,10 @@ void site_failed(struct site *site, const struct failure *failure, const struct 
 void site_block(struct site *site);
 /* A server of it has ended a transaction in good order. */
 void site_succeeded(struct site *site, const struct netaddr *address);
+/* All that failed there is forgotten, at its home too: it is tried now. */
+void site_retry(struct site *site);
+/* May as many connections be open from here. */
+uint32_t site_limit(const struct site *site);
 /* We lack memory for what is to be done there: it is left alone for a moment. */
 void site_pause(struct site *site);
 /* A connection was closed for good. */

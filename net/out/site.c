@@ -40,7 +40,12 @@ struct site *site_get(struct outlet *outlet, const char *name) {
   site->recipients_max = SMTP_CLIENT_RECIPIENTS_MAX;
   site->home = (unsigned)(XXH3_64bits(key.at, key.len) % shard_group_count(outlet->o.shard->group)); /* every shard has to come to the same */
   site->lease_home.limit = outlet->o.conf->connections_per_site;
-  if (site->name != NULL && map_insert(&outlet->sites, site) == E_OK) return site;
+  if (site->name != NULL && map_insert(&outlet->sites, site) == E_OK) {
+    site->prev = outlet->last_site;
+    *(outlet->last_site != NULL ? &outlet->last_site->next : &outlet->first_site) = site;
+    outlet->last_site = site;
+    return site;
+  }
   free(site->name);
   free(site);
   return NULL;
@@ -52,7 +57,11 @@ static void free_targets(struct target *targets, unsigned count) {
 }
 
 static void site_free(struct site *site) {
-  timer_cancel(&site->outlet->o.shard->wheel, &site->timer);
+  struct outlet *outlet = site->outlet;
+  *(site->prev != NULL ? &site->prev->next : &outlet->first_site) = site->next;
+  *(site->next != NULL ? &site->next->prev : &outlet->last_site) = site->prev;
+  timer_cancel(&outlet->o.shard->wheel, &site->timer);
+  free(site->error);
   free_targets(site->targets, site->targets_count);
   free(site->owed);
   free(site->name);
@@ -293,6 +302,18 @@ static void failed_elsewhere(struct site *site) {
   }
 }
 
+static void forget_failures(struct site *site) {
+  backoff_succeeded(&site->backoff);
+  for (unsigned i = 0; i < site->targets_count; i++) backoff_succeeded(&site->targets[i].backoff);
+  site->enough_until_ms = site->pause_until_ms = 0;
+  site_mark_dirty(site);
+}
+
+void site_retry(struct site *site) {
+  forget_failures(site);
+  if (!at_home(site)) send_note(site, site->home, LETTER_SITE_RETRY, 0);
+}
+
 void site_letter(struct outlet *outlet, unsigned from, const struct letter *letter) {
   struct lease_note *note = letter->what;
   struct site *site = site_get(outlet, note->site);
@@ -303,6 +324,7 @@ void site_letter(struct outlet *outlet, unsigned from, const struct letter *lett
   case LETTER_LEASE_RETURN: lease_returned(site, from, note->connections); break;
   case LETTER_LEASE_RECALL: lease_recalled(site); break;
   case LETTER_SITE_FAILED: failed_elsewhere(site); break;
+  case LETTER_SITE_RETRY: forget_failures(site); break;
   default: must(false);
   }
   free(note);
@@ -311,14 +333,14 @@ void site_letter(struct outlet *outlet, unsigned from, const struct letter *lett
 
 /* ---- the pump ---- */
 
-static uint32_t limit_of(const struct site *site) {
+uint32_t site_limit(const struct site *site) {
   if (at_home(site)) return lease_home_limit(&site->lease_home);
   return site->lease_guest.returning ? 0 : site->lease_guest.granted;
 }
 
 /* May one more connection be opened? After a failure there is only one, until it has ended a transaction; after "too many" none beside those there are. */
 static bool may_open(const struct site *site) {
-  if (site->open >= limit_of(site) + (canary(CANARY_LIMIT_BY_ONE) ? 1 : 0) || site->opening >= site->jobs) return false;
+  if (site->open >= site_limit(site) + (canary(CANARY_LIMIT_BY_ONE) ? 1 : 0) || site->opening >= site->jobs) return false;
   bool alone = backoff_probing(&site->backoff) || site->enough_until_ms > site->outlet->o.shard->now_ms;
   return site->open == 0 || !alone;
 }
@@ -395,16 +417,17 @@ static void end_too_old(struct site *site) {
 static bool unused(const struct site *site) {
   bool shared = site->lease_home.granted > 0 || site->lease_home.owed > 0 || site->lease_guest.granted > 0;
   bool blocked = backoff_blocks(&site->backoff, site->outlet->o.shard->now_ms);
-  return site->domains == 0 && site->jobs == 0 && site->open == 0 && !site->dirty && !shared && !blocked;
+  return site->domains == 0 && site->jobs == 0 && site->open == 0 && !site->dirty && !site->held && !shared && !blocked;
 }
 
 bool sites_sweep(struct outlet *outlet) {
   struct site *stale[OUTLET_SWEEP_COUNT], *site = NULL;
   unsigned count = 0;
+  bool may_free = outlet->site_walkers == 0;
   for (unsigned i = 0; i < OUTLET_SWEEP_COUNT && (site = map_next(&outlet->sites, &outlet->sites_swept)) != NULL; i++) {
     end_too_old(site);
     return_lease_if_unused(site);
-    if (unused(site)) stale[count++] = site;
+    if (may_free && unused(site)) stale[count++] = site;
   }
   if (site == NULL) outlet->sites_swept = 0;
   for (unsigned i = 0; i < count; i++) {

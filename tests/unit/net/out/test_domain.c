@@ -13,12 +13,13 @@ static struct conf_route routes[ROUTES];
 static char names[ROUTES][32];
 static struct netaddr hosts[ROUTES];
 static struct outlet outlet;
+static struct schedule schedule; /* only its domain queues */
 static struct site site;
 static bool no_memory; /* for sites */
 
 /* What became of the job dispatched last. */
 static struct {
-  unsigned asked, enqueued, ended;
+  unsigned asked, enqueued, ended, held;
   char site[MX_SITE_NAME_MAX + 1];
   struct failure failure;
 } told;
@@ -56,7 +57,7 @@ void site_enqueue(struct site *to, struct job *job) {
   told.enqueued++;
 }
 
-void outlet_decide_rest(struct outlet *of, struct job *job, const struct failure *failure, const struct site *at, const struct outlet_peer *peer) {
+void outlet_decide_rest(struct outlet *of, struct job *job, const struct failure *failure, struct site *at, const struct outlet_peer *peer) {
   (void)of;
   (void)job;
   (void)at;
@@ -70,14 +71,27 @@ void outlet_job_end(struct outlet *of, struct job *job) {
   told.ended++;
 }
 
+void outlet_hold(struct outlet *of, struct job *job) {
+  (void)of;
+  (void)job;
+  told.held++;
+}
+
 /* ---- the world ---- */
 
 static void open_routes(unsigned count) {
   shard.now_ms = 1000;
   conf = (struct conf){.routes = routes, .routes_count = count};
-  outlet = (struct outlet){.o = {.shard = &shard, .conf = &conf, .map_seed = 5}};
+  outlet = (struct outlet){.o = {.shard = &shard, .conf = &conf, .schedule = &schedule, .map_seed = 5}};
+  domain_queues_init(&schedule.domains, 5);
   ck_assert_int_eq(domains_open(&outlet), E_OK);
   no_memory = false;
+}
+
+static void close_domains(void) {
+  domains_close(&outlet);
+  for (struct domain_queue *queue = schedule.domains.first; queue != NULL; queue = queue->next) ck_assert_ptr_null(queue->outgoing);
+  domain_queues_fini(&schedule.domains);
 }
 
 static void set_route(unsigned i, const char *domain) {
@@ -99,9 +113,10 @@ static void dispatch(const char *domain) {
   slab_init(&slab, 1 << 20);
   struct message *message = message_new(&slab, 1, fmt_span(&out));
   struct job *job = job_new(&slab, message, 0, 0, 0);
+  message->recipient[0].domain = domain_queue_get(&schedule.domains, span_of_text(domain));
   memset(&told, 0, sizeof told);
   domain_dispatch(&outlet, job);
-  ck_assert_uint_eq(told.enqueued + told.ended, 1);
+  ck_assert_uint_eq(told.enqueued + told.ended + told.held, 1);
   job_free(&slab, job);
   message_free(&slab, message);
   slab_fini(&slab);
@@ -122,6 +137,17 @@ static void check_asked(const char *domain) {
   ck_assert_int_eq(told.failure.kind, FAILURE_DNS);
 }
 
+static void check_held(const char *domain) {
+  dispatch(domain);
+  ck_assert_uint_eq(told.held, 1);
+  ck_assert_uint_eq(told.asked, 0);
+}
+
+static void check_enqueued(const char *domain) {
+  dispatch(domain);
+  ck_assert_uint_eq(told.enqueued, 1);
+}
+
 /* ---- tests ---- */
 
 START_TEST(a_route_is_for_its_domain_and_no_other) {
@@ -133,7 +159,7 @@ START_TEST(a_route_is_for_its_domain_and_no_other) {
   check_asked("other.example.org");
   check_asked("org");
   check_asked("xexample.org");
-  domains_close(&outlet);
+  close_domains();
 }
 END_TEST
 
@@ -146,7 +172,7 @@ START_TEST(a_star_is_for_all_others) {
   check_route("example.org", 2);
   check_route("sub.example.org", 1);
   check_route("com", 1);
-  domains_close(&outlet);
+  close_domains();
 }
 END_TEST
 
@@ -162,14 +188,14 @@ START_TEST(many_routes) {
     check_route(domain, i);
   }
   check_asked("d3000.example");
-  domains_close(&outlet);
+  close_domains();
 }
 END_TEST
 
 START_TEST(no_routes) {
   open_routes(0);
   check_asked("example.org");
-  domains_close(&outlet);
+  close_domains();
 }
 END_TEST
 
@@ -185,7 +211,29 @@ START_TEST(a_lack_of_memory_is_ours_and_not_remembered) {
   }
   no_memory = false;
   check_route("example.org", 0);
-  domains_close(&outlet);
+  close_domains();
+}
+END_TEST
+
+START_TEST(what_is_suspended_is_held_without_a_question) {
+  set_route(0, "example.net");
+  open_routes(1);
+  check_route("example.net", 0);
+  domain_queue_get(&schedule.domains, SPAN("example.net"))->held = true;
+  domain_queue_get(&schedule.domains, SPAN("example.org"))->held = true;
+  check_held("Example.NET");
+  check_held("example.org");
+  check_asked("example.com");
+  outlet.held_all = true;
+  check_held("example.com");
+  outlet.held_all = false;
+  domain_queue_get(&schedule.domains, SPAN("example.net"))->held = false;
+  check_enqueued("example.net");
+  site.held = true;
+  check_held("example.net");
+  site.held = false;
+  check_enqueued("example.net");
+  close_domains();
 }
 END_TEST
 
@@ -195,6 +243,7 @@ int main(void) {
   tcase_add_test(all, a_star_is_for_all_others);
   tcase_add_test(all, many_routes);
   tcase_add_test(all, no_routes);
+  tcase_add_test(all, what_is_suspended_is_held_without_a_question);
   tcase_add_test(all, a_lack_of_memory_is_ours_and_not_remembered);
   return unit_main("net/out/domain", &all, 1);
 }
