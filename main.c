@@ -4,10 +4,12 @@
 #include <string.h>
 
 #include "core/conf/conf.h"
+#include "net/cli/ctl.h"
 #include "net/cli/serve.h"
 #include "net/cli/spool.h"
 
 static const char usage[] = "usage: ringpost --config FILE [--check]\n"
+                            "       ringpost ctl COMMAND\n"
                             "       ringpost spool verify|dump DIR\n"
                             "\n"
                             "A bulk SMTP relay: takes mail over SMTP, stores it, and delivers it to the MX hosts of its recipients.\n"
@@ -16,6 +18,7 @@ static const char usage[] = "usage: ringpost --config FILE [--check]\n"
                             "  --check         validate the configuration and exit\n"
                             "  --version       print the version and exit\n"
                             "  --help          print this and exit\n"
+                            "  ctl             look at a running relay and act on its queue; more: ringpost ctl --help\n"
                             "  spool           look into a spool without running it; more: ringpost spool --help\n"
                             "\n"
                             "Runs in the foreground and logs to stderr; prints a line starting with `ready` when every listener accepts.\n"
@@ -40,6 +43,7 @@ int main(int argc, char **argv) {
                                           {NULL, 0, NULL, 0}};
   const char *path = NULL;
   int check = 0;
+  if (argc > 1 && strcmp(argv[1], "ctl") == 0) return ctl_command(argc - 2, argv + 2);
   if (argc > 1 && strcmp(argv[1], "spool") == 0) return spool_command(argc - 2, argv + 2);
   for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
     switch (option) {

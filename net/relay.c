@@ -8,6 +8,7 @@
 #include "dns/resolver.h"
 #include "net/in/session.h"
 #include "net/out/deliver.h"
+#include "net/out/operate.h"
 #include "queue/schedule.h"
 #include "queue/spool/adopt.h"
 #include "queue/spool/log.h"
@@ -361,6 +362,7 @@ static int open_sides(struct relay *relay, struct fmt *why) {
                                   .newest_id = atomic_load(relay->o.newest_id),
                                   .token_kind = KIND_INTAKE};
   int error = outlet_open(&relay->outlet, &outlet);
+  if (error == E_OK && relay->o.held) operate_hold_all(relay->outlet, true);
   if (error == E_OK) error = intake_open(&relay->intake, &intake);
   if (error == E_OK) mover_on_pinned(&relay->schedule.mover, intake_clear_segment, relay->intake);
   if (error != E_OK) fmt_text(why, error_text(error));
@@ -460,6 +462,16 @@ int relay_listen(struct relay *relay, struct fmt *why) {
 }
 
 void relay_address(const struct relay *relay, struct netaddr *address) { intake_address(relay->intake, address); }
+
+struct shard *relay_shard(struct relay *relay) {
+  return &relay->shard;
+}
+struct schedule *relay_schedule(struct relay *relay) {
+  return &relay->schedule;
+}
+struct outlet *relay_outlet(struct relay *relay) {
+  return relay->outlet;
+}
 
 void relay_run(struct relay *relay) { shard_run(&relay->shard); }
 

@@ -14,6 +14,8 @@
 #include "core/shard/shard.h"
 
 struct relay;
+struct outlet;
+struct schedule;
 
 struct relay_options {
   const struct conf *conf; /* outlives the relay */
@@ -22,6 +24,7 @@ struct relay_options {
   struct counters *counters;       /* of this shard */
   _Atomic uint32_t *sessions_open; /* of all shards */
   _Atomic uint64_t *newest_id;     /* of a message, in the spools of all shards; 0 before the first is opened */
+  bool held;                       /* nothing is delivered until operate_hold_all says so */
 };
 
 /*
@@ -34,6 +37,10 @@ must_check int relay_listen(struct relay *relay, struct fmt *why);
 /* The address the first listener has. */
 void relay_address(const struct relay *relay, struct netaddr *address);
 void relay_run(struct relay *relay);
+/* For errands (core/shard/errand.h), whose context the relay is; the schedule and the outlet on the shard's thread only. */
+struct shard *relay_shard(struct relay *relay);
+struct schedule *relay_schedule(struct relay *relay);
+struct outlet *relay_outlet(struct relay *relay);
 /*
  * From any thread: no new sessions, transactions end (within RELAY_STOP_MS), everything is synced, relay_run returns. When that time is over and for
  * RELAY_STORE_MS nothing could be stored of what is left, it returns all the same.

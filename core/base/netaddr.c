@@ -270,3 +270,8 @@ bool netaddr_equal(const struct netaddr *a, const struct netaddr *b) {
   if (a->family != b->family || a->port != b->port) return false;
   return a->family == 0 || memcmp(a->bytes, b->bytes, a->family == 4 ? V4_BYTES : V6_BYTES) == 0;
 }
+
+bool netaddr_is_any(const struct netaddr *address) {
+  static const uint8_t zeros[sizeof address->bytes];
+  return address->family != 0 && memcmp(address->bytes, zeros, address->family == 4 ? 4 : 16) == 0;
+}

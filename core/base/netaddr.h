@@ -36,5 +36,7 @@ void netaddr_format_with_port(const struct netaddr *address, struct fmt *out);
 bool network_contains(const struct network *network, const struct netaddr *address);
 /* Family, bytes and port. */
 bool netaddr_equal(const struct netaddr *a, const struct netaddr *b);
+/* 0.0.0.0 or ::, whatever the port: every address of this host. */
+bool netaddr_is_any(const struct netaddr *address);
 
 #endif

@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/base/error.h"
 #include "net/cli/notify.h"
+#include "net/control/control.h"
 #include "net/http/endpoint.h"
 #include "net/relay.h"
 
@@ -33,6 +35,8 @@ struct server {
   struct shard_group *group;
   struct worker *workers;
   const struct counters **counters;
+  struct relay **relays; /* of the workers, once all are open */
+  struct control *control;
   pthread_barrier_t barrier; /* of all workers and the main thread: opened; the first listening; all listening; ended; released */
   _Atomic bool failed;
   _Atomic uint64_t newest_id;                  /* of all shards, while they open */
@@ -68,7 +72,8 @@ static void *work(void *argument) {
                                   .index = worker->index,
                                   .counters = &worker->counters,
                                   .sessions_open = &server->sessions_open,
-                                  .newest_id = &server->newest_id};
+                                  .newest_id = &server->newest_id,
+                                  .held = control_holds(server->control)};
   note(worker, relay_open(&worker->relay, &options, &worker->why));
   pthread_barrier_wait(&server->barrier);
   if (worker->index == 0 && !atomic_load(&server->failed)) note(worker, relay_listen(worker->relay, &worker->why));
@@ -149,18 +154,23 @@ static int open_http(const struct server *server, struct endpoint **endpoint) {
   uint8_t room[256];
   struct fmt why = fmt_over(room, sizeof room - 1);
   if (server->conf->http.family == 0) return 0;
-  struct endpoint_options options = {.address = server->conf->http, .counters = server->counters, .counters_count = server->conf->shards};
+  struct endpoint_options options = {.address = server->conf->http,
+                                     .counters = server->counters,
+                                     .counters_count = server->conf->shards,
+                                     .api = control_answer,
+                                     .api_context = server->control};
   if (endpoint_open(endpoint, &options, &why) == E_OK) return 0;
   fprintf(stderr, "ringpost: %.*s\n", (int)why.len, (const char *)room);
   return 1;
 }
 
-static void wait_for_signal(const sigset_t *signals) {
+static void wait_for_signal(struct server *server, const sigset_t *signals) {
+  static const struct timespec tick = {.tv_sec = 1};
   for (;;) {
-    int signal = 0;
-    if (sigwait(signals, &signal) != 0) continue;
+    int signal = sigtimedwait(signals, NULL, &tick);
     if (signal == SIGTERM || signal == SIGINT) return;
-    fprintf(stderr, "ringpost: SIGHUP: the configuration is read at start only; restart to change it\n");
+    if (signal == SIGHUP) fprintf(stderr, "ringpost: SIGHUP: the configuration is read at start only; restart to change it\n");
+    control_tick(server->control);
   }
 }
 
@@ -177,17 +187,19 @@ static int run(struct server *server, const sigset_t *signals) {
   pthread_barrier_wait(&server->barrier);
   int status = atomic_load(&server->failed) ? 1 : 0;
   if (status == 0) {
+    for (unsigned i = 0; i < server->conf->shards; i++) server->relays[i] = server->workers[i].relay;
+    control_start(server->control, server->relays);
     status = open_http(server, &endpoint);
     if (status == 0) {
       say_ready(server, endpoint);
-      wait_for_signal(signals);
+      wait_for_signal(server, signals);
     }
     stop_all(server);
   }
   pthread_barrier_wait(&server->barrier);
+  endpoint_close(endpoint); /* before the relays go, of which the API may be asking something */
   pthread_barrier_wait(&server->barrier);
   for (unsigned i = 0; i < server->conf->shards; i++) pthread_join(server->workers[i].thread, NULL);
-  endpoint_close(endpoint);
   return report_failures(server) != 0 ? 1 : status;
 }
 
@@ -197,6 +209,22 @@ static void raise_descriptor_limit(void) {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static uint64_t wall_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static int open_control(struct server *server) {
+  uint8_t room[512];
+  struct fmt why = fmt_over(room, sizeof room - 1);
+  struct control_options options = {
+      .counters = server->counters, .shards = server->conf->shards, .spool_path = server->conf->spool_path, .started_ms = wall_ms()};
+  if (control_open(&server->control, &options, &why) == E_OK) return 0;
+  fprintf(stderr, "ringpost: %.*s\n", (int)why.len, (const char *)room);
+  return 1;
 }
 
 int serve(const struct conf *conf) {
@@ -212,18 +240,23 @@ int serve(const struct conf *conf) {
   struct server server = {.conf = conf};
   server.workers = aligned_alloc(64, conf->shards * sizeof *server.workers);
   server.counters = calloc(conf->shards, sizeof *server.counters);
-  if (server.workers == NULL || server.counters == NULL || shard_group_open(&server.group, conf->shards) != E_OK) {
+  server.relays = calloc(conf->shards, sizeof *server.relays);
+  if (server.workers == NULL || server.counters == NULL || server.relays == NULL || shard_group_open(&server.group, conf->shards) != E_OK) {
     fprintf(stderr, "ringpost: out of memory\n");
     free(server.workers);
     free(server.counters);
+    free(server.relays);
     return 1;
   }
   memset(server.workers, 0, conf->shards * sizeof *server.workers);
   pthread_barrier_init(&server.barrier, NULL, conf->shards + 1);
-  int status = run(&server, &signals);
+  int status = open_control(&server);
+  if (status == 0) status = run(&server, &signals);
+  control_close(server.control);
   pthread_barrier_destroy(&server.barrier);
   shard_group_close(server.group);
   free(server.counters);
+  free(server.relays);
   free(server.workers);
   return status;
 }

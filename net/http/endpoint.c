@@ -1,6 +1,6 @@
 /*
  * The HTTP side door over libmicrohttpd: one thread of the library's own polls all connections and runs all callbacks, so what hangs off struct
- * endpoint needs no lock.
+ * endpoint needs no lock. A request to the API is set aside (suspended) while a worker answers it.
  *
  * Slow and endless clients are bounded three ways: a request must fit CONNECTION_MEMORY, silence ends a connection after SILENCE_S, and of more than
  * CONNECTIONS_MAX connections the oldest is shut, so that clients who dribble a byte now and then can never keep a monitor out.
@@ -21,6 +21,8 @@
 #define CONNECTIONS_CLOSING 16   /* room beyond, for those shut whose end the library has not seen yet */
 #define CONNECTION_MEMORY 16384u /* of the library, for one request's line and headers and its answer's headers; beyond: 414 or 431 */
 #define SILENCE_S 10u
+#define API_PATH "/api/v1/"
+#define BODY_MAX 65536u
 
 struct connection {
   MHD_socket socket;
@@ -30,6 +32,7 @@ struct connection {
 
 struct endpoint {
   struct MHD_Daemon *daemon;
+  struct worker_thread *worker; /* NULL: no API */
   const struct counters *const *counters;
   unsigned counters_count;
   pthread_t opener;
@@ -90,10 +93,17 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status
   if (response == NULL) return MHD_NO;
   enum MHD_Result result = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
   if (result == MHD_YES) result = MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-  if (result == MHD_YES && status == MHD_HTTP_METHOD_NOT_ALLOWED) result = MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+  if (result == MHD_YES && status == MHD_HTTP_METHOD_NOT_ALLOWED)
+    result = MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD, POST");
   if (result == MHD_YES) result = MHD_queue_response(connection, status, response);
   MHD_destroy_response(response);
   return result;
+}
+
+static const char json_type[] = "application/json; charset=utf-8";
+
+static enum MHD_Result answer_json(struct MHD_Connection *connection, unsigned status, const char *text) {
+  return answer(connection, status, json_type, MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT));
 }
 
 static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned status, const char *text) {
@@ -112,11 +122,126 @@ static enum MHD_Result answer_page(const struct endpoint *endpoint, struct MHD_C
   return answer(connection, status, page->type, response);
 }
 
+/* ---- the API ---- */
+
+struct call {
+  struct task task;
+  struct MHD_Connection *connection;
+  uint8_t *body;
+  size_t body_size;
+  bool given; /* to the worker */
+  bool too_long;
+};
+
+static char seen; /* its address stands for a request that needs nothing remembered */
+
+static enum MHD_Result take_argument(void *context, enum MHD_ValueKind kind, const char *name, const char *value) {
+  struct http_request *request = context;
+  (void)kind;
+  if (request->arguments == HTTP_ARGUMENTS_MAX || name == NULL) return MHD_NO;
+  request->argument[request->arguments].name = strdup(name);
+  request->argument[request->arguments].value = value != NULL ? strdup(value) : NULL;
+  request->arguments++;
+  return MHD_YES;
+}
+
+static void free_call(struct call *call) {
+  for (unsigned i = 0; i < call->task.request.arguments; i++) {
+    free(call->task.request.argument[i].name);
+    free(call->task.request.argument[i].value);
+  }
+  free((char *)(uintptr_t)call->task.request.path);
+  free(call->task.answer.json);
+  free(call->body);
+  free(call);
+}
+
+/* The request is over, in whatever way. One that is set aside does not end before it is resumed. */
+static void on_completed(void *context, struct MHD_Connection *connection, void **request, enum MHD_RequestTerminationCode how) {
+  (void)context;
+  (void)connection;
+  (void)how;
+  if (*request != NULL && *request != &seen) free_call(*request);
+  *request = NULL;
+}
+
+/* On the worker's thread. */
+static void on_answered(struct task *task) { MHD_resume_connection(((struct call *)task)->connection); }
+
+static struct call *new_call(struct MHD_Connection *connection, const char *path, bool changes) {
+  struct call *call = calloc(1, sizeof *call);
+  if (call == NULL) return NULL;
+  call->connection = connection;
+  call->task.done = on_answered;
+  call->task.request.changes = changes;
+  call->task.request.path = strdup(path);
+  MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, take_argument, &call->task.request);
+  if (call->task.request.path != NULL) return call;
+  free_call(call);
+  return NULL;
+}
+
+static void keep_body(struct call *call, struct span bytes) {
+  uint8_t *grown = call->body_size + bytes.len > BODY_MAX ? NULL : realloc(call->body, call->body_size + bytes.len);
+  call->too_long |= grown == NULL;
+  if (grown == NULL) return;
+  memcpy(grown + call->body_size, bytes.at, bytes.len);
+  call->body = grown;
+  call->body_size += bytes.len;
+}
+
+static enum MHD_Result give(const struct endpoint *endpoint, struct call *call) {
+  if (call->too_long) return answer_json(call->connection, MHD_HTTP_CONTENT_TOO_LARGE, "{\"error\":\"the body is longer than 64 KiB\"}\n");
+  call->task.request.body = span_of(call->body, call->body_size);
+  call->given = true;
+  MHD_suspend_connection(call->connection); /* before the worker can resume it */
+  if (worker_give(endpoint->worker, &call->task)) return MHD_YES;
+  MHD_resume_connection(call->connection); /* then we are called again, and find no answer */
+  return MHD_YES;
+}
+
+static enum MHD_Result answer_call(struct call *call) {
+  struct http_answer *made = &call->task.answer;
+  if (made->json == NULL) return answer_json(call->connection, MHD_HTTP_SERVICE_UNAVAILABLE, "{\"error\":\"busy, stopping, or out of memory\"}\n");
+  char *json = made->json;
+  made->json = NULL;
+  struct MHD_Response *response = MHD_create_response_from_buffer(made->len, json, MHD_RESPMEM_MUST_FREE);
+  if (response == NULL) free(json);
+  return answer(call->connection, made->status, json_type, response);
+}
+
+static bool is_json(struct MHD_Connection *connection) {
+  const char *type = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE);
+  return type != NULL && span_starts_nocase(span_of_text(type), SPAN("application/json"));
+}
+
+static enum MHD_Result on_api_request(const struct endpoint *endpoint, struct MHD_Connection *connection, const char *path, const char *method,
+                                      struct span body, size_t *body_size, void **request) {
+  struct call *call = *request;
+  bool posts = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
+  bool reads = strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+  if (!posts && !reads) return answer_json(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "{\"error\":\"method not allowed\"}\n");
+  if (call == NULL) {
+    if (posts && !is_json(connection))
+      return answer_json(connection, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "{\"error\":\"a POST needs Content-Type: application/json\"}\n");
+    *request = new_call(connection, path, posts);
+    return *request != NULL ? MHD_YES : MHD_NO;
+  }
+  if (*body_size > 0) {
+    if (!call->too_long) keep_body(call, body);
+    *body_size = 0;
+    return MHD_YES;
+  }
+  return call->given ? answer_call(call) : give(endpoint, call);
+}
+
 /* Called once when the headers are there, then for each piece of a body, then once more when the request is whole. */
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
                                   const char *body, size_t *body_size, void **request) {
   (void)version;
-  (void)body;
+  const struct endpoint *endpoint = context;
+  if (endpoint->worker != NULL && strncmp(url, API_PATH, sizeof API_PATH - 1) == 0)
+    return on_api_request(endpoint, connection, url + sizeof API_PATH - 1, method, span_of(body, *body_size), body_size, request);
   const struct page *page = NULL;
   for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++)
     if (strcmp(url, pages[i].path) == 0) page = &pages[i];
@@ -124,7 +249,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
   bool reads = strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
   if (!reads) return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method not allowed\n");
   if (*request == NULL) {
-    *request = context; /* any address will do */
+    *request = &seen;
     return MHD_YES;
   }
   if (*body_size > 0) return MHD_NO; /* no GET of ours has a body: close */
@@ -203,11 +328,11 @@ static struct MHD_Daemon *start_daemon(struct endpoint *endpoint, const struct n
   to_sockaddr(address, &where);
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  struct MHD_Daemon *daemon =
-      MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ERROR_LOG | (address->family == 6 ? MHD_USE_IPv6 : 0), 0, NULL, NULL, on_request,
-                       endpoint, MHD_OPTION_EXTERNAL_LOGGER, on_log, endpoint, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&where,
-                       MHD_OPTION_NOTIFY_CONNECTION, on_connection, endpoint, MHD_OPTION_CONNECTION_LIMIT, (unsigned)PLACES,
-                       MHD_OPTION_CONNECTION_TIMEOUT, SILENCE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+  struct MHD_Daemon *daemon = MHD_start_daemon(
+      MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME | (address->family == 6 ? MHD_USE_IPv6 : 0), 0, NULL, NULL,
+      on_request, endpoint, MHD_OPTION_EXTERNAL_LOGGER, on_log, endpoint, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&where,
+      MHD_OPTION_NOTIFY_CONNECTION, on_connection, endpoint, MHD_OPTION_NOTIFY_COMPLETED, on_completed, endpoint, MHD_OPTION_CONNECTION_LIMIT,
+      (unsigned)PLACES, MHD_OPTION_CONNECTION_TIMEOUT, SILENCE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   return daemon;
 }
@@ -222,11 +347,19 @@ int endpoint_open(struct endpoint **endpoint, const struct endpoint_options *opt
   made->counters_count = options->counters_count;
   made->opener = pthread_self();
   made->said = fmt_over(made->said_room, sizeof made->said_room);
+  int error = options->api != NULL ? worker_open(&made->worker, options->api, options->api_context) : E_OK;
+  if (error != E_OK) {
+    fmt_text(why, "http: cannot start a thread");
+    free(made);
+    return error;
+  }
   made->daemon = start_daemon(made, &options->address);
   if (made->daemon != NULL) {
     *endpoint = made;
     return E_OK;
   }
+  worker_stop(made->worker);
+  worker_free(made->worker);
   fmt_text(why, "http.address, http.port: cannot listen on ");
   netaddr_format_with_port(&options->address, why);
   fmt_put(why, fmt_span(&made->said));
@@ -241,6 +374,8 @@ uint16_t endpoint_port(const struct endpoint *endpoint) {
 
 void endpoint_close(struct endpoint *endpoint) {
   if (endpoint == NULL) return;
+  worker_stop(endpoint->worker); /* first: nothing may be set aside when the daemon stops */
   MHD_stop_daemon(endpoint->daemon);
+  worker_free(endpoint->worker);
   free(endpoint);
 }

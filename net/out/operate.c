@@ -119,6 +119,20 @@ const char *operate_site_of(const struct domain_queue *queue) {
   return domain == NULL || domain->status != MX_OK || domain->site == NULL ? NULL : domain->site->name;
 }
 
+uint64_t operate_oldest_ready_ms(const struct domain_queue *queue) {
+  const struct domain *domain = queue->outgoing;
+  return domain == NULL || domain->site == NULL || domain->site->first == NULL ? UINT64_MAX : domain->site->first->message->created_ms;
+}
+
+void operate_ready(const struct domain_queue *queue, unsigned jobs, operate_each each, void *context) {
+  const struct domain *domain = queue->outgoing;
+  const struct job *job = domain != NULL && domain->site != NULL ? domain->site->first : NULL;
+  struct span name = span_of(queue->name, queue->name_len);
+  for (; job != NULL && jobs > 0; job = job->next, jobs--)
+    for (unsigned at = 0; at < job->recipients; at++)
+      if (span_equal_nocase(message_domain(job->message, job->each[at].index), name)) each(context, job->message, job->each[at].index);
+}
+
 static uint64_t blocked_ms(const struct backoff *backoff, uint64_t now_ms) {
   return backoff_blocks(backoff, now_ms) ? backoff->until_ms - now_ms : 0;
 }

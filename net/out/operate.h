@@ -60,9 +60,13 @@ struct target_view {
 bool operate_view_target(const struct site *site, unsigned number, struct target_view *view);
 /* The name of the site of a domain's mail; NULL: not known now. */
 const char *operate_site_of(const struct domain_queue *queue);
+/* When the first came (wall clock) of what is ready in the site of a domain's mail, be it for that domain or another; UINT64_MAX: nothing is. */
+uint64_t operate_oldest_ready_ms(const struct domain_queue *queue);
+/* Each recipient of the domain among the first `jobs` that are ready in its site. */
+typedef void (*operate_each)(void *context, const struct message *message, unsigned recipient);
+void operate_ready(const struct domain_queue *queue, unsigned jobs, operate_each each, void *context);
 
 /* Each recipient that is in flight over some of the connections from *cursor on (0 at first). False: those were the last. */
-typedef void (*operate_each)(void *context, const struct message *message, unsigned recipient);
 bool operate_in_flight(const struct outlet *outlet, uint32_t *cursor, operate_each each, void *context);
 
 /*

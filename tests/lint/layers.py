@@ -30,7 +30,8 @@ ALLOWED = {
     "net/out": ["net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
     "net/http": ["net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
     "net": ["net/in", "net/out", "net/http", "net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
-    "net/cli": ["net", "net/in", "net/out", "net/http", "net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
+    "net/control": ["net", "net/in", "net/out", "net/http", "queue", "queue/*", "dns", "core/*"],
+    "net/cli": ["net", "net/control", "net/in", "net/out", "net/http", "net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
     "": ["net", "net/*", "queue", "queue/*", "dns", "core/*"],  # main.c
 }
 # May include anything of the tree; nothing above may include from them.

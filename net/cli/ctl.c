@@ -1,0 +1,270 @@
+#include "net/cli/ctl.h"
+
+#include <curl/curl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/conf/conf.h"
+#include "net/cli/ctl_show.h"
+
+#define ANSWER_TIMEOUT_S 60L
+#define CONNECT_TIMEOUT_S 5L
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static const char usage[] = "usage: ringpost ctl [--config FILE | --http ADDRESS:PORT] [--json] COMMAND\n"
+                            "\n"
+                            "Looks at a running relay and acts on its queue, over its HTTP API.\n"
+                            "\n"
+                            "  status                      what it has done, and how it stands\n"
+                            "  queue [--limit N]           what waits, by domain, the largest first (100)\n"
+                            "  queue --sites [--limit N]   the same by site: connections, back-off, last failure\n"
+                            "  queue DOMAIN [--limit N]    one domain: its site and hosts, its messages\n"
+                            "  message ID                  one message: its recipients, their next try, and why they are not moving\n"
+                            "  retry WHAT                  tries what is deferred now, and forgets what failed there\n"
+                            "  bounce WHAT                 gives up what waits: AdminBounce, and a report to each sender (--quiet: none)\n"
+                            "  suspend WHAT                begins no delivery there, also after a restart, until `resume` or for a time (--for)\n"
+                            "  resume WHAT                 delivers there again (--all: whatever is suspended)\n"
+                            "  suspensions                 what is suspended, since when and why\n"
+                            "  reload                      reads the configuration again, like SIGHUP\n"
+                            "\n"
+                            "WHAT is DOMAIN, --site NAME, --message ID (retry and bounce) or --all.\n"
+                            "\n"
+                            "  --config FILE        the relay's configuration: where its API is (http.address, http.port)\n"
+                            "  --http ADDRESS:PORT  where its API is; without either 127.0.0.1:8025\n"
+                            "  --reason TEXT        of bounce and suspend: for events, reports and colleagues\n"
+                            "  --for DURATION       of suspend: 30m, 4h, 2d\n"
+                            "  --json               the API's own answer (docs/API.md)\n"
+                            "\n"
+                            "Exit status: 0 done, 1 refused or not reachable, 2 bad usage.\n";
+
+struct ctl {
+  CURL *curl;
+  char base[128]; /* http://ADDRESS:PORT/api/v1/ */
+  const char *config, *http;
+  bool json, sites, quiet, all;
+  const char *limit, *site, *message, *reason, *time;
+  char *answer;
+  size_t answer_len;
+};
+
+__attribute__((format(printf, 1, 2))) static int complain(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  fputs("ringpost ctl: ", stderr);
+  vfprintf(stderr, format, arguments);
+  fputs(". Try `ringpost ctl --help`.\n", stderr);
+  va_end(arguments);
+  return EXIT_USAGE;
+}
+
+/* ---- where ---- */
+
+static void set_base(struct ctl *ctl, const struct netaddr *address) {
+  struct fmt out = fmt_over(ctl->base, sizeof ctl->base - 1);
+  fmt_text(&out, "http://");
+  netaddr_format_with_port(address, &out);
+  fmt_text(&out, "/api/v1/");
+  ctl->base[out.len] = '\0';
+}
+
+static int base_from_conf(struct ctl *ctl) {
+  char room[512];
+  struct fmt why = fmt_over(room, sizeof room - 1);
+  struct conf conf;
+  if (conf_read(&conf, ctl->config, &why) != 0) {
+    fprintf(stderr, "ringpost: %.*s\n", (int)why.len, room);
+    return EXIT_USAGE;
+  }
+  struct netaddr address = conf.http;
+  conf_free(&conf);
+  if (address.family == 0) return complain("%s has no http.address: the relay has no API", ctl->config);
+  if (netaddr_is_any(&address)) address = (struct netaddr){.family = 4, .port = address.port, .bytes = {127, 0, 0, 1}};
+  set_base(ctl, &address);
+  return 0;
+}
+
+static int find_base(struct ctl *ctl) {
+  struct netaddr address = {.family = 4, .port = 8025, .bytes = {127, 0, 0, 1}};
+  if (ctl->config != NULL && ctl->http != NULL) return complain("--config and --http exclude each other");
+  if (ctl->config != NULL) return base_from_conf(ctl);
+  if (ctl->http != NULL && (netaddr_parse_with_port(&address, span_of_text(ctl->http), 8025) != 0))
+    return complain("--http %s is no address (like 127.0.0.1:8025)", ctl->http);
+  set_base(ctl, &address);
+  return 0;
+}
+
+/* ---- the request ---- */
+
+static size_t on_bytes(char *bytes, size_t size, size_t count, void *context) {
+  struct ctl *ctl = context;
+  char *grown = realloc(ctl->answer, ctl->answer_len + size * count + 1);
+  if (grown == NULL) return 0;
+  memcpy(grown + ctl->answer_len, bytes, size * count);
+  ctl->answer = grown;
+  ctl->answer_len += size * count;
+  ctl->answer[ctl->answer_len] = '\0';
+  return size * count;
+}
+
+/* `body` NULL: GET. Gives the status, 0 if there was no answer (which is then said). */
+static long request(struct ctl *ctl, const char *path, const char *body) {
+  char url[2400], error[CURL_ERROR_SIZE] = "";
+  long status = 0;
+  struct curl_slist *headers = body == NULL ? NULL : curl_slist_append(NULL, "Content-Type: application/json");
+  snprintf(url, sizeof url, "%s%s", ctl->base, path);
+  curl_easy_setopt(ctl->curl, CURLOPT_URL, url);
+  curl_easy_setopt(ctl->curl, CURLOPT_PROXY, ""); /* whatever the environment says: it is our own host, or one that was named */
+  curl_easy_setopt(ctl->curl, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(ctl->curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
+  curl_easy_setopt(ctl->curl, CURLOPT_TIMEOUT, ANSWER_TIMEOUT_S);
+  curl_easy_setopt(ctl->curl, CURLOPT_ERRORBUFFER, error);
+  curl_easy_setopt(ctl->curl, CURLOPT_WRITEFUNCTION, on_bytes);
+  curl_easy_setopt(ctl->curl, CURLOPT_WRITEDATA, ctl);
+  curl_easy_setopt(ctl->curl, CURLOPT_HTTPHEADER, headers);
+  if (body != NULL) curl_easy_setopt(ctl->curl, CURLOPT_POSTFIELDS, body);
+  CURLcode code = curl_easy_perform(ctl->curl);
+  if (code == CURLE_OK) {
+    curl_easy_getinfo(ctl->curl, CURLINFO_RESPONSE_CODE, &status);
+  } else {
+    fprintf(stderr, "ringpost ctl: %s: %s\n", ctl->base, *error != '\0' ? error : curl_easy_strerror(code));
+  }
+  curl_slist_free_all(headers);
+  return status;
+}
+
+static int show(const struct ctl *ctl, long status, void (*print)(const json_t *json)) {
+  json_error_t wrong;
+  json_t *json = ctl->answer == NULL ? NULL : json_loadb(ctl->answer, ctl->answer_len, 0, &wrong);
+  const char *error = json_string_value(json_object_get(json, "error"));
+  if (status == 0) {
+    /* said already */
+  } else if (status != 200) {
+    fprintf(stderr, "ringpost ctl: %s\n", error != NULL ? error : "the relay's answer is not from its API");
+  } else if (ctl->json) {
+    fputs(ctl->answer, stdout);
+  } else if (json != NULL) {
+    print(json);
+  }
+  json_decref(json);
+  return status == 200 ? 0 : EXIT_FAILED;
+}
+
+/* ---- commands ---- */
+
+static int get(struct ctl *ctl, const char *path, void (*print)(const json_t *json)) { return show(ctl, request(ctl, path, NULL), print); }
+
+/* path/NAME?limit=N, encoded. */
+static int get_named(struct ctl *ctl, const char *path, const char *name, const char *query, void (*print)(const json_t *json)) {
+  char whole[2200];
+  char *encoded = curl_easy_escape(ctl->curl, name, 0);
+  char *limit = curl_easy_escape(ctl->curl, ctl->limit != NULL ? ctl->limit : "", 0);
+  snprintf(whole, sizeof whole, "%s%s?%s%s%s", path, encoded != NULL ? encoded : "", query, ctl->limit != NULL ? "&limit=" : "",
+           ctl->limit != NULL && limit != NULL ? limit : "");
+  curl_free(encoded);
+  curl_free(limit);
+  return get(ctl, whole, print);
+}
+
+static int queue(struct ctl *ctl, const char *domain) {
+  if (domain != NULL && ctl->sites) return complain("queue DOMAIN and queue --sites are two commands");
+  if (domain != NULL) return get_named(ctl, "queue/", domain, "", show_domain_queue);
+  return ctl->sites ? get_named(ctl, "queue", "", "by=site", show_sites) : get_named(ctl, "queue", "", "", show_queue);
+}
+
+static int post(struct ctl *ctl, const char *command, const char *domain) {
+  json_t *body = json_object();
+  bool bounces = strcmp(command, "bounce") == 0, suspends = strcmp(command, "suspend") == 0;
+  int targets = (domain != NULL) + (ctl->site != NULL) + (ctl->message != NULL) + ctl->all;
+  if (targets != 1) return complain("%s needs one of: DOMAIN, --site NAME, --message ID, --all", command);
+  if (ctl->reason != NULL && !bounces && !suspends) return complain("--reason is for bounce and suspend");
+  if (ctl->time != NULL && !suspends) return complain("--for is for suspend");
+  if (ctl->quiet && !bounces) return complain("--quiet is for bounce");
+  if (domain != NULL) json_object_set_new(body, "domain", json_string(domain));
+  if (ctl->site != NULL) json_object_set_new(body, "site", json_string(ctl->site));
+  if (ctl->message != NULL) json_object_set_new(body, "message", json_string(ctl->message));
+  if (ctl->all) json_object_set_new(body, "all", json_true());
+  if (ctl->reason != NULL) json_object_set_new(body, "reason", json_string(ctl->reason));
+  if (ctl->time != NULL) json_object_set_new(body, "for", json_string(ctl->time));
+  if (ctl->quiet) json_object_set_new(body, "quiet", json_true());
+  char *text = json_dumps(body, JSON_COMPACT);
+  json_decref(body);
+  if (text == NULL) return complain("that is no UTF-8 text");
+  int status = show(ctl, request(ctl, command, text), show_done);
+  free(text);
+  return status;
+}
+
+static int run(struct ctl *ctl, const char *command, const char *operand) {
+  static const char *const posts[] = {"retry", "bounce", "suspend", "resume"};
+  if (strcmp(command, "queue") == 0) return queue(ctl, operand);
+  if (strcmp(command, "message") == 0)
+    return operand == NULL ? complain("message needs an ID") : get_named(ctl, "message/", operand, "", show_message_text);
+  for (size_t i = 0; i < sizeof posts / sizeof *posts; i++)
+    if (strcmp(command, posts[i]) == 0) return post(ctl, command, operand);
+  if (operand != NULL) return complain("unexpected argument %s", operand);
+  if (strcmp(command, "status") == 0) return get(ctl, "status", show_status);
+  if (strcmp(command, "suspensions") == 0) return get(ctl, "suspensions", show_suspensions);
+  if (strcmp(command, "reload") == 0) return show(ctl, request(ctl, "reload", "{}"), show_done);
+  return complain("there is no command %s", command);
+}
+
+static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                        {"http", required_argument, NULL, 'a'},
+                                        {"json", no_argument, NULL, 'j'},
+                                        {"sites", no_argument, NULL, 's'},
+                                        {"limit", required_argument, NULL, 'l'},
+                                        {"site", required_argument, NULL, 'S'},
+                                        {"message", required_argument, NULL, 'm'},
+                                        {"all", no_argument, NULL, 'A'},
+                                        {"reason", required_argument, NULL, 'r'},
+                                        {"for", required_argument, NULL, 'f'},
+                                        {"quiet", no_argument, NULL, 'q'},
+                                        {"help", no_argument, NULL, 'h'},
+                                        {NULL, 0, NULL, 0}};
+
+static bool take_option(struct ctl *ctl, int option) {
+  switch (option) {
+  case 'c': ctl->config = optarg; break;
+  case 'a': ctl->http = optarg; break;
+  case 'j': ctl->json = true; break;
+  case 's': ctl->sites = true; break;
+  case 'l': ctl->limit = optarg; break;
+  case 'S': ctl->site = optarg; break;
+  case 'm': ctl->message = optarg; break;
+  case 'A': ctl->all = true; break;
+  case 'r': ctl->reason = optarg; break;
+  case 'f': ctl->time = optarg; break;
+  case 'q': ctl->quiet = true; break;
+  default: return false;
+  }
+  return true;
+}
+
+int ctl_command(int count, char **arguments) {
+  struct ctl ctl = {.curl = NULL};
+  optind = 1;
+  for (int option; (option = getopt_long(count + 1, arguments - 1, "h", options, NULL)) != -1;) {
+    if (option == 'h') {
+      fputs(usage, stdout);
+      return 0;
+    }
+    if (take_option(&ctl, option)) continue;
+    fputs("Try `ringpost ctl --help`.\n", stderr);
+    return EXIT_USAGE;
+  }
+  char **operands = arguments - 1 + optind;
+  int operands_count = count + 1 - optind;
+  if (operands_count == 0) return complain("a command is missing");
+  if (operands_count > 2) return complain("unexpected argument %s", operands[2]);
+  int status = find_base(&ctl);
+  if (status != 0) return status;
+  ctl.curl = curl_easy_init();
+  if (ctl.curl == NULL) return EXIT_FAILED;
+  status = run(&ctl, operands[0], operands_count > 1 ? operands[1] : NULL);
+  curl_easy_cleanup(ctl.curl);
+  free(ctl.answer);
+  return status;
+}

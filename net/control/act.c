@@ -1,0 +1,156 @@
+/* retry and bounce: of all that waits for a domain, for a site, at all, or of one message. */
+#include <stdlib.h>
+
+#include "core/base/error.h"
+#include "net/control/inside.h"
+
+#define RECIPIENTS_A_STEP 256
+#define HOME_TURNS 200 /* so long what was ready may be on its way home */
+
+struct act {
+  struct asked asked;
+  const struct target_of *target;
+  bool bounces, quiet;
+  struct span reason;
+  bool begun;
+  struct domain_queue *queue; /* at which it is */
+  uint32_t left;              /* recipients of it still to be looked at */
+  unsigned turns;
+  uint64_t done, untouched; /* recipients: acted on; ready or in flight */
+  bool found;               /* the message, or the domain */
+};
+
+static void act_on(struct act *act, struct relay *relay, struct message *message, unsigned recipient) {
+  act->done++;
+  if (act->bounces) {
+    operate_bounce(relay_outlet(relay), message, recipient, act->reason, act->quiet);
+  } else {
+    schedule_retry(relay_schedule(relay), message, recipient);
+  }
+}
+
+/* ---- one message ---- */
+
+static bool act_on_message(struct act *act, struct relay *relay) {
+  struct message *message = schedule_find(relay_schedule(relay), act->target->id);
+  if (message == NULL) return true;
+  act->found = true;
+  schedule_job_began(message); /* it is not freed while we go through it */
+  for (unsigned i = 0; i < message->recipients; i++) {
+    if (message->recipient[i].state == RECIPIENT_WAITING) {
+      if (!act->bounces) operate_forget_failures(relay_outlet(relay), message->recipient[i].domain);
+      act_on(act, relay, message, i);
+    } else if (message->recipient[i].state == RECIPIENT_READY) {
+      act->untouched++;
+    }
+  }
+  schedule_job_ended(relay_schedule(relay), message);
+  return true;
+}
+
+/* ---- many ---- */
+
+static bool is_meant(const struct act *act, const struct domain_queue *queue) {
+  const char *site = operate_site_of(queue);
+  switch (act->target->kind) {
+  case TARGET_ALL: return true;
+  case TARGET_DOMAIN: return strcmp(queue->name, act->target->name) == 0;
+  case TARGET_SITE: return site != NULL && strcmp(site, act->target->name) == 0;
+  default: return false;
+  }
+}
+
+static void begin_queue(struct act *act, struct relay *relay) {
+  act->left = 0;
+  if (act->queue == NULL || !is_meant(act, act->queue)) return;
+  act->found = true;
+  act->left = act->queue->waiting;
+  act->untouched += act->queue->given;
+  if (!act->bounces && act->left > 0) operate_forget_failures(relay_outlet(relay), act->queue);
+}
+
+static void begin(struct act *act, struct relay *relay) {
+  struct domain_queues *queues = &relay_schedule(relay)->domains;
+  act->begun = true;
+  queues->walkers++;
+  act->queue = act->target->kind == TARGET_DOMAIN ? domain_queue_find(queues, span_of_text(act->target->name)) : queues->first;
+  begin_queue(act, relay);
+}
+
+static bool act_on_queues(struct act *act, struct relay *relay) {
+  if (!act->begun) begin(act, relay);
+  for (unsigned budget = RECIPIENTS_A_STEP; act->queue != NULL && budget > 0; budget--) {
+    unsigned recipient;
+    struct message *message = act->left > 0 ? domain_queue_rotate(act->queue, &recipient) : NULL;
+    if (message != NULL) {
+      act->left--;
+      act_on(act, relay, message, recipient);
+      continue;
+    }
+    act->queue = act->target->kind == TARGET_DOMAIN ? NULL : act->queue->next;
+    begin_queue(act, relay);
+  }
+  if (act->queue != NULL) return false;
+  relay_schedule(relay)->domains.walkers--;
+  return true;
+}
+
+static bool act_step(struct errand *errand, void *context) {
+  struct act *act = (struct act *)errand;
+  return act->target->kind == TARGET_MESSAGE ? act_on_message(act, context) : act_on_queues(act, context);
+}
+
+/* What was ready comes back to its owners, over other shards too. */
+static bool home_step(struct errand *errand, void *context) {
+  struct act *act = (struct act *)errand;
+  return act->turns++ > 1 && (operate_all_home(relay_outlet(context)) || act->turns > HOME_TURNS);
+}
+
+static struct reply act_reply(const struct act *acts, unsigned shards, const char *done_name) {
+  uint64_t done = 0, untouched = 0;
+  bool found = false;
+  for (unsigned i = 0; i < shards; i++) {
+    done += acts[i].done;
+    untouched += acts[i].untouched;
+    found |= acts[i].found;
+  }
+  if (!found && acts->target->kind == TARGET_MESSAGE)
+    return reply_error(404, "there is no such message in the queue: it has ended, or never was; its events say more");
+  return reply_ok(json_pack("{s:I,s:I}", done_name, (json_int_t)done, "in_delivery", (json_int_t)untouched));
+}
+
+static struct reply act_all(struct control *control, struct act *plan, errand_step step, const char *done_name) {
+  struct act *acts = calloc(control->o.shards, sizeof *acts);
+  if (acts == NULL) return (struct reply){500, NULL};
+  for (unsigned i = 0; i < control->o.shards; i++) acts[i] = *plan;
+  struct reply reply =
+      control_ask_all(control, step, acts, sizeof *acts) ? act_reply(acts, control->o.shards, done_name) : reply_error(503, "the relay is stopping");
+  free(acts);
+  return reply;
+}
+
+struct reply act_retry(struct control *control, const struct target_of *target) {
+  struct act plan = {.target = target};
+  return act_all(control, &plan, act_step, "retried");
+}
+
+static struct reply bounce_held(struct control *control, struct act *plan) {
+  struct reply home = act_all(control, plan, home_step, "home");
+  json_decref(home.json);
+  if (home.status != 200 && home.status != 404) return reply_error(503, "the relay is stopping");
+  return act_all(control, plan, act_step, "bounced");
+}
+
+/* What is ready waits for a connection, and would be missed: it is called back first, as for a suspension, which ends with this. */
+struct reply act_bounce(struct control *control, const struct target_of *target, const char *reason, bool quiet) {
+  struct act plan = {.target = target, .bounces = true, .quiet = quiet, .reason = span_of_text(reason)};
+  if (target->kind == TARGET_MESSAGE) return act_all(control, &plan, act_step, "bounced");
+  bool was_held = suspension_of(control, target) != NULL;
+  if (!was_held && !suspend_hold(control, target, true)) return reply_error(503, "the relay is stopping");
+  struct reply reply = bounce_held(control, &plan);
+  if (!was_held && !(suspend_hold(control, target, false) && suspend_release(control))) {
+    json_decref(reply.json);
+    return reply_error(503, "the relay is stopping");
+  }
+  return reply;
+}

@@ -1,0 +1,245 @@
+/* The API: from a request to an operation and back. docs/API.md says what there is. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "net/control/inside.h"
+
+#define LIST_LIMIT 100
+#define LIST_LIMIT_MAX 1000000
+#define MESSAGES_LIMIT_MAX 10000
+#define REASON_MAX 400
+
+/* ---- what is asked for ---- */
+
+static bool read_limit(const struct http_request *request, unsigned most, unsigned *limit) {
+  const char *text = http_argument(request, "limit");
+  uint64_t value = LIST_LIMIT;
+  if (text != NULL && (!span_to_u64(span_of_text(text), &value) || value > most)) return false;
+  *limit = (unsigned)value;
+  return true;
+}
+
+static bool keep_name(struct target_of *target, enum target_kind kind, const char *name) {
+  size_t len = strlen(name);
+  if (len == 0 || len >= sizeof target->name) return false;
+  target->kind = kind;
+  for (size_t i = 0; i <= len; i++) target->name[i] = (char)ascii_lower((uint8_t)name[i]);
+  return true;
+}
+
+static const char target_rule[] = "the body needs exactly one of: \"domain\": \"NAME\", \"site\": \"NAME\", \"message\": \"ID\", \"all\": true";
+
+/* Exactly one target. */
+static bool read_target(const json_t *body, struct target_of *target) {
+  const json_t *domain = json_object_get(body, "domain"), *site = json_object_get(body, "site");
+  const json_t *message = json_object_get(body, "message"), *all = json_object_get(body, "all");
+  *target = (struct target_of){.kind = TARGET_INVALID};
+  if ((domain != NULL) + (site != NULL) + (message != NULL) + (all != NULL) != 1) return false;
+  if (json_is_string(domain)) return keep_name(target, TARGET_DOMAIN, json_string_value(domain));
+  if (json_is_string(site)) return keep_name(target, TARGET_SITE, json_string_value(site));
+  if (json_is_true(all)) target->kind = TARGET_ALL;
+  if (json_is_string(message) && parse_id(span_of_text(json_string_value(message)), &target->id)) target->kind = TARGET_MESSAGE;
+  return target->kind != TARGET_INVALID;
+}
+
+/* A key nobody knows is a mistake that would otherwise be done silently. */
+static const char *unknown_key(json_t *body, const char *const *known) {
+  const char *key;
+  json_t *value;
+  json_object_foreach(body, key, value) {
+    bool is_known = false;
+    for (unsigned i = 0; known[i] != NULL; i++) is_known |= strcmp(known[i], key) == 0;
+    if (!is_known) return key;
+  }
+  return NULL;
+}
+
+struct order {
+  struct target_of target;
+  const char *reason;
+  bool quiet;
+  uint64_t for_ms;
+};
+
+/* False: `reply` says what is wrong. */
+static bool read_order(json_t *body, const char *const *known, struct order *order, struct reply *reply) {
+  const char *unknown = unknown_key(body, known);
+  const json_t *reason = json_object_get(body, "reason"), *quiet = json_object_get(body, "quiet"), *time = json_object_get(body, "for");
+  order->reason = reason != NULL ? json_string_value(reason) : "";
+  order->quiet = json_is_true(quiet);
+  order->for_ms = 0;
+  if (unknown != NULL) {
+    *reply = reply_error(400, "\"%s\" is no key of this", unknown);
+  } else if (!read_target(body, &order->target)) {
+    *reply = reply_error(400, "%s", target_rule);
+  } else if (order->reason == NULL || strlen(order->reason) > REASON_MAX || strpbrk(order->reason, "\r\n") != NULL) {
+    *reply = reply_error(400, "\"reason\" has to be a line of at most %d bytes", REASON_MAX);
+  } else if (quiet != NULL && !json_is_boolean(quiet)) {
+    *reply = reply_error(400, "\"quiet\" has to be true or false");
+  } else if (time != NULL &&
+             (!json_is_string(time) || conf_duration(span_of_text(json_string_value(time)), &order->for_ms) != 0 || order->for_ms == 0)) {
+    *reply = reply_error(400, "\"for\" has to be a duration, like \"10m\", \"4h\" or \"2d\"");
+  } else {
+    return true;
+  }
+  return false;
+}
+
+/* ---- each of the requests ---- */
+
+static struct reply get_status(struct control *control, const struct http_request *request, const char *rest, json_t *body) {
+  static const struct {
+    const char *name;
+    enum counter which;
+  } shown[] = {{"messages_received", COUNT_MESSAGES_RECEIVED},
+               {"recipients_delivered", COUNT_DELIVERED},
+               {"recipients_bounced", COUNT_BOUNCED},
+               {"recipients_expired", COUNT_EXPIRED},
+               {"recipients_admin_bounced", COUNT_ADMIN_BOUNCED},
+               {"attempts_deferred", COUNT_DEFERRED},
+               {"sessions_open", GAUGE_SESSIONS},
+               {"connections_open", GAUGE_CONNECTIONS},
+               {"messages_queued", GAUGE_QUEUED_MESSAGES},
+               {"messages_unloaded", GAUGE_UNLOADED_MESSAGES},
+               {"recipients_ready", GAUGE_READY_RECIPIENTS},
+               {"recipients_deferred", GAUGE_DEFERRED_RECIPIENTS},
+               {"recipients_suspended", GAUGE_HELD_RECIPIENTS},
+               {"spool_bytes", GAUGE_SPOOL_DISK_BYTES},
+               {"shards_spool_full", GAUGE_SPOOL_FULL},
+               {"shards_spool_failed", GAUGE_SPOOL_FAILED}};
+  (void)request, (void)rest, (void)body;
+  uint64_t now_ms = control_wall_ms();
+  json_t *json = json_pack("{s:s,s:i,s:f,s:i}", "version", RINGPOST_VERSION, "shards", (int)control->o.shards, "uptime_s",
+                           (double)(now_ms - control->o.started_ms) / 1000, "suspensions", (int)json_array_size(suspend_list(control).json));
+  for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+    uint64_t sum = 0;
+    for (unsigned shard = 0; shard < control->o.shards; shard++) sum += count_get(control->o.counters[shard], shown[i].which);
+    json_object_set_new(json, shown[i].name, json_integer((json_int_t)sum));
+  }
+  return reply_ok(json);
+}
+
+static struct reply get_queue(struct control *control, const struct http_request *request, const char *rest, json_t *body) {
+  const char *by = http_argument(request, "by");
+  unsigned limit;
+  (void)body;
+  if (*rest != '\0') {
+    if (!read_limit(request, MESSAGES_LIMIT_MAX, &limit)) return reply_error(400, "limit has to be a number up to %d", MESSAGES_LIMIT_MAX);
+    return show_domain(control, span_of_text(rest), limit);
+  }
+  if (!read_limit(request, LIST_LIMIT_MAX, &limit)) return reply_error(400, "limit has to be a number up to %d", LIST_LIMIT_MAX);
+  if (by != NULL && strcmp(by, "site") != 0 && strcmp(by, "domain") != 0) return reply_error(400, "by has to be domain or site");
+  return list_queues(control, by != NULL && strcmp(by, "site") == 0, limit);
+}
+
+static struct reply get_message(struct control *control, const struct http_request *request, const char *rest, json_t *body) {
+  uint64_t id;
+  (void)request, (void)body;
+  if (!parse_id(span_of_text(rest), &id)) return reply_error(400, "an id has up to 16 hexadecimal digits, as in the 250 and in events");
+  return show_message(control, id);
+}
+
+static struct reply get_suspensions(struct control *control, const struct http_request *request, const char *rest, json_t *body) {
+  (void)request, (void)rest, (void)body;
+  return reply_ok(json_pack("{s:o}", "suspensions", suspend_list(control).json));
+}
+
+static struct reply post_retry(struct control *control, const struct http_request *request, const char *rest, json_t *body) {
+  static const char *const known[] = {"domain", "site", "message", "all", NULL};
+  struct order order;
+  struct reply reply;
+  (void)request, (void)rest;
+  return read_order(body, known, &order, &reply) ? act_retry(control, &order.target) : reply;
+}
+
+static struct reply post_bounce(struct control *control, const struct http_request *request, const char *rest, json_t *body) {
+  static const char *const known[] = {"domain", "site", "message", "all", "reason", "quiet", NULL};
+  struct order order;
+  struct reply reply;
+  (void)request, (void)rest;
+  if (!read_order(body, known, &order, &reply)) return reply;
+  return act_bounce(control, &order.target, *order.reason != '\0' ? order.reason : "given up by the postmaster", order.quiet);
+}
+
+static const char no_message[] = "a message cannot be suspended: its domain, its site or all can";
+
+static struct reply post_suspend(struct control *control, const struct http_request *request, const char *rest, json_t *body) {
+  static const char *const known[] = {"domain", "site", "message", "all", "reason", "for", NULL};
+  struct order order;
+  struct reply reply;
+  (void)request, (void)rest;
+  if (!read_order(body, known, &order, &reply)) return reply;
+  if (order.target.kind == TARGET_MESSAGE) return reply_error(400, "%s", no_message);
+  return suspend_begin(control, &order.target, order.reason, order.for_ms);
+}
+
+static struct reply post_resume(struct control *control, const struct http_request *request, const char *rest, json_t *body) {
+  static const char *const known[] = {"domain", "site", "message", "all", NULL};
+  struct order order;
+  struct reply reply;
+  (void)request, (void)rest;
+  if (!read_order(body, known, &order, &reply)) return reply;
+  if (order.target.kind == TARGET_MESSAGE) return reply_error(400, "%s", no_message);
+  return suspend_end(control, &order.target);
+}
+
+static struct reply post_reload(struct control *control, const struct http_request *request, const char *rest, json_t *body) {
+  char room[512];
+  struct fmt why = fmt_over(room, sizeof room - 1);
+  (void)request, (void)rest, (void)body;
+  if (control->o.reload(control->o.reload_context, &why) == 0) return reply_ok(json_pack("{s:b}", "reloaded", 1));
+  return reply_error(409, "%.*s", (int)why.len, room);
+}
+
+/* ---- which there are ---- */
+
+static const struct route {
+  const char *name;
+  bool changes, takes_rest; /* rest: what stands behind name/ */
+  struct reply (*answer)(struct control *control, const struct http_request *request, const char *rest, json_t *body);
+} routes[] = {
+    {"status", false, false, get_status},           {"queue", false, true, get_queue},    {"message", false, true, get_message},
+    {"suspensions", false, false, get_suspensions}, {"retry", true, false, post_retry},   {"bounce", true, false, post_bounce},
+    {"suspend", true, false, post_suspend},         {"resume", true, false, post_resume}, {"reload", true, false, post_reload},
+};
+
+static const struct route *find_route(const char *path, const char **rest) {
+  for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+    size_t len = strlen(routes[i].name);
+    if (strncmp(path, routes[i].name, len) != 0 || (path[len] != '\0' && path[len] != '/')) continue;
+    *rest = path[len] == '/' ? path + len + 1 : path + len;
+    return **rest == '\0' || routes[i].takes_rest ? &routes[i] : NULL;
+  }
+  return NULL;
+}
+
+static struct reply answer(struct control *control, const struct http_request *request) {
+  const char *rest = "";
+  const struct route *route = find_route(request->path, &rest);
+  if (route == NULL) return reply_error(404, "there is no such thing in this API");
+  if (route->changes != request->changes) return reply_error(405, "this needs a %s", route->changes ? "POST" : "GET");
+  if (!route->changes) return route->answer(control, request, rest, NULL);
+  json_error_t wrong;
+  json_t *body =
+      request->body.len == 0 ? json_object() : json_loadb((const char *)request->body.at, request->body.len, JSON_REJECT_DUPLICATES, &wrong);
+  if (body == NULL) return reply_error(400, "the body is no JSON: %s", wrong.text);
+  struct reply reply = json_is_object(body) ? route->answer(control, request, rest, body) : reply_error(400, "the body is no JSON object");
+  json_decref(body);
+  return reply;
+}
+
+void control_answer(void *context, const struct http_request *request, struct http_answer *out) {
+  struct control *control = context;
+  pthread_mutex_lock(&control->lock);
+  struct reply reply = answer(control, request);
+  pthread_mutex_unlock(&control->lock);
+  out->status = reply.status;
+  size_t len = reply.json == NULL ? 0 : json_dumpb(reply.json, NULL, 0, JSON_COMPACT);
+  char *text = len == 0 ? NULL : malloc(len + 1);
+  if (text != NULL) json_dumpb(reply.json, text, len, JSON_COMPACT);
+  json_decref(reply.json);
+  if (text == NULL) return;
+  text[len] = '\n';
+  out->len = len + 1;
+  out->json = text;
+}

@@ -1,0 +1,124 @@
+#include "net/control/control.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "core/base/error.h"
+#include "net/control/inside.h"
+
+/* ---- all shards ---- */
+
+static struct asked *task_of(void *tasks, size_t size, unsigned shard) { return (struct asked *)((uint8_t *)tasks + shard * size); }
+
+bool control_ask_all(struct control *control, errand_step step, void *tasks, size_t size) {
+  bool all = true;
+  for (unsigned i = 0; i < control->o.shards; i++) {
+    struct asked *asked = task_of(tasks, size, i);
+    asked->control = control;
+    asked->shard = i;
+    errand_init(&asked->errand, step, control->relays[i]);
+    errand_ask(relay_shard(control->relays[i]), &asked->errand);
+  }
+  for (unsigned i = 0; i < control->o.shards; i++) all &= errand_await(&task_of(tasks, size, i)->errand);
+  return all;
+}
+
+uint64_t control_wall_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* ---- JSON ---- */
+
+json_t *json_span(struct span text) {
+  json_t *json = json_stringn((const char *)text.at, text.len);
+  if (json != NULL || text.len == 0) return json != NULL ? json : json_string("");
+  char *copy = malloc(text.len);
+  for (size_t i = 0; copy != NULL && i < text.len; i++) copy[i] = text.at[i] < 0x80 ? (char)text.at[i] : '?';
+  json = copy == NULL ? NULL : json_stringn(copy, text.len);
+  free(copy);
+  return json;
+}
+
+json_t *json_text(const char *text) { return text == NULL ? json_null() : json_span(span_of_text(text)); }
+
+json_t *json_time(uint64_t wall_ms) { return wall_ms == 0 || wall_ms == UINT64_MAX ? json_null() : json_real((double)wall_ms / 1000); }
+
+json_t *json_id(uint64_t id) {
+  uint8_t room[16];
+  struct fmt out = fmt_over(room, sizeof room);
+  fmt_hex64(&out, id);
+  return json_span(fmt_span(&out));
+}
+
+bool parse_id(struct span text, uint64_t *id) {
+  *id = 0;
+  for (size_t i = 0; i < text.len; i++) {
+    uint8_t c = ascii_lower(text.at[i]);
+    bool is_letter = c >= 'a' && c <= 'f';
+    if (!ascii_is_digit(c) && !is_letter) return false;
+    *id = *id << 4 | (uint64_t)(is_letter ? c - 'a' + 10 : c - '0');
+  }
+  return text.len > 0 && text.len <= 16;
+}
+
+struct reply reply_error(unsigned status, const char *format, ...) {
+  char text[512];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  return (struct reply){status, json_pack("{s:o}", "error", json_text(text))};
+}
+
+struct reply reply_ok(json_t *json) {
+  return (struct reply){200, json};
+}
+
+/* ---- life ---- */
+
+int control_open(struct control **out, const struct control_options *options, struct fmt *why) {
+  struct control *control = calloc(1, sizeof *control);
+  if (control == NULL) {
+    fmt_text(why, "out of memory");
+    return E_NO_MEMORY;
+  }
+  control->o = *options;
+  pthread_mutex_init(&control->lock, NULL);
+  int error = suspend_load(control, why);
+  if (error != E_OK) {
+    control_close(control);
+    return error;
+  }
+  *out = control;
+  return E_OK;
+}
+
+bool control_holds(const struct control *control) { return control->suspensions != NULL; }
+
+void control_start(struct control *control, struct relay *const *relays) {
+  pthread_mutex_lock(&control->lock);
+  control->relays = relays;
+  suspend_start(control);
+  pthread_mutex_unlock(&control->lock);
+}
+
+void control_close(struct control *control) {
+  if (control == NULL) return;
+  for (struct suspension *one = control->suspensions, *next; one != NULL; one = next) {
+    next = one->next;
+    free(one->reason);
+    free(one);
+  }
+  pthread_mutex_destroy(&control->lock);
+  free(control);
+}
+
+void control_tick(struct control *control) {
+  pthread_mutex_lock(&control->lock);
+  suspend_expire(control);
+  pthread_mutex_unlock(&control->lock);
+}

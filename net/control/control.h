@@ -1,0 +1,43 @@
+/*
+ * control: what an operator sees of the running relay and does with it, over all shards: the API below the HTTP endpoint (docs/API.md), for `ringpost ctl`.
+ *
+ * Nothing here runs on a shard's thread but the steps of errands (core/shard/errand.h). One operation at a time; any thread may ask.
+ */
+#ifndef NET_CONTROL_CONTROL_H
+#define NET_CONTROL_CONTROL_H
+
+#include "core/conf/conf.h"
+#include "net/http/worker.h"
+#include "net/relay.h"
+
+struct control;
+
+struct control_options {
+  const struct counters *const *counters; /* one per shard */
+  unsigned shards;
+  const char *spool_path; /* suspensions are kept there */
+  uint64_t started_ms;    /* wall clock */
+  /* Reads the configuration again: 0, or `why` has a line that says why nothing has changed. */
+  int (*reload)(void *context, struct fmt *why);
+  void *reload_context;
+};
+
+/*
+ * Before the relays are opened: reads which suspensions were in force when the relay was stopped. If it cannot, nothing may be delivered: mail
+ * would go where it shall not. E_NO_MEMORY, E_SYNTAX; `why` has a line.
+ */
+must_check int control_open(struct control **control, const struct control_options *options, struct fmt *why);
+/* Some are: then the relays have to begin with all their mail held (relay_options.held). */
+bool control_holds(const struct control *control);
+/* Now the relays run, one for each shard, until nobody calls anything here any more but control_close: what is not suspended goes. */
+void control_start(struct control *control, struct relay *const *relays);
+/* NULL is fine. */
+void control_close(struct control *control);
+
+/* An http_api: `context` is the control. From any thread. */
+void control_answer(void *control, const struct http_request *request, struct http_answer *answer);
+
+/* About once a second: ends suspensions whose time is over. */
+void control_tick(struct control *control);
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * inside: what the files of net/control share. For them only.
+ */
+#ifndef NET_CONTROL_INSIDE_H
+#define NET_CONTROL_INSIDE_H
+
+#include <jansson.h>
+#include <pthread.h>
+
+#include "core/shard/errand.h"
+#include "net/control/control.h"
+#include "net/out/operate.h"
+
+/* ---- what an operation is about ---- */
+enum target_kind { TARGET_INVALID = 0, TARGET_ALL, TARGET_DOMAIN, TARGET_SITE, TARGET_MESSAGE };
+struct target_of {
+  enum target_kind kind;
+  char name[1100]; /* lower case: of a domain or site */
+  uint64_t id;     /* of a message */
+};
+
+struct suspension {
+  struct suspension *next;
+  struct target_of target;
+  char *reason;                /* owned; may be empty */
+  uint64_t since_ms, until_ms; /* wall clock; until 0: until it is resumed */
+};
+
+struct control {
+  struct control_options o;
+  struct relay *const *relays;
+  pthread_mutex_t lock; /* one operation at a time */
+  struct suspension *suspensions;
+};
+
+/* ---- control.c ---- */
+/* A task of each shard begins with this. */
+struct asked {
+  struct errand errand;
+  struct control *control;
+  unsigned shard;
+};
+/*
+ * Has `step` done on every shard, with tasks[shard] (each of `size` bytes, beginning with struct asked) and the shard's relay as context; waits until all
+ * are done. False: the relay is stopping.
+ */
+must_check bool control_ask_all(struct control *control, errand_step step, void *tasks, size_t size);
+uint64_t control_wall_ms(void);
+
+/* Text of any bytes as JSON: what is no UTF-8 becomes '?'. NULL text: null. */
+json_t *json_text(const char *text);
+json_t *json_span(struct span text);
+json_t *json_time(uint64_t wall_ms); /* seconds since 1970, with milliseconds */
+json_t *json_id(uint64_t id);        /* as in events: 16 hexadecimal digits */
+must_check bool parse_id(struct span text, uint64_t *id);
+
+/* An answer of its own: {"error": ...}. */
+struct reply {
+  unsigned status;
+  json_t *json; /* NULL: out of memory */
+};
+__attribute__((format(printf, 2, 3))) struct reply reply_error(unsigned status, const char *format, ...);
+struct reply reply_ok(json_t *json);
+
+/* ---- the operations: each with the lock held ---- */
+struct reply list_queues(struct control *control, bool by_site, unsigned limit);
+struct reply show_domain(struct control *control, struct span domain, unsigned limit);
+struct reply show_message(struct control *control, uint64_t id);
+struct reply act_retry(struct control *control, const struct target_of *target);
+struct reply act_bounce(struct control *control, const struct target_of *target, const char *reason, bool quiet);
+struct reply suspend_begin(struct control *control, const struct target_of *target, const char *reason, uint64_t for_ms);
+struct reply suspend_end(struct control *control, const struct target_of *target);
+struct reply suspend_list(const struct control *control);
+
+/* ---- suspend.c ---- */
+/* The one that is in force for exactly this; or that mail for this domain and site is under. NULL: none. */
+const struct suspension *suspension_of(const struct control *control, const struct target_of *target);
+const struct suspension *suspension_over(const struct control *control, const char *domain, const char *site);
+/* On all shards, without a word to anybody: nothing is begun there, or again (what was kept is then tried). False: the relay is stopping. */
+bool suspend_hold(struct control *control, const struct target_of *target, bool held);
+bool suspend_release(struct control *control);
+/* From the file; then to the shards. */
+must_check int suspend_load(struct control *control, struct fmt *why);
+void suspend_start(struct control *control);
+void suspend_expire(struct control *control);
+
+#endif

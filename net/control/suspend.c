@@ -1,0 +1,300 @@
+/* Suspensions: told to the shards, kept in a file beside the spools, ended when their time is over. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/base/error.h"
+#include "net/control/inside.h"
+
+#define FILE_NAME "suspensions.json"
+#define RECIPIENTS_A_STEP 256
+
+/* ---- on the shards ---- */
+
+struct holding {
+  struct asked asked;
+  const struct target_of *target;
+  bool held;
+  int error;
+};
+
+static bool hold_step(struct errand *errand, void *context) {
+  struct holding *holding = (struct holding *)errand;
+  struct outlet *outlet = relay_outlet(context);
+  struct span name = span_of_text(holding->target->name);
+  switch (holding->target->kind) {
+  case TARGET_ALL: operate_hold_all(outlet, holding->held); break;
+  case TARGET_DOMAIN: holding->error = operate_hold_domain(outlet, name, holding->held); break;
+  case TARGET_SITE: holding->error = operate_hold_site(outlet, name, holding->held); break;
+  default: holding->error = E_RANGE;
+  }
+  return true;
+}
+
+bool suspend_hold(struct control *control, const struct target_of *target, bool held) {
+  struct holding *holdings = calloc(control->o.shards, sizeof *holdings);
+  if (holdings == NULL) return false;
+  for (unsigned i = 0; i < control->o.shards; i++) holdings[i] = (struct holding){.target = target, .held = held};
+  bool all = control_ask_all(control, hold_step, holdings, sizeof *holdings);
+  for (unsigned i = 0; i < control->o.shards; i++) all &= holdings[i].error == E_OK;
+  free(holdings);
+  return all;
+}
+
+struct release {
+  struct asked asked;
+  bool begun;
+  struct domain_queue *queue;
+  uint32_t left;
+};
+
+static void begin_queue(struct release *release, struct relay *relay) {
+  bool may_have = release->queue != NULL && !operate_is_held(relay_outlet(relay), release->queue);
+  release->left = may_have ? release->queue->waiting : 0;
+}
+
+static bool release_step(struct errand *errand, void *context) {
+  struct release *release = (struct release *)errand;
+  struct relay *relay = context;
+  struct schedule *schedule = relay_schedule(relay);
+  if (!release->begun) {
+    release->begun = true;
+    schedule->domains.walkers++;
+    release->queue = schedule->held > 0 ? schedule->domains.first : NULL;
+    begin_queue(release, relay);
+  }
+  for (unsigned budget = RECIPIENTS_A_STEP; release->queue != NULL && budget > 0; budget--) {
+    unsigned recipient;
+    struct message *message = release->left > 0 ? domain_queue_rotate(release->queue, &recipient) : NULL;
+    if (message == NULL) {
+      release->queue = release->queue->next;
+      begin_queue(release, relay);
+      continue;
+    }
+    release->left--;
+    if (message->recipient[recipient].held) schedule_retry(schedule, message, recipient);
+  }
+  if (release->queue != NULL) return false;
+  schedule->domains.walkers--;
+  return true;
+}
+
+bool suspend_release(struct control *control) {
+  struct release *releases = calloc(control->o.shards, sizeof *releases);
+  if (releases == NULL) return false;
+  bool all = control_ask_all(control, release_step, releases, sizeof *releases);
+  free(releases);
+  return all;
+}
+
+/* ---- which there are ---- */
+
+static bool is_same(const struct target_of *a, const struct target_of *b) { return a->kind == b->kind && strcmp(a->name, b->name) == 0; }
+
+const struct suspension *suspension_of(const struct control *control, const struct target_of *target) {
+  const struct suspension *one = control->suspensions;
+  while (one != NULL && !is_same(&one->target, target)) one = one->next;
+  return one;
+}
+
+static bool is_over(const struct suspension *one, const char *domain, const char *site) {
+  switch (one->target.kind) {
+  case TARGET_ALL: return true;
+  case TARGET_DOMAIN: return domain != NULL && strcmp(one->target.name, domain) == 0;
+  case TARGET_SITE: return site != NULL && strcmp(one->target.name, site) == 0;
+  default: return false;
+  }
+}
+
+const struct suspension *suspension_over(const struct control *control, const char *domain, const char *site) {
+  const struct suspension *one = control->suspensions;
+  while (one != NULL && !is_over(one, domain, site)) one = one->next;
+  return one;
+}
+
+static void add(struct control *control, struct suspension *one) {
+  one->next = control->suspensions;
+  control->suspensions = one;
+}
+
+static void forget(struct control *control, const struct suspension *which) {
+  struct suspension **at = &control->suspensions;
+  while (*at != which) at = &(*at)->next;
+  struct suspension *one = *at;
+  *at = one->next;
+  free(one->reason);
+  free(one);
+}
+
+/* ---- as JSON: in answers, and in the file ---- */
+
+static json_t *to_json(const struct suspension *one) {
+  static const char *const keys[] = {[TARGET_ALL] = "all", [TARGET_DOMAIN] = "domain", [TARGET_SITE] = "site"};
+  json_t *what = one->target.kind == TARGET_ALL ? json_true() : json_text(one->target.name);
+  return json_pack("{s:o,s:o,s:o,s:o}", keys[one->target.kind], what, "reason", json_text(one->reason), "since", json_time(one->since_ms), "until",
+                   json_time(one->until_ms));
+}
+
+struct reply suspend_list(const struct control *control) {
+  json_t *list = json_array();
+  for (const struct suspension *one = control->suspensions; one != NULL; one = one->next) json_array_append_new(list, to_json(one));
+  return reply_ok(list);
+}
+
+static uint64_t time_from(const json_t *json) { return json_is_number(json) ? (uint64_t)(json_number_value(json) * 1000) : 0; }
+
+static struct suspension *from_json(const json_t *json) {
+  struct suspension *one = calloc(1, sizeof *one);
+  const char *domain = json_string_value(json_object_get(json, "domain")), *site = json_string_value(json_object_get(json, "site"));
+  const char *reason = json_string_value(json_object_get(json, "reason")), *name = domain != NULL ? domain : site;
+  if (one == NULL) return NULL;
+  one->target.kind = domain != NULL ? TARGET_DOMAIN : site != NULL ? TARGET_SITE : TARGET_ALL;
+  one->reason = strdup(reason != NULL ? reason : "");
+  one->since_ms = time_from(json_object_get(json, "since"));
+  one->until_ms = time_from(json_object_get(json, "until"));
+  bool is_whole = (name != NULL || json_is_true(json_object_get(json, "all"))) && (name == NULL || strlen(name) < sizeof one->target.name);
+  if (name != NULL && is_whole) memcpy(one->target.name, name, strlen(name) + 1);
+  if (is_whole && one->reason != NULL) return one;
+  free(one->reason);
+  free(one);
+  return NULL;
+}
+
+/* ---- the file ---- */
+
+static void path_of(const struct control *control, const char *suffix, char path[4096]) {
+  snprintf(path, 4096, "%s/" FILE_NAME "%s", control->o.spool_path, suffix);
+}
+
+static int write_synced(const char *path, const char *text) {
+  FILE *file = fopen(path, "we");
+  if (file == NULL) return E_IO;
+  bool written = fputs(text, file) >= 0 && fputc('\n', file) != EOF && fflush(file) == 0 && fsync(fileno(file)) == 0;
+  return fclose(file) == 0 && written ? E_OK : E_IO;
+}
+
+/* The old file or the new one, whole. */
+static int save(const struct control *control) {
+  char path[4096], beside[4096];
+  path_of(control, "", path);
+  path_of(control, ".new", beside);
+  json_t *list = suspend_list(control).json;
+  char *text = json_dumps(list, JSON_INDENT(1) | JSON_ENSURE_ASCII);
+  json_decref(list);
+  int error = text == NULL ? E_NO_MEMORY : write_synced(beside, text);
+  if (error == E_OK && rename(beside, path) != 0) error = E_IO;
+  free(text);
+  return error;
+}
+
+static int load_list(struct control *control, const json_t *list, struct fmt *why) {
+  size_t i;
+  const json_t *json;
+  json_array_foreach(list, i, json) {
+    struct suspension *one = from_json(json);
+    if (one == NULL) {
+      fmt_text(why, ": entry ");
+      fmt_u64(why, i + 1);
+      fmt_text(why, " is no suspension");
+      return E_SYNTAX;
+    }
+    add(control, one);
+  }
+  return E_OK;
+}
+
+/* All is held at first. If the relay is stopping again, it stays so. */
+void suspend_start(struct control *control) {
+  static const struct target_of all = {.kind = TARGET_ALL};
+  bool held = control->suspensions != NULL;
+  for (const struct suspension *one = control->suspensions; one != NULL; one = one->next) held &= suspend_hold(control, &one->target, true);
+  if (held && suspension_of(control, &all) == NULL && suspend_hold(control, &all, false)) (void)suspend_release(control);
+}
+
+int suspend_load(struct control *control, struct fmt *why) {
+  char path[4096];
+  json_error_t wrong;
+  path_of(control, "", path);
+  if (access(path, F_OK) != 0) return E_OK;
+  json_t *list = json_load_file(path, 0, &wrong);
+  fmt_text(why, path);
+  int error = json_is_array(list) ? load_list(control, list, why) : E_SYNTAX;
+  if (list == NULL) {
+    fmt_text(why, ": ");
+    fmt_text(why, wrong.text);
+  } else if (!json_is_array(list)) {
+    fmt_text(why, ": is no list");
+  }
+  json_decref(list);
+  return error;
+}
+
+/* ---- operations ---- */
+
+static void describe(const struct target_of *target, char *room, size_t size) {
+  snprintf(room, size, target->kind == TARGET_ALL ? "all mail" : "%s", target->name);
+}
+
+struct reply suspend_begin(struct control *control, const struct target_of *target, const char *reason, uint64_t for_ms) {
+  const struct suspension *before = suspension_of(control, target);
+  struct suspension *one = calloc(1, sizeof *one);
+  char *copy = strdup(reason);
+  if (one == NULL || copy == NULL) {
+    free(one);
+    free(copy);
+    return (struct reply){500, NULL};
+  }
+  uint64_t now_ms = control_wall_ms();
+  *one = (struct suspension){.target = *target, .reason = copy, .since_ms = now_ms, .until_ms = for_ms == 0 ? 0 : now_ms + for_ms};
+  if (before != NULL) forget(control, before);
+  add(control, one);
+  int error = save(control);
+  if (!suspend_hold(control, target, true)) return reply_error(503, "the relay is stopping or out of memory");
+  if (error != E_OK) return reply_error(507, "it is suspended, but a restart would not know: %s: %s", control->o.spool_path, error_text(error));
+  return reply_ok(to_json(one));
+}
+
+/* False: the relay is stopping. */
+static bool end(struct control *control, const struct suspension *one) {
+  struct target_of target = one->target;
+  forget(control, one);
+  return suspend_hold(control, &target, false);
+}
+
+static struct reply resume_all(struct control *control) {
+  json_int_t count = 0;
+  bool ended = true;
+  for (; control->suspensions != NULL; count++) ended &= end(control, control->suspensions);
+  int error = save(control);
+  if (!ended || !suspend_release(control)) return reply_error(503, "the relay is stopping");
+  if (error != E_OK) return reply_error(507, "it is resumed, but a restart would not know: %s: %s", control->o.spool_path, error_text(error));
+  return reply_ok(json_pack("{s:I}", "resumed", count));
+}
+
+/* Of all: whatever is suspended. */
+struct reply suspend_end(struct control *control, const struct target_of *target) {
+  const struct suspension *one = suspension_of(control, target);
+  char name[1100];
+  describe(target, name, sizeof name);
+  if (target->kind == TARGET_ALL) return resume_all(control);
+  if (one == NULL) return reply_error(404, "%s is not suspended", name);
+  bool ended = end(control, one);
+  int error = save(control);
+  if (!ended || !suspend_release(control)) return reply_error(503, "the relay is stopping");
+  if (error != E_OK) return reply_error(507, "it is resumed, but a restart would not know: %s: %s", control->o.spool_path, error_text(error));
+  return reply_ok(json_pack("{s:i}", "resumed", 1));
+}
+
+void suspend_expire(struct control *control) {
+  uint64_t now_ms = control_wall_ms();
+  bool any = false;
+  for (const struct suspension *one = control->suspensions, *next; one != NULL; one = next) {
+    next = one->next;
+    if (one->until_ms == 0 || one->until_ms > now_ms) continue;
+    any = true;
+    (void)end(control, one); /* if the relay is stopping, the file says so still, and the next start ends it */
+  }
+  if (!any) return;
+  (void)save(control);
+  (void)suspend_release(control);
+}
