@@ -6,7 +6,7 @@
 #include "core/base/error.h"
 #include "core/event/writer.h"
 #include "dns/resolver.h"
-#include "net/in/session.h"
+#include "net/in/intake.h"
 #include "net/out/deliver.h"
 #include "net/out/operate.h"
 #include "queue/schedule.h"

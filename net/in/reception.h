@@ -7,7 +7,7 @@
 #ifndef NET_IN_RECEPTION_H
 #define NET_IN_RECEPTION_H
 
-#include "net/in/session.h"
+#include "net/in/intake.h"
 #include "net/in/submit.h"
 
 struct reception_refusal {

@@ -1,14 +1,8 @@
-#include "net/in/session.h"
-
-#include <stdlib.h>
-
-#include "core/base/buffer.h"
+/* One SMTP session that comes in, from its banner to its end. What concerns all of them is in intake.c. */
 #include "core/base/error.h"
-#include "core/base/pool.h"
 #include "net/in/access.h"
-#include "net/in/listen.h"
+#include "net/in/inside.h"
 #include "net/in/reception.h"
-#include "net/in/submit.h"
 
 #define OUT_ROOM 2048           /* for replies; grows while a pipelined group is answered */
 #define OUT_HIGH 16384          /* replies the peer does not read: then nothing more is read from it */
@@ -16,53 +10,6 @@
 #define EAT_MAX 65536           /* bytes given to the machine at a time: after so many it is asked whether the spool keeps up */
 #define LONG_CONTENT 131072     /* behind so much of a message its bytes are taken one buffer at a time, as the disk takes them */
 #define CONTENT_RATE_MIN 500    /* bytes a second, as Postfix's smtpd_min_data_rate: a sender that gives a byte a minute is like one that is silent */
-#define IDLE_COMMANDS_MAX 1000  /* without a message: no client needs so many */
-#define SURPLUS_MAX 100000      /* recipients refused for now, without a message: a whole list, piped at once; each costs a reply and no memory */
-
-struct session {
-  io_socket socket;
-  uint32_t tag; /* of tokens: generation of the slot */
-  struct intake *intake;
-  struct session *next_dirty;
-  uint64_t id;
-  struct netaddr peer;
-  struct timer timer;
-  struct buffer out;     /* being filled */
-  struct buffer sending; /* the kernel's, while `send_under_way` */
-  struct io_slice slice;
-  struct buffer stash; /* received, not eaten */
-  struct buffer hello;
-  struct submission *submission;
-  struct smtp_server server;
-  uint64_t content_due_ms;  /* while a message comes in, between its BDATs too: by then more of it has to be there; else 0 */
-  uint64_t content_counted; /* bytes of it that have moved content_due_ms ahead */
-  bool progress;            /* a command was whole: the timer starts anew */
-  bool may_relay;
-  bool esmtp;
-  bool dirty;
-  bool send_under_way;
-  bool waiting; /* for the spool: nothing is read meanwhile */
-  bool paused;
-  bool careful; /* receives one buffer at a time */
-  bool feeding; /* inside feed(): a callback must not start another */
-  bool leaving; /* close when what is to be sent is sent */
-  bool gone;    /* the peer closed */
-  bool closing;
-};
-
-struct intake {
-  struct intake_options o;
-  struct smtp_server_options server_options;
-  struct submit_context submit;
-  struct pool sessions;
-  io_socket *listeners;
-  struct session *dirty;
-  struct io_slice refusal; /* what a connection gets for which there is no slot */
-  uint8_t refusal_text[352];
-  bool stopping;
-};
-
-enum operation { OP_ACCEPT = 1, OP_REFUSING, OP_REFUSED, OP_RECEIVE, OP_SEND, OP_CLOSE };
 
 static uint64_t token_of(const struct session *s, enum operation operation) {
   return shard_token(s->intake->o.token_kind, operation, pool_index(&s->intake->sessions, s), s->tag);
@@ -99,7 +46,7 @@ static void abandon_unless_ended(struct session *s) {
   s->submission = NULL;
 }
 
-static void begin_close(struct session *s) {
+void session_close(struct session *s) {
   if (s->closing) return;
   s->closing = true;
   timer_cancel(&s->intake->o.shard->wheel, &s->timer);
@@ -125,10 +72,10 @@ static void await_peer(struct session *s) {
   arm_timer(s, due_ms > now_ms ? due_ms - now_ms : 0);
 }
 
-static void flush(struct session *s) {
+void session_flush(struct session *s) {
   if (s->closing || s->send_under_way) return;
   if (s->out.len == 0) {
-    if (s->leaving) begin_close(s);
+    if (s->leaving) session_close(s);
     return;
   }
   s->sending = s->out;
@@ -172,11 +119,11 @@ static struct session *session_of(struct intake *intake, uint64_t token) {
 }
 
 /* We are stopping: 421 to whoever is not in the middle of a message. */
-static void say_goodbye(struct session *s) {
+void session_say_goodbye(struct session *s) {
   struct fmt out;
   if (s->leaving || s->closing) return;
   if (!open_out(s, &out)) {
-    begin_close(s);
+    session_close(s);
     return;
   }
   smtp_server_shut(&s->server, "4.3.2", "shutting down, try again later", &out);
@@ -196,7 +143,7 @@ static void message_stored(void *context, uint64_t tag, struct submission *submi
   s->submission = NULL;
   s->waiting = false;
   if (!open_out(s, &out)) {
-    begin_close(s);
+    session_close(s);
     return;
   }
   if (error == E_OK) {
@@ -206,7 +153,7 @@ static void message_stored(void *context, uint64_t tag, struct submission *submi
   }
   close_out(s, &out);
   await_peer(s);
-  if (intake->stopping) say_goodbye(s);
+  if (intake->stopping) session_say_goodbye(s);
   if (!s->feeding) feed(s);
 }
 
@@ -350,7 +297,7 @@ static void on_content(struct session *s) {
 static bool step(struct session *s, struct span *in) {
   struct fmt out;
   if (!open_out(s, &out)) {
-    begin_close(s);
+    session_close(s);
     return false;
   }
   struct span piece = span_first(*in, EAT_MAX);
@@ -388,7 +335,7 @@ static bool clogged(const struct session *s) { return s->out.len > OUT_HIGH && s
 static struct span eat(struct session *s, struct span in) {
   s->feeding = true;
   while (!s->waiting && !s->leaving && !s->closing && !clogged(s) && step(s, &in)) {
-    if (s->out.len > OUT_HIGH) flush(s);
+    if (s->out.len > OUT_HIGH) session_flush(s);
   }
   s->feeding = false;
   release_out(s);
@@ -421,13 +368,13 @@ static void feed(struct session *s) {
 
 static void keep_rest(struct session *s, struct span rest) {
   if (!buffer_append(s->intake->o.slab, &s->stash, rest)) {
-    begin_close(s);
+    session_close(s);
     return;
   }
   if (s->stash.len > STASH_HIGH) pause_receiving(s);
 }
 
-static void received(struct session *s, struct span bytes) {
+void session_received(struct session *s, struct span bytes) {
   if (s->leaving) return; /* after QUIT or 421 nothing counts */
   if (s->stash.len > 0 || s->waiting || clogged(s)) {
     keep_rest(s, bytes);
@@ -448,7 +395,7 @@ static void timed_out(void *context, struct timer *timer) {
   struct session *s = (struct session *)((uint8_t *)timer - offsetof(struct session, timer));
   struct fmt out;
   if (s->leaving || s->send_under_way || !open_out(s, &out)) { /* it does not even read */
-    begin_close(s);
+    session_close(s);
     return;
   }
   smtp_server_shut(&s->server, "4.4.2", "timeout waiting for input", &out);
@@ -458,35 +405,7 @@ static void timed_out(void *context, struct timer *timer) {
   arm_timer(s, 10000);
 }
 
-/* No slot for it: 421, sent without one. Its token carries the socket where others have the generation. */
-static void refuse_session(struct intake *intake, io_socket socket) {
-  count_add(intake->o.counters, COUNT_SESSIONS_REFUSED, 1);
-  io_send(intake->o.shard->io, socket, &intake->refusal, 1, shard_token(intake->o.token_kind, OP_REFUSING, 0, (uint32_t)socket));
-}
-
-/* The kernel deals connections out unevenly, so the limit is that of all shards together: one atomic step a session, none a message. */
-static bool take_place(const struct intake *intake) {
-  uint32_t open = atomic_load_explicit(intake->o.sessions_open, memory_order_relaxed);
-  while (open < intake->o.conf->sessions_max)
-    if (atomic_compare_exchange_weak_explicit(intake->o.sessions_open, &open, open + 1, memory_order_relaxed, memory_order_relaxed)) return true;
-  return false;
-}
-
-static void give_place(const struct intake *intake) { atomic_fetch_sub_explicit(intake->o.sessions_open, 1, memory_order_relaxed); }
-
-static struct session *new_session(struct intake *intake) {
-  if (intake->stopping || !take_place(intake)) return NULL;
-  struct session *s = pool_get(&intake->sessions);
-  if (s == NULL) give_place(intake);
-  return s;
-}
-
-static void begin_session(struct intake *intake, io_socket socket) {
-  struct session *s = new_session(intake);
-  if (s == NULL) {
-    refuse_session(intake, socket);
-    return;
-  }
+void session_begin(struct intake *intake, struct session *s, io_socket socket) {
   s->intake = intake;
   s->socket = socket;
   s->tag = pool_generation(&intake->sessions, pool_index(&intake->sessions, s));
@@ -497,7 +416,7 @@ static void begin_session(struct intake *intake, io_socket socket) {
   count_add(intake->o.counters, COUNT_SESSIONS, 1);
   struct fmt out;
   if (!open_out(s, &out)) {
-    begin_close(s);
+    session_close(s);
     return;
   }
   smtp_server_init(&s->server, &intake->server_options, &out);
@@ -506,161 +425,32 @@ static void begin_session(struct intake *intake, io_socket socket) {
   await_peer(s);
 }
 
-static void end_session(struct session *s) {
-  struct intake *intake = s->intake;
-  struct slab *slab = intake->o.slab;
+void session_fini(struct session *s) {
+  struct slab *slab = s->intake->o.slab;
+  timer_cancel(&s->intake->o.shard->wheel, &s->timer);
+  abandon_unless_ended(s);
   buffer_free(slab, &s->out);
   buffer_free(slab, &s->sending);
   buffer_free(slab, &s->stash);
   buffer_free(slab, &s->hello);
-  must(!s->dirty);
-  pool_put(&intake->sessions, s);
-  give_place(intake);
 }
 
-static void sent(struct session *s, int64_t result) {
+void session_sent(struct session *s, int64_t result) {
   s->send_under_way = false;
   if (result < 0) {
-    begin_close(s);
+    session_close(s);
     return;
   }
   buffer_free(s->intake->o.slab, &s->sending);
   if (s->out.len > 0 || s->leaving) {
-    flush(s);
+    session_flush(s);
     return;
   }
   if (!s->waiting) feed(s);
 }
 
 /* The peer may have closed its half only: it gets its replies, also those to what waits in the stash. */
-static void stream_ended(struct session *s) {
+void session_stream_ended(struct session *s) {
   s->gone = true;
   if (!s->waiting && !clogged(s)) leave(s);
-}
-
-void intake_complete(void *context, const struct io_completion *completion) {
-  struct intake *intake = context;
-  unsigned operation = shard_token_operation(completion->token);
-  if (operation == OP_REFUSED) return;
-  if (operation == OP_REFUSING) {
-    io_socket socket = (io_socket)shard_token_generation(completion->token);
-    io_close(intake->o.shard->io, socket, shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
-    return;
-  }
-  if (operation == OP_ACCEPT) {
-    if (completion->result >= 0) begin_session(intake, (io_socket)completion->result);
-    return;
-  }
-  struct session *s = pool_find(&intake->sessions, shard_token_slot(completion->token), shard_token_generation(completion->token));
-  must(s != NULL); /* its close completes last */
-  if (operation == OP_CLOSE) {
-    end_session(s);
-  } else if (s->closing) {
-    return; /* from the same batch as what made us close */
-  } else if (operation == OP_SEND) {
-    sent(s, completion->result);
-  } else if (completion->result > 0) {
-    received(s, completion->bytes);
-  } else if (completion->result == 0) {
-    stream_ended(s);
-  } else {
-    begin_close(s);
-  }
-}
-
-void intake_turn(struct intake *intake) {
-  while (intake->dirty != NULL) {
-    struct session *s = intake->dirty;
-    intake->dirty = s->next_dirty;
-    s->dirty = false;
-    flush(s);
-  }
-  count_set(intake->o.counters, GAUGE_SESSIONS, intake->sessions.used);
-}
-
-int intake_open(struct intake **out, const struct intake_options *options) {
-  const struct conf *conf = options->conf;
-  struct intake *intake = calloc(1, sizeof *intake);
-  if (intake == NULL) return E_NO_MEMORY;
-  intake->o = *options;
-  intake->server_options = (struct smtp_server_options){
-      .hostname = span_of_text(conf->hostname),
-      .message_size_max = conf->message_size_max,
-      .recipients_max = conf->recipients_max,
-      .messages_max = conf->session_messages_max,
-      .errors_max = conf->session_errors_max,
-      .idle_commands_max = IDLE_COMMANDS_MAX,
-      .surplus_max = SURPLUS_MAX,
-  };
-  intake->submit = (struct submit_context){.shard = options->shard,
-                                           .slab = options->slab,
-                                           .spool = options->spool,
-                                           .schedule = options->schedule,
-                                           .hostname = intake->server_options.hostname,
-                                           .last_id = options->newest_id};
-  struct fmt refusal = fmt_over(intake->refusal_text, sizeof intake->refusal_text);
-  fmt_text(&refusal, "421 4.3.2 ");
-  fmt_text(&refusal, conf->hostname);
-  fmt_text(&refusal, " has too many sessions or is shutting down, try again later\r\n");
-  intake->refusal = (struct io_slice){refusal.at, refusal.len};
-  uint32_t sockets = io_sockets_max(options->shard->io); /* slots for all of them: one that is not used takes no memory */
-  int error = pool_init(&intake->sessions, sizeof(struct session), conf->sessions_max < sockets ? conf->sessions_max : sockets);
-  intake->listeners = calloc(conf->listeners_count, sizeof *intake->listeners);
-  if (error == E_OK && intake->listeners == NULL) error = E_NO_MEMORY;
-  if (error != E_OK) {
-    intake_close(intake);
-    return error;
-  }
-  for (unsigned i = 0; i < conf->listeners_count; i++) intake->listeners[i] = IO_NONE;
-  *out = intake;
-  return E_OK;
-}
-
-int intake_listen(struct intake *intake, struct fmt *why) {
-  const struct conf *conf = intake->o.conf;
-  struct io *io = intake->o.shard->io;
-  int error = listen_all(io, conf, intake->o.shard->index, intake->listeners, why);
-  for (unsigned i = 0; i < conf->listeners_count && error == E_OK; i++)
-    io_accept(io, intake->listeners[i], shard_token(intake->o.token_kind, OP_ACCEPT, 0, 0));
-  return error;
-}
-
-void intake_address(const struct intake *intake, struct netaddr *address) { io_local(intake->o.shard->io, intake->listeners[0], address); }
-
-uint64_t intake_new_id(struct intake *intake) { return submit_new_id(&intake->submit); }
-
-void intake_tell_restored(struct intake *intake, struct message *message) {
-  reception_restored(&intake->o, message);
-  message->untold = false;
-}
-
-void intake_clear_segment(void *intake, uint32_t segment) { submit_clear_segment(&((struct intake *)intake)->submit, segment); }
-
-void intake_stop(struct intake *intake) {
-  intake->stopping = true;
-  for (unsigned i = 0; i < intake->o.conf->listeners_count; i++) {
-    if (intake->listeners[i] != IO_NONE) io_close(intake->o.shard->io, intake->listeners[i], shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
-    intake->listeners[i] = IO_NONE;
-  }
-  for (uint32_t i = 0; i < intake->sessions.capacity; i++) {
-    struct session *s = pool_slot(&intake->sessions, i);
-    if (s != NULL && !s->waiting && !smtp_server_in_transaction(&s->server)) say_goodbye(s);
-  }
-}
-
-bool intake_idle(const struct intake *intake) { return intake->sessions.used == 0; }
-
-void intake_close(struct intake *intake) {
-  if (intake == NULL) return;
-  for (uint32_t i = 0; i < intake->sessions.capacity && intake->sessions.used > 0; i++) {
-    struct session *s = pool_slot(&intake->sessions, i);
-    if (s == NULL) continue;
-    timer_cancel(&intake->o.shard->wheel, &s->timer);
-    abandon_unless_ended(s);
-    s->dirty = false;
-    end_session(s);
-  }
-  pool_fini(&intake->sessions);
-  free(intake->listeners);
-  free(intake);
 }

@@ -1,5 +1,5 @@
 /* The incoming side of a shard with real sockets on loopback, and a spool that takes its time as a test wants it. */
-#include "net/in/session.h"
+#include "net/in/intake.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,12 +1,12 @@
 /*
- * session: the connections that come in. One intake per shard accepts on every listener, runs an SMTP server machine for each session, and hands over accepted messages.
+ * intake: the connections that come in. One intake per shard accepts on every listener, runs an SMTP server machine for each session, and hands over accepted messages.
  *
  * Owner: one shard. All replies of a turn leave in one send. Content goes straight from the receive buffers into the chunks of its record (queue/content.h). A message
  * becomes durable through the spool; only then its 250 is written; until then the session reads nothing further, though bytes may wait (bounded) in its stash.
  * An idle session holds no buffers, only its slot.
  */
-#ifndef NET_IN_SESSION_H
-#define NET_IN_SESSION_H
+#ifndef NET_IN_INTAKE_H
+#define NET_IN_INTAKE_H
 
 #include "core/conf/conf.h"
 #include "core/event/counters.h"

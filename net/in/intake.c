@@ -1,0 +1,182 @@
+#include "net/in/intake.h"
+
+#include <stdlib.h>
+
+#include "core/base/error.h"
+#include "net/in/inside.h"
+#include "net/in/listen.h"
+#include "net/in/reception.h"
+
+#define IDLE_COMMANDS_MAX 1000 /* without a message: no client needs so many */
+#define SURPLUS_MAX 100000     /* recipients refused for now, without a message: a whole list, piped at once; each costs a reply and no memory */
+
+/* ---- slots ---- */
+
+/* No slot for it: 421, sent without one. Its token carries the socket where others have the generation. */
+static void refuse_session(struct intake *intake, io_socket socket) {
+  count_add(intake->o.counters, COUNT_SESSIONS_REFUSED, 1);
+  io_send(intake->o.shard->io, socket, &intake->refusal, 1, shard_token(intake->o.token_kind, OP_REFUSING, 0, (uint32_t)socket));
+}
+
+/* The kernel deals connections out unevenly, so the limit is that of all shards together: one atomic step a session, none a message. */
+static bool take_place(const struct intake *intake) {
+  uint32_t open = atomic_load_explicit(intake->o.sessions_open, memory_order_relaxed);
+  while (open < intake->o.conf->sessions_max)
+    if (atomic_compare_exchange_weak_explicit(intake->o.sessions_open, &open, open + 1, memory_order_relaxed, memory_order_relaxed)) return true;
+  return false;
+}
+
+static void give_place(const struct intake *intake) { atomic_fetch_sub_explicit(intake->o.sessions_open, 1, memory_order_relaxed); }
+
+static struct session *new_session(struct intake *intake) {
+  if (intake->stopping || !take_place(intake)) return NULL;
+  struct session *s = pool_get(&intake->sessions);
+  if (s == NULL) give_place(intake);
+  return s;
+}
+
+static void accept_session(struct intake *intake, io_socket socket) {
+  struct session *s = new_session(intake);
+  if (s != NULL) {
+    session_begin(intake, s, socket);
+  } else {
+    refuse_session(intake, socket);
+  }
+}
+
+static void end_session(struct session *s) {
+  struct intake *intake = s->intake;
+  must(!s->dirty);
+  session_fini(s);
+  pool_put(&intake->sessions, s);
+  give_place(intake);
+}
+
+/* ---- the shard's turn ---- */
+
+void intake_complete(void *context, const struct io_completion *completion) {
+  struct intake *intake = context;
+  unsigned operation = shard_token_operation(completion->token);
+  if (operation == OP_REFUSED) return;
+  if (operation == OP_REFUSING) {
+    io_socket socket = (io_socket)shard_token_generation(completion->token);
+    io_close(intake->o.shard->io, socket, shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
+    return;
+  }
+  if (operation == OP_ACCEPT) {
+    if (completion->result >= 0) accept_session(intake, (io_socket)completion->result);
+    return;
+  }
+  struct session *s = pool_find(&intake->sessions, shard_token_slot(completion->token), shard_token_generation(completion->token));
+  must(s != NULL); /* its close completes last */
+  if (operation == OP_CLOSE) {
+    end_session(s);
+  } else if (s->closing) {
+    return; /* from the same batch as what made us close */
+  } else if (operation == OP_SEND) {
+    session_sent(s, completion->result);
+  } else if (completion->result > 0) {
+    session_received(s, completion->bytes);
+  } else if (completion->result == 0) {
+    session_stream_ended(s);
+  } else {
+    session_close(s);
+  }
+}
+
+void intake_turn(struct intake *intake) {
+  while (intake->dirty != NULL) {
+    struct session *s = intake->dirty;
+    intake->dirty = s->next_dirty;
+    s->dirty = false;
+    session_flush(s);
+  }
+  count_set(intake->o.counters, GAUGE_SESSIONS, intake->sessions.used);
+}
+
+/* ---- life ---- */
+
+int intake_open(struct intake **out, const struct intake_options *options) {
+  const struct conf *conf = options->conf;
+  struct intake *intake = calloc(1, sizeof *intake);
+  if (intake == NULL) return E_NO_MEMORY;
+  intake->o = *options;
+  intake->server_options = (struct smtp_server_options){
+      .hostname = span_of_text(conf->hostname),
+      .message_size_max = conf->message_size_max,
+      .recipients_max = conf->recipients_max,
+      .messages_max = conf->session_messages_max,
+      .errors_max = conf->session_errors_max,
+      .idle_commands_max = IDLE_COMMANDS_MAX,
+      .surplus_max = SURPLUS_MAX,
+  };
+  intake->submit = (struct submit_context){.shard = options->shard,
+                                           .slab = options->slab,
+                                           .spool = options->spool,
+                                           .schedule = options->schedule,
+                                           .hostname = intake->server_options.hostname,
+                                           .last_id = options->newest_id};
+  struct fmt refusal = fmt_over(intake->refusal_text, sizeof intake->refusal_text);
+  fmt_text(&refusal, "421 4.3.2 ");
+  fmt_text(&refusal, conf->hostname);
+  fmt_text(&refusal, " has too many sessions or is shutting down, try again later\r\n");
+  intake->refusal = (struct io_slice){refusal.at, refusal.len};
+  uint32_t sockets = io_sockets_max(options->shard->io); /* slots for all of them: one that is not used takes no memory */
+  int error = pool_init(&intake->sessions, sizeof(struct session), conf->sessions_max < sockets ? conf->sessions_max : sockets);
+  intake->listeners = calloc(conf->listeners_count, sizeof *intake->listeners);
+  if (error == E_OK && intake->listeners == NULL) error = E_NO_MEMORY;
+  if (error != E_OK) {
+    intake_close(intake);
+    return error;
+  }
+  for (unsigned i = 0; i < conf->listeners_count; i++) intake->listeners[i] = IO_NONE;
+  *out = intake;
+  return E_OK;
+}
+
+int intake_listen(struct intake *intake, struct fmt *why) {
+  const struct conf *conf = intake->o.conf;
+  struct io *io = intake->o.shard->io;
+  int error = listen_all(io, conf, intake->o.shard->index, intake->listeners, why);
+  for (unsigned i = 0; i < conf->listeners_count && error == E_OK; i++)
+    io_accept(io, intake->listeners[i], shard_token(intake->o.token_kind, OP_ACCEPT, 0, 0));
+  return error;
+}
+
+void intake_address(const struct intake *intake, struct netaddr *address) { io_local(intake->o.shard->io, intake->listeners[0], address); }
+
+uint64_t intake_new_id(struct intake *intake) { return submit_new_id(&intake->submit); }
+
+void intake_tell_restored(struct intake *intake, struct message *message) {
+  reception_restored(&intake->o, message);
+  message->untold = false;
+}
+
+void intake_clear_segment(void *intake, uint32_t segment) { submit_clear_segment(&((struct intake *)intake)->submit, segment); }
+
+void intake_stop(struct intake *intake) {
+  intake->stopping = true;
+  for (unsigned i = 0; i < intake->o.conf->listeners_count; i++) {
+    if (intake->listeners[i] != IO_NONE) io_close(intake->o.shard->io, intake->listeners[i], shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
+    intake->listeners[i] = IO_NONE;
+  }
+  for (uint32_t i = 0; i < intake->sessions.capacity; i++) {
+    struct session *s = pool_slot(&intake->sessions, i);
+    if (s != NULL && !s->waiting && !smtp_server_in_transaction(&s->server)) session_say_goodbye(s);
+  }
+}
+
+bool intake_idle(const struct intake *intake) { return intake->sessions.used == 0; }
+
+void intake_close(struct intake *intake) {
+  if (intake == NULL) return;
+  for (uint32_t i = 0; i < intake->sessions.capacity && intake->sessions.used > 0; i++) {
+    struct session *s = pool_slot(&intake->sessions, i);
+    if (s == NULL) continue;
+    s->dirty = false;
+    end_session(s);
+  }
+  pool_fini(&intake->sessions);
+  free(intake->listeners);
+  free(intake);
+}
