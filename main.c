@@ -22,6 +22,7 @@ static const char usage[] = "usage: ringpost --config FILE [--check]\n"
                             "  spool           look into a spool without running it; more: ringpost spool --help\n"
                             "\n"
                             "Runs in the foreground and logs to stderr; prints a line starting with `ready` when every listener accepts.\n"
+                            "SIGHUP: read the configuration again; sessions go on.\n"
                             "SIGTERM: accept no more, finish transactions (30 s at most), sync, exit.\n"
                             "Exit status: 0 clean, 1 runtime failure, 2 bad usage or configuration.\n";
 
@@ -65,7 +66,7 @@ int main(int argc, char **argv) {
   if (check) {
     printf("%s: ok\n", path);
   } else {
-    status = serve(&conf);
+    status = serve(&conf, path);
   }
   conf_free(&conf);
   return status;

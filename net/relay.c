@@ -40,6 +40,7 @@ struct relay {
   } waiting;
   struct intake *intake;
   struct outlet *outlet;
+  const struct conf *next; /* a configuration that is being prepared; NULL: none */
   struct timer stop_timer;
   bool stopping;
   bool out_of_time;
@@ -462,6 +463,38 @@ int relay_listen(struct relay *relay, struct fmt *why) {
 }
 
 void relay_address(const struct relay *relay, struct netaddr *address) { intake_address(relay->intake, address); }
+
+static void take_memory(struct relay *relay) {
+  relay->slab.limit_bytes = relay->o.conf->memory_bytes / relay->o.conf->shards;
+  relay->schedule.memory_high_bytes = relay->slab.limit_bytes / 2;
+}
+
+int relay_prepare(struct relay *relay, const struct conf *conf, struct fmt *why) {
+  int error = outlet_prepare(relay->outlet, conf);
+  if (error != E_OK) {
+    fmt_text(why, error_text(error));
+    return error;
+  }
+  error = intake_prepare(relay->intake, conf, why);
+  if (error != E_OK) outlet_abort(relay->outlet);
+  if (error == E_OK) relay->next = conf;
+  return error;
+}
+
+void relay_abort(struct relay *relay) {
+  if (relay->next == NULL) return;
+  relay->next = NULL;
+  outlet_abort(relay->outlet);
+  intake_abort(relay->intake);
+}
+
+void relay_commit(struct relay *relay) {
+  relay->o.conf = relay->next;
+  relay->next = NULL;
+  outlet_commit(relay->outlet);
+  intake_commit(relay->intake);
+  take_memory(relay);
+}
 
 struct shard *relay_shard(struct relay *relay) {
   return &relay->shard;

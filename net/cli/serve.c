@@ -11,6 +11,7 @@
 
 #include "core/base/error.h"
 #include "net/cli/notify.h"
+#include "net/cli/reload.h"
 #include "net/control/control.h"
 #include "net/http/endpoint.h"
 #include "net/relay.h"
@@ -37,6 +38,7 @@ struct server {
   const struct counters **counters;
   struct relay **relays; /* of the workers, once all are open */
   struct control *control;
+  struct reload reload;
   pthread_barrier_t barrier; /* of all workers and the main thread: opened; the first listening; all listening; ended; released */
   _Atomic bool failed;
   _Atomic uint64_t newest_id;                  /* of all shards, while they open */
@@ -164,12 +166,21 @@ static int open_http(const struct server *server, struct endpoint **endpoint) {
   return 1;
 }
 
+/* False: not now. */
+static bool reload_now(struct server *server) {
+  uint8_t room[512];
+  struct fmt why = fmt_over(room, sizeof room - 1);
+  return control_reload(server->control, &why) != E_BUSY;
+}
+
 static void wait_for_signal(struct server *server, const sigset_t *signals) {
-  static const struct timespec tick = {.tv_sec = 1};
+  static const struct timespec tick = {.tv_nsec = 500000000};
+  bool reload_wanted = false;
   for (;;) {
     int signal = sigtimedwait(signals, NULL, &tick);
     if (signal == SIGTERM || signal == SIGINT) return;
-    if (signal == SIGHUP) fprintf(stderr, "ringpost: SIGHUP: the configuration is read at start only; restart to change it\n");
+    reload_wanted |= signal == SIGHUP;
+    if (reload_wanted) reload_wanted = !reload_now(server);
     control_tick(server->control);
   }
 }
@@ -188,6 +199,7 @@ static int run(struct server *server, const sigset_t *signals) {
   int status = atomic_load(&server->failed) ? 1 : 0;
   if (status == 0) {
     for (unsigned i = 0; i < server->conf->shards; i++) server->relays[i] = server->workers[i].relay;
+    server->reload.relays = server->relays;
     control_start(server->control, server->relays);
     status = open_http(server, &endpoint);
     if (status == 0) {
@@ -217,17 +229,34 @@ static uint64_t wall_ms(void) {
   return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+static int take_configuration(void *context, struct fmt *why) {
+  struct server *server = context;
+  notify_service_manager("RELOADING=1");
+  int error = reload_conf(&server->reload, why);
+  if (error == E_OK) {
+    fprintf(stderr, "ringpost: %s is read again and in use\n", server->reload.path);
+  } else {
+    fprintf(stderr, "ringpost: the configuration stays as it is: %.*s\n", (int)why->len, (const char *)why->at);
+  }
+  notify_service_manager("READY=1");
+  return error;
+}
+
 static int open_control(struct server *server) {
   uint8_t room[512];
   struct fmt why = fmt_over(room, sizeof room - 1);
-  struct control_options options = {
-      .counters = server->counters, .shards = server->conf->shards, .spool_path = server->conf->spool_path, .started_ms = wall_ms()};
+  struct control_options options = {.counters = server->counters,
+                                    .shards = server->conf->shards,
+                                    .spool_path = server->conf->spool_path,
+                                    .started_ms = wall_ms(),
+                                    .reload = take_configuration,
+                                    .reload_context = server};
   if (control_open(&server->control, &options, &why) == E_OK) return 0;
   fprintf(stderr, "ringpost: %.*s\n", (int)why.len, (const char *)room);
   return 1;
 }
 
-int serve(const struct conf *conf) {
+int serve(const struct conf *conf, const char *path) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -237,7 +266,7 @@ int serve(const struct conf *conf) {
   signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
 
-  struct server server = {.conf = conf};
+  struct server server = {.conf = conf, .reload = {.path = path, .first = conf}};
   server.workers = aligned_alloc(64, conf->shards * sizeof *server.workers);
   server.counters = calloc(conf->shards, sizeof *server.counters);
   server.relays = calloc(conf->shards, sizeof *server.relays);
@@ -253,6 +282,7 @@ int serve(const struct conf *conf) {
   int status = open_control(&server);
   if (status == 0) status = run(&server, &signals);
   control_close(server.control);
+  reload_fini(&server.reload);
   pthread_barrier_destroy(&server.barrier);
   shard_group_close(server.group);
   free(server.counters);

@@ -6,7 +6,7 @@
 
 #include "core/conf/conf.h"
 
-/* Runs until SIGTERM or SIGINT. Returns the exit status: 0 after a clean stop, 1 on a runtime failure (said on stderr). */
-int serve(const struct conf *conf);
+/* Runs until SIGTERM or SIGINT. `path`: of the configuration, read again on SIGHUP. Returns the exit status: 0 after a clean stop, 1 on a runtime failure (said on stderr). */
+int serve(const struct conf *conf, const char *path);
 
 #endif

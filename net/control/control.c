@@ -117,8 +117,15 @@ void control_close(struct control *control) {
   free(control);
 }
 
+int control_reload(struct control *control, struct fmt *why) {
+  if (pthread_mutex_trylock(&control->lock) != 0) return E_BUSY; /* whoever handles signals does not wait for an operation on a million messages */
+  int error = control->o.reload(control->o.reload_context, why);
+  pthread_mutex_unlock(&control->lock);
+  return error;
+}
+
 void control_tick(struct control *control) {
-  pthread_mutex_lock(&control->lock);
+  if (pthread_mutex_trylock(&control->lock) != 0) return;
   suspend_expire(control);
   pthread_mutex_unlock(&control->lock);
 }

@@ -46,6 +46,11 @@ struct intake {
   struct submit_context submit;
   struct pool sessions;
   io_socket *listeners;
+  struct { /* a configuration that is being prepared; conf NULL: none */
+    const struct conf *conf;
+    io_socket *listeners;
+    bool *is_new;
+  } next;
   struct session *dirty;
   struct io_slice refusal; /* what a connection gets for which there is no slot */
   uint8_t refusal_text[352];

@@ -96,20 +96,25 @@ void intake_turn(struct intake *intake) {
 
 /* ---- life ---- */
 
+static uint64_t accept_token(const struct intake *intake) { return shard_token(intake->o.token_kind, OP_ACCEPT, 0, 0); }
+static uint64_t closed_token(const struct intake *intake) { return shard_token(intake->o.token_kind, OP_REFUSED, 0, 0); }
+
+/* The machines of all sessions look here: new limits hold for those that are open, too. */
+static void take_limits(struct intake *intake, const struct conf *conf) {
+  intake->server_options.message_size_max = conf->message_size_max;
+  intake->server_options.recipients_max = conf->recipients_max;
+  intake->server_options.messages_max = conf->session_messages_max;
+  intake->server_options.errors_max = conf->session_errors_max;
+}
+
 int intake_open(struct intake **out, const struct intake_options *options) {
   const struct conf *conf = options->conf;
   struct intake *intake = calloc(1, sizeof *intake);
   if (intake == NULL) return E_NO_MEMORY;
   intake->o = *options;
-  intake->server_options = (struct smtp_server_options){
-      .hostname = span_of_text(conf->hostname),
-      .message_size_max = conf->message_size_max,
-      .recipients_max = conf->recipients_max,
-      .messages_max = conf->session_messages_max,
-      .errors_max = conf->session_errors_max,
-      .idle_commands_max = IDLE_COMMANDS_MAX,
-      .surplus_max = SURPLUS_MAX,
-  };
+  intake->server_options =
+      (struct smtp_server_options){.hostname = span_of_text(conf->hostname), .idle_commands_max = IDLE_COMMANDS_MAX, .surplus_max = SURPLUS_MAX};
+  take_limits(intake, conf);
   intake->submit = (struct submit_context){.shard = options->shard,
                                            .slab = options->slab,
                                            .spool = options->spool,
@@ -122,7 +127,7 @@ int intake_open(struct intake **out, const struct intake_options *options) {
   fmt_text(&refusal, " has too many sessions or is shutting down, try again later\r\n");
   intake->refusal = (struct io_slice){refusal.at, refusal.len};
   uint32_t sockets = io_sockets_max(options->shard->io); /* slots for all of them: one that is not used takes no memory */
-  int error = pool_init(&intake->sessions, sizeof(struct session), conf->sessions_max < sockets ? conf->sessions_max : sockets);
+  int error = pool_init(&intake->sessions, sizeof(struct session), sockets);
   intake->listeners = calloc(conf->listeners_count, sizeof *intake->listeners);
   if (error == E_OK && intake->listeners == NULL) error = E_NO_MEMORY;
   if (error != E_OK) {
@@ -138,9 +143,56 @@ int intake_listen(struct intake *intake, struct fmt *why) {
   const struct conf *conf = intake->o.conf;
   struct io *io = intake->o.shard->io;
   int error = listen_all(io, conf, intake->o.shard->index, intake->listeners, why);
-  for (unsigned i = 0; i < conf->listeners_count && error == E_OK; i++)
-    io_accept(io, intake->listeners[i], shard_token(intake->o.token_kind, OP_ACCEPT, 0, 0));
+  for (unsigned i = 0; i < conf->listeners_count && error == E_OK; i++) io_accept(io, intake->listeners[i], accept_token(intake));
   return error;
+}
+
+int intake_prepare(struct intake *intake, const struct conf *conf, struct fmt *why) {
+  unsigned count = conf->listeners_count;
+  must(intake->next.conf == NULL);
+  intake->next.conf = conf;
+  intake->next.listeners = calloc(count, sizeof *intake->next.listeners);
+  intake->next.is_new = calloc(count, sizeof *intake->next.is_new);
+  int error = intake->next.listeners == NULL || intake->next.is_new == NULL ? E_NO_MEMORY : E_OK;
+  if (error == E_OK)
+    error = listen_change(intake->o.shard->io, intake->o.conf, intake->listeners, conf, intake->o.shard->index, intake->next.listeners,
+                          intake->next.is_new, why);
+  if (error != E_OK) intake_abort(intake);
+  return error;
+}
+
+static void forget_next(struct intake *intake) {
+  free(intake->next.is_new);
+  intake->next.conf = NULL;
+  intake->next.listeners = NULL;
+  intake->next.is_new = NULL;
+}
+
+void intake_abort(struct intake *intake) {
+  const struct conf *next = intake->next.conf, *now = intake->o.conf;
+  if (next == NULL) return;
+  if (intake->next.listeners != NULL && intake->next.is_new != NULL)
+    listen_close_others(intake->o.shard->io, intake->next.listeners, next->listeners_count, intake->listeners, now->listeners_count,
+                        closed_token(intake));
+  free(intake->next.listeners);
+  forget_next(intake);
+}
+
+void intake_commit(struct intake *intake) {
+  const struct conf *next = intake->next.conf, *now = intake->o.conf;
+  struct io *io = intake->o.shard->io;
+  if (intake->stopping) { /* that came in between */
+    intake_abort(intake);
+    return;
+  }
+  for (unsigned i = 0; i < next->listeners_count; i++)
+    if (intake->next.is_new[i]) io_accept(io, intake->next.listeners[i], accept_token(intake));
+  listen_close_others(io, intake->listeners, now->listeners_count, intake->next.listeners, next->listeners_count, closed_token(intake));
+  free(intake->listeners);
+  intake->listeners = intake->next.listeners;
+  intake->o.conf = next;
+  take_limits(intake, next);
+  forget_next(intake);
 }
 
 void intake_address(const struct intake *intake, struct netaddr *address) { io_local(intake->o.shard->io, intake->listeners[0], address); }
@@ -157,7 +209,7 @@ void intake_clear_segment(void *intake, uint32_t segment) { submit_clear_segment
 void intake_stop(struct intake *intake) {
   intake->stopping = true;
   for (unsigned i = 0; i < intake->o.conf->listeners_count; i++) {
-    if (intake->listeners[i] != IO_NONE) io_close(intake->o.shard->io, intake->listeners[i], shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
+    if (intake->listeners[i] != IO_NONE) io_close(intake->o.shard->io, intake->listeners[i], closed_token(intake));
     intake->listeners[i] = IO_NONE;
   }
   for (uint32_t i = 0; i < intake->sessions.capacity; i++) {
@@ -176,6 +228,7 @@ void intake_close(struct intake *intake) {
     s->dirty = false;
     end_session(s);
   }
+  intake_abort(intake);
   pool_fini(&intake->sessions);
   free(intake->listeners);
   free(intake);

@@ -34,6 +34,13 @@ struct intake;
 must_check int intake_open(struct intake **intake, const struct intake_options *options);
 /* Opens the listeners: shard 0's first, the others' after that (io_listen). E_BUSY and others with key and address in `why`. */
 must_check int intake_listen(struct intake *intake, struct fmt *why);
+/*
+ * Another configuration (core/conf/change.h says what may differ), in two steps: prepare opens what listeners are new (on shard 0 first), commit takes all of it into use and closes
+ * listeners that are gone; sessions go on, under the new limits. Or abort. One at a time; `conf` lives from prepare to abort, or until it is replaced.
+ */
+must_check int intake_prepare(struct intake *intake, const struct conf *conf, struct fmt *why);
+void intake_commit(struct intake *intake);
+void intake_abort(struct intake *intake);
 /* The address the first listener really has (its port may have been 0). */
 void intake_address(const struct intake *intake, struct netaddr *address);
 /* No new sessions; those outside of a transaction get a 421 now, the others after it. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
+#include "core/conf/change.h"
 #include "net/out/dsn.h"
 #include "net/out/outlet.h"
 
@@ -418,15 +419,47 @@ static struct span site_key(const void *object) { return span_of_text(((const st
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
+/* What is derived from the configuration; the name of this host cannot change. */
+static void take_conf(struct outlet *outlet, const struct conf *conf) {
+  outlet->o.conf = conf;
+  outlet->retry = (struct retry_policy){conf->retry_initial_ms, conf->retry_factor, conf->retry_max_ms, conf->max_age_ms};
+  outlet->backoff = (struct backoff_policy){least(BLOCK_INITIAL_MS, conf->retry_initial_ms), least(BLOCK_MAX_MS, conf->retry_max_ms)};
+  outlet->smtp.pipelining = outlet->smtp.pipeline_messages = conf->pipelining;
+  outlet->smtp.chunking = conf->chunking;
+}
+
+int outlet_prepare(struct outlet *outlet, const struct conf *conf) {
+  must(outlet->next.conf == NULL);
+  int error = routes_make(&outlet->next.routes, conf, outlet->o.map_seed);
+  if (error == E_OK) outlet->next.conf = conf;
+  return error;
+}
+
+void outlet_abort(struct outlet *outlet) {
+  if (outlet->next.conf == NULL) return;
+  map_fini(&outlet->next.routes);
+  outlet->next.conf = NULL;
+}
+
+void outlet_commit(struct outlet *outlet) {
+  const struct conf *next = outlet->next.conf;
+  bool other_routes = !conf_same_routes(outlet->o.conf, next);
+  map_fini(&outlet->routes);
+  outlet->routes = outlet->next.routes;
+  outlet->next.conf = NULL;
+  take_conf(outlet, next);
+  domains_forget_answers(outlet);
+  for (struct site *site = outlet->first_site; site != NULL; site = site->next) site_take_limit(site);
+  for (struct site *site = outlet->first_site; other_routes && site != NULL; site = site->next) site_send_round(site);
+}
+
 int outlet_open(struct outlet **out, const struct outlet_options *options) {
   struct outlet *outlet = calloc(1, sizeof *outlet);
   if (outlet == NULL) return E_NO_MEMORY;
   const struct conf *conf = options->conf;
   outlet->o = *options;
-  outlet->retry = (struct retry_policy){conf->retry_initial_ms, conf->retry_factor, conf->retry_max_ms, conf->max_age_ms};
-  outlet->backoff = (struct backoff_policy){least(BLOCK_INITIAL_MS, conf->retry_initial_ms), least(BLOCK_MAX_MS, conf->retry_max_ms)};
-  outlet->smtp = (struct smtp_client_options){
-      .hostname = span_of_text(conf->hostname), .pipelining = conf->pipelining, .pipeline_messages = conf->pipelining, .chunking = conf->chunking};
+  outlet->smtp.hostname = span_of_text(conf->hostname);
+  take_conf(outlet, conf);
   outlet->smtp_plain = (struct smtp_client_options){.hostname = outlet->smtp.hostname};
   outlet->random_state = options->map_seed;
   map_init(&outlet->sites, site_key, options->map_seed);
@@ -453,6 +486,7 @@ void outlet_close(struct outlet *outlet) {
   timer_cancel(&outlet->o.shard->wheel, &outlet->sweep);
   connections_close(outlet);
   dsns_close(outlet);
+  outlet_abort(outlet);
   domains_close(outlet);
   sites_close(outlet);
   map_fini(&outlet->sites);

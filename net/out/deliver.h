@@ -34,6 +34,14 @@ struct outlet_options {
 must_check int outlet_open(struct outlet **outlet, const struct outlet_options *options);
 void outlet_close(struct outlet *outlet);
 
+/*
+ * Another configuration, in two steps as intake_prepare. From commit on all is looked up anew (domains, routes, limits of sites); what is ready for a site is sent round
+ * again if the routes have changed. Connections go on; those above a lower limit end after what they have under way.
+ */
+must_check int outlet_prepare(struct outlet *outlet, const struct conf *conf);
+void outlet_commit(struct outlet *outlet);
+void outlet_abort(struct outlet *outlet);
+
 /* A recipient is READY (schedule_due). */
 void outlet_due(void *outlet, struct message *message, unsigned recipient);
 

@@ -220,14 +220,22 @@ void domain_dispatch(struct outlet *outlet, struct job *job) {
 static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->name); }
 static struct span route_key(const void *object) { return span_of_text(((const struct conf_route *)object)->domain); }
 
-int domains_open(struct outlet *outlet) {
-  const struct conf *conf = outlet->o.conf;
+int routes_make(struct map *routes, const struct conf *conf, uint64_t seed) {
   int error = E_OK;
-  map_init(&outlet->domains, domain_key, outlet->o.map_seed);
-  map_init(&outlet->routes, route_key, outlet->o.map_seed);
-  for (unsigned i = 0; error == E_OK && i < conf->routes_count; i++) error = map_insert(&outlet->routes, &conf->routes[i]);
-  if (error != E_OK) map_fini(&outlet->routes);
+  map_init(routes, route_key, seed);
+  for (unsigned i = 0; error == E_OK && i < conf->routes_count; i++) error = map_insert(routes, &conf->routes[i]);
+  if (error != E_OK) map_fini(routes);
   return error;
+}
+
+int domains_open(struct outlet *outlet) {
+  map_init(&outlet->domains, domain_key, outlet->o.map_seed);
+  return routes_make(&outlet->routes, outlet->o.conf, outlet->o.map_seed);
+}
+
+void domains_forget_answers(struct outlet *outlet) {
+  uint32_t cursor = 0;
+  for (struct domain *domain; (domain = map_next(&outlet->domains, &cursor)) != NULL;) domain->valid_until_ms = 0;
 }
 
 static void domain_free(struct domain *domain) {

@@ -29,9 +29,7 @@ static bool concerns(const struct job *job, const struct domain_queue *held) {
 
 /* NULL: all of the site. What comes again joins the queue anew, so the walk has a list of its own. */
 static void recall(struct site *site, const struct domain_queue *held) {
-  struct job *jobs = site->first;
-  site->first = site->last = NULL;
-  site->jobs = 0;
+  struct job *jobs = site_take_all(site);
   while (jobs != NULL) {
     struct job *job = jobs;
     jobs = job->next;

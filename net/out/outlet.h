@@ -83,6 +83,10 @@ struct outlet {
   unsigned site_walkers; /* who walks over all sites and comes back: none is freed meanwhile */
   bool held_all;         /* nothing is to be delivered at all */
   struct map routes;     /* struct conf_route, of the configuration */
+  struct {               /* a configuration that is being prepared; conf NULL: none */
+    const struct conf *conf;
+    struct map routes;
+  } next;
   struct pool connections;
   struct connection *dirty_connections;
   struct connection *idle_oldest, *idle_newest; /* of all sites: the oldest go first when slots run out */
@@ -152,6 +156,10 @@ void domain_dispatch(struct outlet *outlet, struct job *job);
 #define OUTLET_SWEEP_COUNT 2048
 bool domains_sweep(struct outlet *outlet);
 void domains_close(struct outlet *outlet);
+/* The routes of a configuration, by domain. E_NO_MEMORY: nothing is made. */
+must_check int routes_make(struct map *routes, const struct conf *conf, uint64_t seed);
+/* What is known of where they lead is not believed any more. */
+void domains_forget_answers(struct outlet *outlet);
 
 /* ---- site.c ---- */
 /* The site of this name, made if need be. NULL: no memory. */
@@ -162,6 +170,8 @@ void site_wake_at(struct site *site, uint64_t at_ms);
 bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port);
 void site_enqueue(struct site *site, struct job *job);
 struct job *site_pop(struct site *site);
+/* All that is ready, linked by `next`: what joins the site while the caller goes through them is not among them. */
+struct job *site_take_all(struct site *site);
 /* To the front again. */
 void site_unpop(struct site *site, struct job *job);
 void site_mark_dirty(struct site *site);
@@ -175,6 +185,10 @@ void site_block(struct site *site);
 void site_succeeded(struct site *site, const struct netaddr *address);
 /* All that failed there is forgotten, at its home too: it is tried now. */
 void site_retry(struct site *site);
+/* The configuration has changed: takes its limit from there. */
+void site_take_limit(struct site *site);
+/* All that is ready there comes again by its domain. */
+void site_send_round(struct site *site);
 /* May as many connections be open from here. */
 uint32_t site_limit(const struct site *site);
 /* We lack memory for what is to be done there: it is left alone for a moment. */

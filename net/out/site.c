@@ -11,7 +11,7 @@
 #define PAUSE_MS 1000 /* memory may come back any time, but a host is not to see us come and go for the lack of it */
 
 struct lease_note {     /* travels by letter; made with malloc by the sender, freed by the receiver */
-  uint32_t connections; /* granted or returned; of a request: 1 if it cannot do without */
+  uint32_t connections; /* granted or returned; of a request: 1 if it cannot do without; of a recall: 1 if all is wanted back */
   char site[];
 };
 
@@ -28,6 +28,8 @@ void site_wake_at(struct site *site, uint64_t at_ms) {
   timer_set(&site->outlet->o.shard->wheel, &site->timer, at_ms);
 }
 
+static uint32_t limit_in_conf(const struct outlet *outlet) { return outlet->o.conf->connections_per_site; }
+
 struct site *site_get(struct outlet *outlet, const char *name) {
   struct span key = span_of_text(name);
   struct site *site = map_find(&outlet->sites, key);
@@ -39,7 +41,7 @@ struct site *site_get(struct outlet *outlet, const char *name) {
   site->timer.fire = unblocked;
   site->recipients_max = SMTP_CLIENT_RECIPIENTS_MAX;
   site->home = (unsigned)(XXH3_64bits(key.at, key.len) % shard_group_count(outlet->o.shard->group)); /* every shard has to come to the same */
-  site->lease_home.limit = outlet->o.conf->connections_per_site;
+  site->lease_home.limit = limit_in_conf(outlet);
   if (site->name != NULL && map_insert(&outlet->sites, site) == E_OK) {
     site->prev = outlet->last_site;
     *(outlet->last_site != NULL ? &outlet->last_site->next : &outlet->first_site) = site;
@@ -153,6 +155,13 @@ struct job *site_pop(struct site *site) {
   if (site->first == NULL) site->last = NULL;
   site->jobs--;
   return job;
+}
+
+struct job *site_take_all(struct site *site) {
+  struct job *jobs = site->first;
+  site->first = site->last = NULL;
+  site->jobs = 0;
+  return jobs;
 }
 
 void site_unpop(struct site *site, struct job *job) {
@@ -275,9 +284,36 @@ static void lease_granted(struct site *site, uint32_t connections) {
   site->lease_guest.used_ms = site->outlet->o.shard->now_ms;
 }
 
-/* Connections that go on are proof, or soon will be, that it does work; without any it would be tried anew from here. */
-static void lease_recalled(struct site *site) {
-  if (site->lease_guest.granted > 0 && !connections_live(site, NULL)) site->lease_guest.returning = true;
+/* Connections that go on are proof, or soon will be, that it does work; without any it would be tried anew from here. Unless all is wanted back: they end when they can. */
+static void lease_recalled(struct site *site, bool all) {
+  if (site->lease_guest.granted == 0) return;
+  if (all) connections_retire_surplus(site, 0);
+  if (all || !connections_live(site, NULL)) site->lease_guest.returning = true;
+}
+
+/* What is lent beyond a lower limit comes back as connections end there. */
+void site_take_limit(struct site *site) {
+  struct lease_home *lease = &site->lease_home;
+  unsigned shards = shard_group_count(site->outlet->o.shard->group);
+  if (!at_home(site) || lease->limit == limit_in_conf(site->outlet)) return;
+  lease_set_limit(lease, limit_in_conf(site->outlet));
+  for (unsigned guest = 0; site->owed != NULL && guest < shards; guest++) {
+    lease_forgive(lease, site->owed[guest]);
+    site->owed[guest] = 0;
+    if (lease->granted > 0 && guest != site->home) send_note(site, guest, LETTER_LEASE_RECALL, 1);
+  }
+  connections_retire_surplus(site, lease_home_limit(lease));
+  site_mark_dirty(site);
+}
+
+void site_send_round(struct site *site) {
+  struct job *jobs = site_take_all(site);
+  while (jobs != NULL) {
+    struct job *job = jobs;
+    jobs = job->next;
+    job_decide_rest(job, FATE_AGAIN, false);
+    outlet_job_end(site->outlet, job);
+  }
 }
 
 void site_block(struct site *site) {
@@ -322,7 +358,7 @@ void site_letter(struct outlet *outlet, unsigned from, const struct letter *lett
   case LETTER_LEASE_ASK: lease_asked(site, from, note->connections > 0); break;
   case LETTER_LEASE_GRANT: lease_granted(site, note->connections); break;
   case LETTER_LEASE_RETURN: lease_returned(site, from, note->connections); break;
-  case LETTER_LEASE_RECALL: lease_recalled(site); break;
+  case LETTER_LEASE_RECALL: lease_recalled(site, note->connections > 0); break;
   case LETTER_SITE_FAILED: failed_elsewhere(site); break;
   case LETTER_SITE_RETRY: forget_failures(site); break;
   default: must(false);
@@ -384,9 +420,7 @@ void site_failed(struct site *site, const struct failure *failure, const struct 
   struct outlet *outlet = site->outlet;
   site_block(site);
   if (!at_home(site)) hand_over(site); /* it may have connections that work; if not, it defers them when it has tried */
-  struct job *jobs = site->first;
-  site->first = site->last = NULL;
-  site->jobs = 0;
+  struct job *jobs = site_take_all(site);
   while (jobs != NULL) {
     struct job *job = jobs;
     jobs = job->next;

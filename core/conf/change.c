@@ -1,0 +1,45 @@
+#include "core/conf/change.h"
+
+#include <string.h>
+
+static bool same_text(const char *a, const char *b) { return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0; }
+
+static bool same_addresses(const struct netaddr *a, unsigned a_count, const struct netaddr *b, unsigned b_count) {
+  bool same = a_count == b_count;
+  for (unsigned i = 0; same && i < a_count; i++) same = netaddr_equal(&a[i], &b[i]);
+  return same;
+}
+
+const char *conf_needs_restart(const struct conf *a, const struct conf *b) {
+  const struct {
+    const char *key;
+    bool same;
+  } fixed[] = {
+      {"hostname", same_text(a->hostname, b->hostname)},
+      {"shards", a->shards == b->shards},
+      {"spool.path", same_text(a->spool_path, b->spool_path)},
+      {"spool.durability", a->durability == b->durability},
+      {"spool.segment_size", a->segment_size_bytes == b->segment_size_bytes},
+      {"spool.max_size", a->spool_max_bytes == b->spool_max_bytes},
+      {"spool.min_free", a->spool_min_free_bytes == b->spool_min_free_bytes},
+      {"dns.servers", same_addresses(a->dns_servers, a->dns_servers_count, b->dns_servers, b->dns_servers_count)},
+      {"dns.timeout", a->dns_timeout_ms == b->dns_timeout_ms},
+      {"dns.ipv6", a->dns_ipv6 == b->dns_ipv6},
+      {"events.path", same_text(a->events_path, b->events_path)},
+      {"events.file_size", a->events_file_size_bytes == b->events_file_size_bytes},
+      {"events.files", a->events_files_max == b->events_files_max},
+      {"http.address, http.port", same_addresses(&a->http, 1, &b->http, 1)},
+  };
+  for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+    if (!fixed[i].same) return fixed[i].key;
+  return NULL;
+}
+
+bool conf_same_routes(const struct conf *a, const struct conf *b) {
+  bool same = a->routes_count == b->routes_count;
+  for (unsigned i = 0; same && i < a->routes_count; i++) {
+    const struct conf_route *one = &a->routes[i], *other = &b->routes[i];
+    same = strcmp(one->domain, other->domain) == 0 && same_addresses(one->hosts, one->hosts_count, other->hosts, other->hosts_count);
+  }
+  return same;
+}

@@ -1,0 +1,102 @@
+#include "net/cli/reload.h"
+
+#include <stdlib.h>
+
+#include "core/base/error.h"
+#include "core/conf/change.h"
+#include "core/shard/errand.h"
+
+struct change { /* one shard's part of it */
+  struct errand errand;
+  const struct conf *conf;
+  struct fmt *why;
+  int error;
+};
+
+static bool prepare(struct errand *errand, void *relay) {
+  struct change *change = (struct change *)errand;
+  change->error = relay_prepare(relay, change->conf, change->why);
+  return true;
+}
+
+static bool commit(struct errand *errand, void *relay) {
+  (void)errand;
+  relay_commit(relay);
+  return true;
+}
+
+static bool give_up(struct errand *errand, void *relay) {
+  (void)errand;
+  relay_abort(relay);
+  return true;
+}
+
+/* E_CLOSED: the shard has ended. */
+static int ask(const struct reload *reload, unsigned shard, errand_step step, const struct conf *conf, struct fmt *why) {
+  struct change change = {.conf = conf, .why = why, .error = E_OK};
+  errand_init(&change.errand, step, reload->relays[shard]);
+  errand_ask(relay_shard(reload->relays[shard]), &change.errand);
+  if (errand_await(&change.errand)) return change.error;
+  fmt_text(why, "the relay is stopping");
+  return E_CLOSED;
+}
+
+/* One shard after the other: the first finds out whether an address is somebody else's. */
+static int on_all(const struct reload *reload, errand_step step, const struct conf *conf, struct fmt *why) {
+  int error = E_OK;
+  for (unsigned i = 0; i < reload->first->shards && error == E_OK; i++) error = ask(reload, i, step, conf, why);
+  return error;
+}
+
+static const struct conf *current(const struct reload *reload) { return reload->now != NULL ? reload->now : reload->first; }
+
+static int check(const struct reload *reload, const struct conf *next, struct fmt *why) {
+  const char *key = conf_needs_restart(current(reload), next);
+  if (key == NULL) return E_OK;
+  fmt_text(why, reload->path);
+  fmt_text(why, ": ");
+  fmt_text(why, key);
+  fmt_text(why, " has changed, which needs a restart: nothing is taken over");
+  return E_UNSUPPORTED;
+}
+
+static int use(struct reload *reload, struct conf *next, struct fmt *why) {
+  uint8_t unheard_room[256];
+  struct fmt unheard = fmt_over(unheard_room, sizeof unheard_room);
+  int error = on_all(reload, prepare, next, why);
+  if (error != E_OK) {
+    (void)on_all(reload, give_up, NULL, &unheard);
+    return error;
+  }
+  error = on_all(reload, commit, NULL, why);
+  if (error != E_OK) return error; /* the relay is stopping: some shards may have the one, some the other, and both stay until they are gone */
+  struct conf *before = reload->now;
+  reload->now = next;
+  if (before != NULL) {
+    conf_free(before);
+    free(before);
+  }
+  return E_OK;
+}
+
+int reload_conf(struct reload *reload, struct fmt *why) {
+  struct conf *next = calloc(1, sizeof *next);
+  if (next == NULL) return E_NO_MEMORY;
+  int error = conf_read(next, reload->path, why);
+  if (error != E_OK) {
+    free(next);
+    return error;
+  }
+  error = check(reload, next, why);
+  if (error == E_OK) error = use(reload, next, why);
+  if (error == E_OK || error == E_CLOSED) return error;
+  conf_free(next);
+  free(next);
+  return error;
+}
+
+void reload_fini(struct reload *reload) {
+  if (reload->now == NULL) return;
+  conf_free(reload->now);
+  free(reload->now);
+}

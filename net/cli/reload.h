@@ -1,0 +1,22 @@
+/*
+ * reload: the configuration is read again and, if all of it can be had, takes the place of the one in use, on all shards; or nothing changes.
+ */
+#ifndef NET_CLI_RELOAD_H
+#define NET_CLI_RELOAD_H
+
+#include "core/conf/conf.h"
+#include "net/relay.h"
+
+struct reload {
+  const char *path;
+  const struct conf *first;    /* of the start: what cannot change is read from there, and it stays */
+  struct conf *now;            /* NULL: the first */
+  struct relay *const *relays; /* all run */
+};
+
+/* One at a time, not on a shard's thread. 0, or an error (core/base/error.h) with a line in `why`, which should have room for 512 bytes. */
+must_check int reload_conf(struct reload *reload, struct fmt *why);
+/* When the relays are gone. */
+void reload_fini(struct reload *reload);
+
+#endif
