@@ -1,0 +1,226 @@
+"""SIGHUP and `ringpost ctl reload`: what changes, what stays, and that no session or message suffers from it."""
+import os
+import signal
+import threading
+
+from fakemx import FakeMx, Gauge, Slow
+from harness import equal, free_address, free_port, run_all, run_program, test, until
+from relay import Ringpost, binary, merge, route, yaml
+from smtp import Client, Closed
+
+CONTENT = b"Subject: reload\r\n\r\nhello\r\n"
+IN_USE, REFUSED = "is read again and in use", "the configuration stays as it is"
+
+
+def write(relay, changes):
+    relay.config = merge(relay.config, changes)
+    relay.case.write(os.path.basename(relay.config_path), yaml(relay.config) + "\n")
+
+
+def said(relay, text):
+    return relay.log().count(text)
+
+
+def reload(relay, changes, expected=IN_USE):
+    """By signal; returns when the relay has said what came of it."""
+    before = said(relay, expected)
+    write(relay, changes)
+    relay.process.signal(signal.SIGHUP)
+    until(lambda: said(relay, expected) > before, lambda: "%r; log:\n%s" % (expected, relay.log()[-1500:]))
+
+
+def ctl_reload(relay):
+    return run_program([binary(), "ctl", "--http", "%s:%d" % (relay.address, relay.http_port), "reload"])
+
+
+def can_connect(address, port):
+    try:
+        with Client(address, port, timeout_s=5) as client:
+            client.expect(220)
+            return True
+    except (ConnectionError, OSError, Closed):
+        return False
+
+
+@test
+def limits_change_for_sessions_that_are_open(t):
+    relay = Ringpost(t, {"limits": {"recipients": 1, "message_size": "10KiB"}, "routes": [route("*", (free_address(), 9))]})
+    with relay.client() as client:
+        client.hello()
+        client.ask("MAIL FROM:<a@b.example>", 250)
+        client.ask("RCPT TO:<r1@c.example>", 250)
+        client.ask("RCPT TO:<r2@c.example>", 452)
+        reload(relay, {"limits": {"recipients": 3, "message_size": "20KiB"}})
+        client.ask("RCPT TO:<r2@c.example>", 250)
+        client.ask("RCPT TO:<r3@c.example>", 250)
+        client.ask("RCPT TO:<r4@c.example>", 452)
+        client.ask("DATA", 354)
+        client.send(b"Subject: s\r\n\r\n" + b"x" * 70 * 200 + b"\r\n.\r\n")
+        client.expect(250)
+        client.quit()
+    with relay.client() as client:
+        equal("SIZE 20480" in client.hello().lines, True, "SIZE is announced anew")
+
+
+@test
+def routes_change_also_for_what_is_ready_or_deferred(t):
+    old, new = (free_address(), free_port("127.0.0.1")), free_address()
+    relay = Ringpost(t, {"routes": [route("*", old)], "queue": {"retry_initial": "2s", "retry_max": "2s"}})
+    for i in range(20):
+        relay.send("a@b.example", ["r%d@c%d.example" % (i, i % 3)], CONTENT)
+    relay.wait_event("TransientFailure")
+    mx = FakeMx(t, new, free_port(new))
+    reload(relay, {"routes": [route("*", (new, mx.port))]})
+    relay.wait_outcomes(20)
+    equal(len(mx.recipients), 20)
+    equal(len(set(mx.recipients)), 20, "once each")
+
+
+@test
+def listeners_come_and_go_and_their_sessions_stay(t):
+    mx_address = free_address()
+    mx = FakeMx(t, mx_address, free_port(mx_address))
+    relay = Ringpost(t, {"routes": [route("*", (mx_address, mx.port))]})
+    old_port, new_port = relay.port, free_port(relay.address)
+    with relay.client() as client:
+        client.hello()
+        client.ask("MAIL FROM:<a@b.example>", 250)
+        client.ask("RCPT TO:<one@c.example>", 250)
+        client.ask("DATA", 354)
+        client.send(b"Subject: half\r\n")
+        reload(relay, {"listeners": [{"address": relay.address, "port": new_port}]})
+        until(lambda: not can_connect(relay.address, old_port), "the old port to be closed")
+        equal(can_connect(relay.address, new_port), True, "the new port")
+        client.send(b"\r\nand the other half\r\n.\r\n")
+        client.expect(250)
+        equal(client.message("a@b.example", ["two@c.example"], CONTENT).code, 250)
+        client.quit()
+    relay.port = new_port
+    relay.send("a@b.example", ["three@c.example"], CONTENT)
+    reload(relay, {"listeners": [{"address": relay.address, "port": port} for port in (new_port, old_port)]})
+    for port in (old_port, new_port):
+        equal(all(can_connect(relay.address, port) for _ in range(20)), True, "both, on all shards")
+    relay.wait_outcomes(3)
+    equal(sorted(mx.recipients), ["one@c.example", "three@c.example", "two@c.example"])
+
+
+@test
+def no_message_is_lost_or_doubled_while_it_is_reloaded_again_and_again(t):
+    gauge = Gauge()
+    addresses = [free_address() for _ in range(3)]
+    port = free_port(addresses[0])
+    servers = [FakeMx(t, address, port, gauge=gauge, script={"RCPT": lambda *_: Slow(0.002)}) for address in addresses]
+    relay = Ringpost(t, {"routes": [route("*", (addresses[0], port))], "delivery": {"connections_per_site": 4}})
+    sent, count = [], 150
+
+    def source(number):
+        with relay.client() as client:
+            client.hello()
+            for i in range(count):
+                recipient = "r%d-%d@c%d.example" % (number, i, i % 5)
+                equal(client.message("a@b.example", [recipient], CONTENT).code, 250)
+                sent.append(recipient)
+            client.quit()
+
+    threads = [threading.Thread(target=source, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    rounds = 0
+    while any(thread.is_alive() for thread in threads) or rounds < 6:
+        rounds += 1
+        reload(
+            relay,
+            {
+                "routes": [route("*", (addresses[rounds % 3], port))],
+                "delivery": {"connections_per_site": 2 + rounds % 5, "messages_per_connection": 5 + rounds % 50},
+                "limits": {"memory": "%dMiB" % (64 + rounds % 3 * 32)},
+            },
+        )
+    for thread in threads:
+        thread.join()
+    equal(len(sent), 4 * count)
+    relay.wait_outcomes(4 * count)
+    got = [recipient for mx in servers for recipient in mx.recipients]
+    equal(sorted(got), sorted(sent))
+
+
+@test
+def a_lower_limit_of_connections_holds_soon(t):
+    address = free_address()
+    mx = FakeMx(t, address, free_port(address), script={"RCPT": lambda *_: Slow(0.01)})
+    relay = Ringpost(t, {"routes": [route("*", (address, mx.port))], "delivery": {"connections_per_site": 8, "chunking": False}})
+    over = threading.Event()
+
+    def source():
+        with relay.client() as client:
+            client.hello()
+            while not over.is_set():
+                equal(client.message("a@b.example", ["r@c.example"], CONTENT).code, 250)
+            client.quit()
+
+    threads = [threading.Thread(target=source) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    until(lambda: mx.open_sessions >= 6, "many connections")
+    reload(relay, {"delivery": {"connections_per_site": 2}})
+    until(lambda: mx.open_sessions <= 2, "no more than two connections")
+    mx.gauge.most = 0
+    done = len(mx.recipients)
+    until(lambda: len(mx.recipients) > done + 100, "more mail over them")
+    equal(mx.gauge.most <= 2, True, "%d connections at once" % mx.gauge.most)
+    reload(relay, {"delivery": {"connections_per_site": 8}})
+    until(lambda: mx.open_sessions >= 6, "many connections again")
+    over.set()
+    for thread in threads:
+        thread.join()
+    until(lambda: relay.metrics()["ringpost_queued_messages"] == 0, "an empty queue")
+
+
+@test
+def what_is_wrong_or_needs_a_restart_changes_nothing(t):
+    address = free_address()
+    mx = FakeMx(t, address, free_port(address))
+    relay = Ringpost(t, {"routes": [route("*", (address, mx.port))]})
+    port = relay.port
+    good = dict(relay.config)
+    in_use_elsewhere = FakeMx(t, relay.address, free_port(relay.address))
+    for changes, part in (
+        ({"hostname": "other.example"}, "hostname has changed"),
+        ({"shards": 3}, "shards has changed"),
+        ({"spool": {"durability": "lazy"}}, "spool.durability has changed"),
+        ({"events": {"files": 7}}, "events.files has changed"),
+        ({"queue": {"retry_factor": 0.1}}, "queue.retry_factor"),
+        ({"no_such_key": 1}, "no_such_key"),
+        ({"listeners": [{"address": "192.0.2.7", "port": 2525}]}, "no address of this host"),
+        ({"listeners": [{"address": relay.address, "port": port}, {"address": relay.address, "port": in_use_elsewhere.port}]}, "in use"),
+    ):
+        relay.config = good
+        reload(relay, merge(changes, {"limits": {"recipients": 1}}), REFUSED)
+        equal(part in relay.log().splitlines()[-1], True, "%s; said: %s" % (part, relay.log().splitlines()[-1]))
+        code, output = ctl_reload(relay)
+        equal((code, part in output), (1, True), output)
+        relay.port = port
+        relay.send("a@b.example", ["r1@c.example", "r2@c.example"], CONTENT)
+    equal(said(relay, IN_USE), 0)
+    relay.config = good
+    write(relay, {"limits": {"recipients": 1}})
+    code, output = ctl_reload(relay)
+    equal((code, output.strip()), (0, "reloaded"))
+    with relay.client() as client:
+        client.hello()
+        client.ask("MAIL FROM:<a@b.example>", 250)
+        client.ask("RCPT TO:<r1@c.example>", 250)
+        client.ask("RCPT TO:<r2@c.example>", 452)
+    relay.wait_outcomes(16)
+
+
+@test
+def the_file_may_be_gone(t):
+    relay = Ringpost(t, {"routes": [route("*", (free_address(), 9))]})
+    os.remove(relay.config_path)
+    relay.process.signal(signal.SIGHUP)
+    until(lambda: said(relay, REFUSED) == 1, "a word about it")
+    equal(relay.health()[0], 200)
+
+
+run_all()
