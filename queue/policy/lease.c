@@ -4,7 +4,10 @@
 
 static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-uint32_t lease_home_limit(const struct lease_home *home) { return home->limit - home->granted - home->owed; }
+uint32_t lease_home_limit(const struct lease_home *home) {
+  uint32_t lent = home->granted + home->owed;
+  return home->limit > lent ? home->limit - lent : 0;
+}
 
 uint32_t lease_promise(struct lease_home *home, unsigned shards) {
   uint32_t share = home->limit / shards > 1 ? home->limit / shards : 1, free = lease_home_limit(home);

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 struct lease_home {
-  uint32_t limit;   /* of the site */
+  uint32_t limit;   /* of the site; may become lower than what is granted, until that is given back */
   uint32_t granted; /* to others, together */
   uint32_t owed;    /* likewise: promised, to be granted when the home has closed some of its own */
 };
