@@ -35,19 +35,21 @@ const struct conf_site *sites_earlier(const struct conf_site *a, const struct co
 
 /* ---- reading ---- */
 
-static int make_pattern(struct conf_pattern *pattern, const char *text, unsigned site, const char *path, const struct reading *r) {
+static bool is_below(const char *text) { return text[0] == '*' && text[1] == '.'; }
+
+static int check_pattern(const char *text, const char *path, const struct reading *r) {
   char quoted[REPORT_QUOTE_ROOM];
-  bool below = text[0] == '*' && text[1] == '.';
   if (strcmp(text, "*") == 0)
     return reading_error(r, E_SYNTAX, path, "'*' would be for all destinations; what holds for all belongs into queue and delivery");
-  if (!setting_is_name(span_of_text(below ? text + 2 : text)))
-    return reading_error(r, E_SYNTAX, path, "%s is no pattern (like example.org, or \"*.example.net\" for all names below that)",
-                         report_quote(quoted, span_of_text(text)));
-  pattern->site = site;
-  pattern->key = strdup(below ? text + 1 : text);
-  if (pattern->key == NULL) return E_NO_MEMORY;
-  for (char *c = pattern->key; *c != '\0'; c++) *c = (char)ascii_lower((uint8_t)*c);
-  return E_OK;
+  if (setting_is_name(span_of_text(is_below(text) ? text + 2 : text))) return E_OK;
+  return reading_error(r, E_SYNTAX, path, "%s is no pattern (like example.org, or \"*.example.net\" for all names below that)",
+                       report_quote(quoted, span_of_text(text)));
+}
+
+static char *key_of(const char *text) {
+  char *key = strdup(is_below(text) ? text + 1 : text);
+  for (char *c = key; c != NULL && *c != '\0'; c++) *c = (char)ascii_lower((uint8_t)*c);
+  return key;
 }
 
 /* A pattern that can never count, because others before it take all its names, is a mistake in the order. */
@@ -62,6 +64,15 @@ static int refuse_covered(const struct conf *conf, const struct conf_pattern *pa
                        before->key, before->site);
 }
 
+static int read_pattern(struct conf *conf, struct conf_pattern *pattern, const char *text, const char *path, const struct reading *r) {
+  int error = check_pattern(text, path, r);
+  if (error != E_OK) return error;
+  pattern->key = key_of(text);
+  if (pattern->key == NULL) return E_NO_MEMORY;
+  error = refuse_covered(conf, pattern, text, path, r);
+  return error == E_OK ? map_insert(&conf->site_patterns, pattern) : error;
+}
+
 static int read_match(struct conf *conf, const struct raw_site *from, unsigned site, const char *base, const struct reading *r) {
   struct conf_site *to = &conf->sites[site];
   int error = E_OK;
@@ -73,9 +84,8 @@ static int read_match(struct conf *conf, const struct raw_site *from, unsigned s
   for (unsigned i = 0; error == E_OK && i < from->match_count; i++) {
     char path[PATH_ROOM];
     snprintf(path, sizeof path, "%s.match[%u]", base, i);
-    error = make_pattern(&to->match[i], from->match[i], site, path, r);
-    if (error == E_OK) error = refuse_covered(conf, &to->match[i], from->match[i], path, r);
-    if (error == E_OK) error = map_insert(&conf->site_patterns, &to->match[i]);
+    to->match[i].site = site;
+    error = read_pattern(conf, &to->match[i], from->match[i], path, r);
   }
   return error;
 }
