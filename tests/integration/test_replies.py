@@ -561,7 +561,9 @@ def a_message_is_deferred_and_no_other(t, stage, is_meant):
     relay.send("two@b.example", ["r3@d.example", "r4@d.example"], b"Subject: two\r\n\r\nhello\r\n")
     relay.send("three@b.example", ["r5@d.example"], b"Subject: three\r\n\r\nhello\r\n")
     relay.wait_outcomes(5)
-    equal(fates(relay), (["r3@d.example", "r4@d.example"], {"r1@d.example": 1, "r2@d.example": 1, "r3@d.example": 2, "r4@d.example": 2, "r5@d.example": 1}))
+    deferred, attempts = fates(relay)
+    equal(deferred, ["r3@d.example", "r4@d.example"])
+    equal(attempts, {"r%d@d.example" % i: 2 if i in (3, 4) else 1 for i in range(1, 6)})
     equal(mx.connections, 1)
 
 
@@ -631,7 +633,9 @@ def a_host_that_greylists_everybody_is_not_slowed_down(t):
         return None if known else "450 4.2.0 greylisted"
 
     relay, mx = relay_and_mx(
-        t, {"delivery": {"connections_per_site": 3}, "queue": {"retry_initial": "1s", "retry_max": "1s"}}, script={"RCPT": rcpt, "FINAL": lambda *_: Slow(0.05)}
+        t,
+        {"delivery": {"connections_per_site": 3}, "queue": {"retry_initial": "1s", "retry_max": "1s"}},
+        script={"RCPT": rcpt, "FINAL": lambda *_: Slow(0.05)},
     )
     for i in range(30):
         relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
@@ -669,7 +673,11 @@ def a_site_that_failed_is_probed_by_one_connection(t):
     port = free_port(address)
     relay = Ringpost(
         t,
-        {"routes": [route("*", (address, port))], "delivery": {"connections_per_site": 6}, "queue": {"retry_initial": "1s", "retry_factor": 1, "retry_max": "1s"}},
+        {
+            "routes": [route("*", (address, port))],
+            "delivery": {"connections_per_site": 6},
+            "queue": {"retry_initial": "1s", "retry_factor": 1, "retry_max": "1s"},
+        },
     )
     for i in range(30):
         relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
