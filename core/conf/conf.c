@@ -1,6 +1,5 @@
 #include "core/conf/conf.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,6 +7,7 @@
 #include "core/base/map.h"
 #include "core/conf/outline.h"
 #include "core/conf/setting.h"
+#include "core/conf/sites.h"
 #include "core/conf/system.h"
 
 enum {
@@ -15,8 +15,6 @@ enum {
   SMTP_PORT = 25,
   DNS_PORT = 53,
   HTTP_PORT = 8025,
-  NAME_BYTES_MAX = 253, /* RFC 1035 2.3.4: 255 octets on the wire */
-  LABEL_BYTES_MAX = 63,
 };
 
 /*
@@ -30,25 +28,6 @@ enum {
 static int copy_text(char **to, const char *text) {
   *to = strdup(text);
   return *to == NULL ? E_NO_MEMORY : E_OK;
-}
-
-/* Labels of letters, digits, hyphens and underscores, parted by dots; no dot at the end. An IPv4 address is no name. */
-static bool is_name(struct span name) {
-  size_t label = 0;
-  struct netaddr address;
-  if (name.len == 0 || name.len > NAME_BYTES_MAX || netaddr_parse(&address, name) == E_OK) return false;
-  for (size_t i = 0; i < name.len; i++) {
-    uint8_t c = name.at[i];
-    bool ends = i + 1 == name.len || name.at[i + 1] == '.';
-    if (c == '.') {
-      if (label == 0 || ends) return false;
-      label = 0;
-    } else {
-      bool hyphen_at_edge = c == '-' && (label == 0 || ends);
-      if (!(ascii_is_alpha(c) || ascii_is_digit(c) || c == '-' || c == '_') || hyphen_at_edge || ++label > LABEL_BYTES_MAX) return false;
-    }
-  }
-  return true;
 }
 
 static int read_path(char **to, const char *text, const char *path, const struct reading *r) {
@@ -90,27 +69,12 @@ static int read_choice(unsigned *choice, const char *text, const char *const *wo
   return reading_error(r, E_SYNTAX, path, "%s must be %s", report_quote(quoted, span_of_text(text)), all);
 }
 
-/* "2", "1.5": digits, at most one point and six digits behind it; 1 to 100. */
-static int read_factor(double *factor, const char *text, const char *path, const struct reading *r) {
-  char quoted[REPORT_QUOTE_ROOM];
-  struct span all = span_of_text(text);
-  ptrdiff_t point = span_find(all, '.');
-  struct span whole = point < 0 ? all : span_first(all, (size_t)point), part = point < 0 ? SPAN("0") : span_skip(all, (size_t)point + 1);
-  uint64_t units, fraction;
-  if (part.len > 6 || !span_to_u64(part, &fraction) || !span_to_u64(whole, &units))
-    return reading_error(r, E_SYNTAX, path, "%s is no factor (like 2 or 1.5); it may be 1 to 100", report_quote(quoted, all));
-  double value = (double)units + (double)fraction / pow(10, (double)part.len);
-  if (value < 1 || value > 100) return reading_error(r, E_RANGE, path, "%s is out of range; it may be 1 to 100", report_quote(quoted, all));
-  *factor = value;
-  return E_OK;
-}
-
 /* ---- validation, key by key: what is given is checked and taken over, what is missing stays zero ---- */
 
 static int read_hostname(struct conf *conf, const struct raw *raw, const struct reading *r) {
   char quoted[REPORT_QUOTE_ROOM];
   if (raw->hostname == NULL) return E_OK;
-  if (!is_name(span_of_text(raw->hostname)))
+  if (!setting_is_name(span_of_text(raw->hostname)))
     return reading_error(r, E_SYNTAX, "hostname", "%s is no host name (like relay.example.net)", report_quote(quoted, span_of_text(raw->hostname)));
   return copy_text(&conf->hostname, raw->hostname);
 }
@@ -244,7 +208,7 @@ static int read_route_domain(struct conf_route *route, const char *text, const c
   if (text == NULL) return reading_error(r, E_SYNTAX, base, "has no domain; it needs one (like example.org, or \"*\" for all)");
   struct span name = span_of_text(text);
   report_quote(quoted, name);
-  if (strcmp(text, "*") != 0 && !is_name(name))
+  if (strcmp(text, "*") != 0 && !setting_is_name(name))
     return reading_error(r, E_SYNTAX, path, "%s is no domain (like example.org, xn--bcher-kva.example, or \"*\" for all)", quoted);
   if (copy_text(&route->domain, text) != E_OK) return E_NO_MEMORY;
   for (char *c = route->domain; *c != '\0'; c++) *c = (char)ascii_lower((uint8_t)*c);
@@ -286,7 +250,7 @@ static int read_http(struct conf *conf, const struct raw *raw, const struct read
 }
 
 static int read_retry_factor(struct conf *conf, const struct raw *raw, const struct reading *r) {
-  return raw->queue.retry_factor == NULL ? E_OK : read_factor(&conf->retry_factor, raw->queue.retry_factor, "queue.retry_factor", r);
+  return raw->queue.retry_factor == NULL ? E_OK : setting_factor(&conf->retry_factor, raw->queue.retry_factor, "queue.retry_factor", r);
 }
 
 static int read_events_path(struct conf *conf, const struct raw *raw, const struct reading *r) {
@@ -294,8 +258,8 @@ static int read_events_path(struct conf *conf, const struct raw *raw, const stru
 }
 
 typedef int (*reader)(struct conf *conf, const struct raw *raw, const struct reading *r);
-static const reader readers[] = {setting_read_all, read_hostname, read_spool, read_listeners,    read_relay_from, read_dns_servers,
-                                 read_sources,     read_routes,   read_http,  read_retry_factor, read_events_path};
+static const reader readers[] = {setting_read_all, read_hostname, read_spool, read_listeners, read_relay_from,   read_dns_servers,
+                                 read_sources,     read_routes,   sites_read, read_http,      read_retry_factor, read_events_path};
 
 /* ---- defaults ---- */
 
@@ -303,7 +267,7 @@ static int default_hostname(struct conf *conf, const struct conf_system *system,
   char quoted[REPORT_QUOTE_ROOM];
   struct span name = span_of_text(system->hostname);
   if (conf->hostname != NULL) return E_OK;
-  if (!is_name(name) || span_find(name, '.') < 0)
+  if (!setting_is_name(name) || span_find(name, '.') < 0)
     return reading_error(r, E_SYNTAX, "hostname",
                          "is missing, and this system's own name %s has no domain to stand for it; add a line like `hostname: relay.example.net`",
                          report_quote(quoted, name));
@@ -349,6 +313,7 @@ static int set_defaults(struct conf *conf, const struct raw *raw, const struct c
   if (conf->shards == 0) conf->shards = system->cores < 256 ? system->cores : 256;
   if (conf->memory_bytes == 0) conf->memory_bytes = most(system->memory_bytes / 4, most(memory_floor_bytes, conf->shards * SHARD_MEMORY_MIN));
   if (conf->retry_factor == 0) conf->retry_factor = 2;
+  sites_default(conf, raw);
   default_http(conf, raw);
   int error = default_hostname(conf, system, r);
   if (error == E_OK) error = default_relay_from(conf);
@@ -369,7 +334,7 @@ static int check_together(const struct conf *conf, const struct raw *raw, const 
     return reading_error(r, E_RANGE, "spool.max_size", "%s is less than 24MiB for each of the %u shards", raw->spool.max_size, conf->shards);
   if (conf->memory_bytes / conf->shards < SHARD_MEMORY_MIN)
     return reading_error(r, E_RANGE, "limits.memory", "%s is less than 4MiB for each of the %u shards", raw->limits.memory, conf->shards);
-  return E_OK;
+  return sites_check(conf, raw, r);
 }
 
 /* ---- the whole ---- */
@@ -422,6 +387,7 @@ void conf_free(struct conf *conf) {
     free(conf->routes[i].hosts);
   }
   free(conf->routes);
+  sites_free(conf);
   free(conf->hostname);
   free(conf->spool_path);
   free(conf->listeners);

@@ -8,6 +8,7 @@
 #define CORE_CONF_CONF_H
 
 #include "core/base/fmt.h"
+#include "core/base/map.h"
 #include "core/base/must.h"
 #include "core/base/netaddr.h"
 
@@ -23,6 +24,22 @@ struct conf_route {
   char *domain; /* lower case, or "*" */
   struct netaddr *hosts;
   unsigned hosts_count;
+};
+
+struct conf_pattern {
+  char *key; /* lower case: "example.org", or ".example.net" for what is below it ("*.example.net") */
+  unsigned site;
+};
+
+/* What holds for some destinations only. Whole: what the entry does not say is as in queue and delivery. */
+struct conf_site {
+  struct conf_pattern *match;
+  unsigned match_count; /* >= 1 */
+  uint64_t retry_initial_ms, retry_max_ms, max_age_ms;
+  double retry_factor;
+  uint32_t retry_jitter_ppm;
+  uint32_t connections_per_site;
+  uint32_t messages_per_connection;
 };
 
 struct conf {
@@ -43,6 +60,7 @@ struct conf {
   bool dns_ipv6;           /* dns.ipv6, default true: ask for AAAA, deliver over IPv6 */
   uint64_t retry_initial_ms, retry_max_ms, max_age_ms;
   double retry_factor;
+  uint32_t retry_jitter_ppm; /* queue.retry_jitter, default 10%, 0 to 50%: in millionths of the delay, to each side */
   uint16_t delivery_port;
   uint32_t connections_per_site;
   uint32_t messages_per_connection;
@@ -52,6 +70,9 @@ struct conf {
   struct netaddr source_v4, source_v6; /* delivery.source: ["192.0.2.9", "2001:db8::9"], at most one of each family; family 0: the system's choice */
   struct conf_route *routes;
   unsigned routes_count;
+  struct conf_site *sites; /* in the order of the file: the first that matches counts (core/conf/sites.h) */
+  unsigned sites_count;
+  struct map site_patterns; /* struct conf_pattern, of all of them */
   uint32_t sessions_max, recipients_max, session_errors_max, session_messages_max;
   uint64_t session_timeout_ms;             /* limits.session_timeout, default 5m (RFC 5321 4.5.3.2.7) */
   uint64_t message_size_max, memory_bytes; /* limits.memory: bodies in memory, all shards together; default a quarter of the machine's */

@@ -15,6 +15,8 @@ enum {
   SOURCES_MAX = 2, /* one of each family */
   ROUTES_MAX = 100000,
   HOSTS_MAX = 16,
+  SITES_MAX = 10000,
+  PATTERNS_MAX = 1000, /* of one entry */
 };
 
 /* ---- what keys there are. None is required here: conf.c knows what is missing ---- */
@@ -47,11 +49,8 @@ static const cyaml_schema_field_t dns_fields[] = {
 };
 
 static const cyaml_schema_field_t queue_fields[] = {
-    WORD(struct raw_queue, retry_initial),
-    WORD(struct raw_queue, retry_factor),
-    WORD(struct raw_queue, retry_max),
-    WORD(struct raw_queue, max_age),
-    CYAML_FIELD_END,
+    WORD(struct raw_queue, retry_initial), WORD(struct raw_queue, retry_factor), WORD(struct raw_queue, retry_max),
+    WORD(struct raw_queue, retry_jitter),  WORD(struct raw_queue, max_age),      CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t timeouts_fields[] = {
@@ -77,6 +76,19 @@ static const cyaml_schema_field_t route_fields[] = {
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t route_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_route, route_fields)};
+
+static const cyaml_schema_field_t site_fields[] = {
+    LIST(struct raw_site, match, &word_entry, PATTERNS_MAX),
+    WORD(struct raw_site, retry_initial),
+    WORD(struct raw_site, retry_factor),
+    WORD(struct raw_site, retry_max),
+    WORD(struct raw_site, retry_jitter),
+    WORD(struct raw_site, max_age),
+    WORD(struct raw_site, connections_per_site),
+    WORD(struct raw_site, messages_per_connection),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t site_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_site, site_fields)};
 
 static const cyaml_schema_field_t limits_fields[] = {
     WORD(struct raw_limits, sessions),       WORD(struct raw_limits, message_size),     WORD(struct raw_limits, recipients),
@@ -107,6 +119,7 @@ static const cyaml_schema_field_t root_fields[] = {
     SECTION(struct raw, queue, queue_fields),
     SECTION(struct raw, delivery, delivery_fields),
     LIST(struct raw, routes, &route_entry, ROUTES_MAX),
+    LIST(struct raw, sites, &site_entry, SITES_MAX),
     SECTION(struct raw, limits, limits_fields),
     SECTION(struct raw, dsn, dsn_fields),
     SECTION(struct raw, events, events_fields),
@@ -211,7 +224,7 @@ static void leave_entry(struct trouble *t) {
 /* Lists that nothing works without: leaving the key out is no way. */
 static bool is_required(const char *path) {
   const char *last = strrchr(path, '.');
-  return strcmp(path, "listeners") == 0 || (last != NULL && strcmp(last, ".hosts") == 0);
+  return strcmp(path, "listeners") == 0 || (last != NULL && (strcmp(last, ".hosts") == 0 || strcmp(last, ".match") == 0));
 }
 
 static int report_trouble(struct trouble *t, cyaml_err_t error, struct span text, const struct report *report) {

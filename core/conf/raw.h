@@ -24,7 +24,7 @@ struct raw_dns {
 };
 
 struct raw_queue {
-  char *retry_initial, *retry_factor, *retry_max, *max_age;
+  char *retry_initial, *retry_factor, *retry_max, *retry_jitter, *max_age;
 };
 
 struct raw_timeouts {
@@ -42,6 +42,12 @@ struct raw_route {
   char *domain;
   char **hosts;
   unsigned hosts_count;
+};
+
+struct raw_site {
+  char **match;
+  unsigned match_count;
+  char *retry_initial, *retry_factor, *retry_max, *retry_jitter, *max_age, *connections_per_site, *messages_per_connection;
 };
 
 struct raw_limits {
@@ -72,6 +78,8 @@ struct raw {
   struct raw_delivery delivery;
   struct raw_route *routes;
   unsigned routes_count;
+  struct raw_site *sites;
+  unsigned sites_count;
   struct raw_limits limits;
   struct raw_dsn dsn;
   struct raw_events events;

@@ -7,7 +7,12 @@
 #include "core/base/error.h"
 #include "core/conf/outline.h"
 
-enum kind { COUNT, DURATION, SIZE, SWITCH };
+enum {
+  NAME_BYTES_MAX = 253, /* RFC 1035 2.3.4: 255 octets on the wire */
+  LABEL_BYTES_MAX = 63,
+};
+
+enum kind { COUNT, DURATION, SIZE, SWITCH, SHARE };
 
 struct setting {
   const char *path;
@@ -26,6 +31,7 @@ struct setting {
 #define MINUTE (60 * SECOND)
 #define HOUR (60 * MINUTE)
 #define DAY (24 * HOUR)
+#define PERCENT ((uint64_t)10000) /* a share is in millionths */
 
 /* The key is the member's place in struct raw, which mirrors the file. */
 #define SETTING(member, target, kind, min, max, fallback)                                                                                            \
@@ -40,6 +46,7 @@ static const struct setting settings[] = {
     SETTING(dns.ipv6, dns_ipv6, SWITCH, 0, 1, true),
     SETTING(queue.retry_initial, retry_initial_ms, DURATION, 1, 30 * DAY, 5 * MINUTE),
     SETTING(queue.retry_max, retry_max_ms, DURATION, 1, 30 * DAY, 4 * HOUR),
+    SETTING(queue.retry_jitter, retry_jitter_ppm, SHARE, 0, 50 * PERCENT, 10 * PERCENT),
     SETTING(queue.max_age, max_age_ms, DURATION, 1, 365 * DAY, 5 * DAY),
     SETTING(delivery.port, delivery_port, COUNT, 1, 65535, 25),
     SETTING(delivery.connections_per_site, connections_per_site, COUNT, 1, 10000, 10),
@@ -68,6 +75,26 @@ static const struct setting settings[] = {
     SETTING(events.files, events_files_max, COUNT, 0, 1000000, 0),
 };
 enum { SETTINGS = sizeof settings / sizeof *settings };
+
+/* What an entry of `sites` may say too: range and default are those of the general setting, whose member in struct conf has the same name and type. */
+struct site_setting {
+  const char *key, *general;
+  size_t from; /* in struct raw_site: char * */
+  size_t to;   /* in struct conf_site */
+};
+
+#define SITE_SETTING(section, member, target)                                                                                                        \
+  { #member, #section "." #member, offsetof(struct raw_site, member), offsetof(struct conf_site, target) }
+
+static const struct site_setting site_settings[] = {
+    SITE_SETTING(queue, retry_initial, retry_initial_ms),
+    SITE_SETTING(queue, retry_max, retry_max_ms),
+    SITE_SETTING(queue, retry_jitter, retry_jitter_ppm),
+    SITE_SETTING(queue, max_age, max_age_ms),
+    SITE_SETTING(delivery, connections_per_site, connections_per_site),
+    SITE_SETTING(delivery, messages_per_connection, messages_per_connection),
+};
+enum { SITE_SETTINGS = sizeof site_settings / sizeof *site_settings };
 
 int reading_error(const struct reading *reading, int error, const char *path, const char *format, ...) {
   char text[400];
@@ -137,18 +164,42 @@ static int read_switch(struct span text, uint64_t *value) {
   return E_SYNTAX;
 }
 
+/* Digits, at most one point and up to `digits` of them behind it, in units of that last digit. */
+static int read_decimal(struct span text, unsigned digits, uint64_t *value) {
+  ptrdiff_t point = span_find(text, '.');
+  struct span whole = point < 0 ? text : span_first(text, (size_t)point), part = point < 0 ? SPAN("0") : span_skip(text, (size_t)point + 1);
+  uint64_t units, fraction;
+  if (part.len > digits || !span_to_u64(part, &fraction) || !span_to_u64(whole, &units)) return E_SYNTAX;
+  for (size_t i = 0; i < digits; i++) {
+    if (i >= part.len) fraction *= 10;
+    if (__builtin_mul_overflow(units, 10, &units)) return E_RANGE;
+  }
+  return __builtin_add_overflow(units, fraction, value) ? E_RANGE : E_OK;
+}
+
+/* "10%", "12.5%", or as a fraction "0.1". */
+static int read_share(struct span text, uint64_t *ppm) {
+  bool percent = text.len > 0 && text.at[text.len - 1] == '%';
+  return percent ? read_decimal(span_first(text, text.len - 1), 4, ppm) : read_decimal(text, 6, ppm);
+}
+
 static int read_value(enum kind kind, struct span text, uint64_t *value) {
   switch (kind) {
   case COUNT: return read_count(text, value);
   case DURATION: return conf_duration(text, value);
   case SIZE: return conf_size(text, value);
   case SWITCH: return read_switch(text, value);
+  case SHARE: return read_share(text, value);
   }
   return E_SYNTAX;
 }
 
 /* With the largest unit that leaves a whole number. */
 static const char *write_value(enum kind kind, uint64_t value, char room[32]) {
+  if (kind == SHARE) { /* the ends of ranges are whole percents */
+    snprintf(room, 32, "%" PRIu64 "%%", value / PERCENT);
+    return room;
+  }
   const struct unit *units = kind == DURATION ? time_units : size_units, *best = NULL;
   unsigned count = kind == DURATION ? TIME_UNITS : kind == SIZE ? SIZE_UNITS : 0;
   for (unsigned i = 0; i < count && value > 0; i++)
@@ -162,7 +213,8 @@ static const char *write_value(enum kind kind, uint64_t value, char room[32]) {
 static const char *const kind_words[] = {[COUNT] = "is no whole number",
                                          [DURATION] = "is no duration (like 300ms, 5s, 10m, 4h, 5d)",
                                          [SIZE] = "is no size (like 512, 64KiB, 50MiB, 1GiB)",
-                                         [SWITCH] = "is neither true nor false"};
+                                         [SWITCH] = "is neither true nor false",
+                                         [SHARE] = "is no share (like 10% or 0.1)"};
 
 static int complain(const struct setting *s, const char *text, int error, const struct reading *reading) {
   char quoted[REPORT_QUOTE_ROOM], low[32], high[32];
@@ -180,9 +232,9 @@ static int check_value(const struct setting *s, const char *text, uint64_t *valu
   return error == E_OK ? E_OK : complain(s, text, error, reading);
 }
 
-static void put(struct conf *conf, const struct setting *s, uint64_t value) {
-  uint8_t *at = (uint8_t *)conf + s->to;
-  switch (s->width) {
+static void put(void *object, size_t to, uint8_t width, uint64_t value) {
+  uint8_t *at = (uint8_t *)object + to;
+  switch (width) {
   case 1: *at = (uint8_t)value; break; /* a bool */
   case 2: memcpy(at, &(uint16_t){(uint16_t)value}, 2); break;
   case 4: memcpy(at, &(uint32_t){(uint32_t)value}, 4); break;
@@ -203,27 +255,27 @@ static uint64_t get(const struct conf *conf, const struct setting *s) {
   }
 }
 
-static const char *text_of(const struct raw *raw, const struct setting *s) {
+static const char *text_of(const void *raw, size_t from) {
   const char *text;
-  memcpy(&text, (const uint8_t *)raw + s->from, sizeof text);
+  memcpy(&text, (const uint8_t *)raw + from, sizeof text);
   return text;
 }
 
 int setting_read_all(struct conf *conf, const struct raw *raw, const struct reading *reading) {
   for (unsigned i = 0; i < SETTINGS; i++) {
-    const char *text = text_of(raw, &settings[i]);
+    const char *text = text_of(raw, settings[i].from);
     uint64_t value = 0;
     if (text == NULL) continue;
     int error = check_value(&settings[i], text, &value, reading);
     if (error != E_OK) return error;
-    put(conf, &settings[i], value);
+    put(conf, settings[i].to, settings[i].width, value);
   }
   return E_OK;
 }
 
 void setting_default_all(struct conf *conf, const struct raw *raw) {
   for (unsigned i = 0; i < SETTINGS; i++)
-    if (text_of(raw, &settings[i]) == NULL) put(conf, &settings[i], settings[i].fallback);
+    if (text_of(raw, settings[i].from) == NULL) put(conf, settings[i].to, settings[i].width, settings[i].fallback);
 }
 
 int setting_port(uint16_t *port, const char *text, unsigned min, const char *path, const struct reading *reading) {
@@ -232,6 +284,69 @@ int setting_port(uint16_t *port, const char *text, unsigned min, const char *pat
   int error = check_value(&s, text, &value, reading);
   if (error == E_OK) *port = (uint16_t)value;
   return error;
+}
+
+/* ---- of one site ---- */
+
+static const struct setting *general_of(const struct site_setting *site) {
+  for (unsigned i = 0; i < SETTINGS; i++)
+    if (strcmp(settings[i].path, site->general) == 0) return &settings[i];
+  must(false);
+}
+
+int setting_read_site(struct conf_site *site, const struct raw_site *raw, const char *base, const struct reading *reading) {
+  for (unsigned i = 0; i < SITE_SETTINGS; i++) {
+    const char *text = text_of(raw, site_settings[i].from);
+    char path[96];
+    struct setting s = *general_of(&site_settings[i]);
+    uint64_t value = 0;
+    if (text == NULL) continue;
+    snprintf(path, sizeof path, "%s.%s", base, site_settings[i].key);
+    s.path = path;
+    int error = check_value(&s, text, &value, reading);
+    if (error != E_OK) return error;
+    put(site, site_settings[i].to, s.width, value);
+  }
+  return E_OK;
+}
+
+void setting_default_site(struct conf_site *site, const struct raw_site *raw, const struct conf *conf) {
+  for (unsigned i = 0; i < SITE_SETTINGS; i++) {
+    const struct setting *general = general_of(&site_settings[i]);
+    if (text_of(raw, site_settings[i].from) == NULL) put(site, site_settings[i].to, general->width, get(conf, general));
+  }
+}
+
+/* ---- values that are no plain numbers ---- */
+
+int setting_factor(double *factor, const char *text, const char *path, const struct reading *reading) {
+  char quoted[REPORT_QUOTE_ROOM];
+  uint64_t millionths = 0;
+  int error = read_decimal(span_of_text(text), 6, &millionths);
+  report_quote(quoted, span_of_text(text));
+  if (error == E_SYNTAX) return reading_error(reading, error, path, "%s is no factor (like 2 or 1.5); it may be 1 to 100", quoted);
+  if (error != E_OK || millionths < 1000000 || millionths > 100000000)
+    return reading_error(reading, E_RANGE, path, "%s is out of range; it may be 1 to 100", quoted);
+  *factor = (double)millionths / 1e6;
+  return E_OK;
+}
+
+bool setting_is_name(struct span name) {
+  size_t label = 0;
+  struct netaddr address;
+  if (name.len == 0 || name.len > NAME_BYTES_MAX || netaddr_parse(&address, name) == E_OK) return false;
+  for (size_t i = 0; i < name.len; i++) {
+    uint8_t c = name.at[i];
+    bool ends = i + 1 == name.len || name.at[i + 1] == '.';
+    if (c == '.') {
+      if (label == 0 || ends) return false;
+      label = 0;
+    } else {
+      bool hyphen_at_edge = c == '-' && (label == 0 || ends);
+      if (!(ascii_is_alpha(c) || ascii_is_digit(c) || c == '-' || c == '_') || hyphen_at_edge || ++label > LABEL_BYTES_MAX) return false;
+    }
+  }
+  return true;
 }
 
 void setting_each(const struct conf *conf, void (*each)(void *context, const char *path, uint64_t value, uint64_t min, uint64_t max), void *context) {

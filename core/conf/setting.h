@@ -25,6 +25,16 @@ void setting_default_all(struct conf *conf, const struct raw *raw);
 /* A port. `min` is 0 where the kernel may choose one. */
 must_check int setting_port(uint16_t *port, const char *text, unsigned min, const char *path, const struct reading *reading);
 
+/* "2", "1.5": digits, at most one point and six digits behind it; 1 to 100. */
+must_check int setting_factor(double *factor, const char *text, const char *path, const struct reading *reading);
+
+/* The same two passes for an entry of `sites` (`base` is its path), whose defaults are the values of conf. Only what is a number here; the rest is sites.h's. */
+must_check int setting_read_site(struct conf_site *site, const struct raw_site *raw, const char *base, const struct reading *reading);
+void setting_default_site(struct conf_site *site, const struct raw_site *raw, const struct conf *conf);
+
+/* Labels of letters, digits, hyphens and underscores, parted by dots; no dot at the end. An IPv4 address is no name. */
+bool setting_is_name(struct span name);
+
 /* For tests: calls `each` for every setting with the value it has in conf and its range. */
 void setting_each(const struct conf *conf, void (*each)(void *context, const char *path, uint64_t value, uint64_t min, uint64_t max), void *context);
 

@@ -60,6 +60,27 @@ static int check(const struct reload *reload, const struct conf *next, struct fm
   return E_UNSUPPORTED;
 }
 
+struct kept_conf {
+  struct kept_conf *next;
+  struct conf *conf;
+};
+
+static void drop(struct conf *conf) {
+  conf_free(conf);
+  free(conf);
+}
+
+/* A job may take days to its end, and has the entry it began with. The few kilobytes of each are the price of a look-up that costs a job nothing. */
+static void retire(struct reload *reload, struct conf *conf) {
+  struct kept_conf *kept = conf->sites_count > 0 ? malloc(sizeof *kept) : NULL;
+  if (conf->sites_count == 0) {
+    drop(conf);
+  } else if (kept != NULL) { /* else it is there for ever */
+    *kept = (struct kept_conf){.next = reload->kept, .conf = conf};
+    reload->kept = kept;
+  }
+}
+
 static int use(struct reload *reload, struct conf *next, struct fmt *why) {
   uint8_t unheard_room[256];
   struct fmt unheard = fmt_over(unheard_room, sizeof unheard_room);
@@ -72,10 +93,7 @@ static int use(struct reload *reload, struct conf *next, struct fmt *why) {
   if (error != E_OK) return error; /* the relay is stopping: some shards may have the one, some the other, and both stay until they are gone */
   struct conf *before = reload->now;
   reload->now = next;
-  if (before != NULL) {
-    conf_free(before);
-    free(before);
-  }
+  if (before != NULL) retire(reload, before);
   return E_OK;
 }
 
@@ -90,13 +108,16 @@ int reload_conf(struct reload *reload, struct fmt *why) {
   error = check(reload, next, why);
   if (error == E_OK) error = use(reload, next, why);
   if (error == E_OK || error == E_CLOSED) return error;
-  conf_free(next);
-  free(next);
+  drop(next);
   return error;
 }
 
 void reload_fini(struct reload *reload) {
-  if (reload->now == NULL) return;
-  conf_free(reload->now);
-  free(reload->now);
+  while (reload->kept != NULL) {
+    struct kept_conf *kept = reload->kept;
+    reload->kept = kept->next;
+    drop(kept->conf);
+    free(kept);
+  }
+  if (reload->now != NULL) drop(reload->now);
 }

@@ -11,6 +11,7 @@ struct reload {
   const char *path;
   const struct conf *first;    /* of the start: what cannot change is read from there, and it stays */
   struct conf *now;            /* NULL: the first */
+  struct kept_conf *kept;      /* earlier ones to which jobs on their way may still point, by an entry of `sites` */
   struct relay *const *relays; /* all run */
 };
 

@@ -261,6 +261,20 @@ static void block_target(struct site *site, const struct netaddr *address) {
       backoff_failed(&site->targets[i].backoff, &site->outlet->backoff, site->outlet->o.shard->now_ms);
 }
 
+/*
+ * A connection ended before a transaction had, with a 421 or without a word. Once that is the connection's affair: at once over another one. But a server that greets and then breaks off
+ * every time is as good as dead.
+ */
+static bool breaks_again(struct site *site, const struct netaddr *address) {
+  for (unsigned i = 0; i < site->targets_count; i++) {
+    struct target *target = &site->targets[i];
+    if (!netaddr_equal(&target->address, address)) continue;
+    if (target->broke || backoff_probing(&target->backoff)) return true;
+    target->broke = true;
+  }
+  return false;
+}
+
 static bool is_lack_of_room(int error) { return error == E_FULL || error == E_NO_MEMORY || error == E_TOO_MANY_FILES; }
 
 bool connections_live(const struct site *site, const struct connection *but) {
@@ -351,8 +365,9 @@ void connection_fail(struct connection *c, const struct failure *failure) {
     return;
   }
   if (decision.without_pipelining) c->site->plain_until_ms = c->outlet->o.shard->now_ms + PLAIN_MS;
-  if (decision.scope == SCOPE_HOST || decision.scope == SCOPE_SITE || (c->completed == 0 && !ours && !decision.without_pipelining)) {
-    block_target(c->site, &c->peer.address); /* also a server that greets and then breaks off every time */
+  bool is_early = c->completed == 0 && !ours && !decision.without_pipelining;
+  if (decision.scope == SCOPE_HOST || decision.scope == SCOPE_SITE || (is_early && breaks_again(c->site, &c->peer.address))) {
+    block_target(c->site, &c->peer.address);
     if (!connections_live(c->site, c)) site_block(c->site);
   }
   transfer_abort(c, &full, connections_live(c->site, c) || any_target_open(c->site));

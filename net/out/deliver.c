@@ -86,6 +86,24 @@ void outlet_admin_bounce(struct outlet *outlet, struct message *message, unsigne
   give_up(outlet, message, i, &event, RECORD_FAILED, quiet);
 }
 
+/* ---- what is configured ---- */
+
+static struct retry_policy policy_of(const struct conf_site *entry) {
+  return (struct retry_policy){entry->retry_initial_ms, entry->retry_factor, entry->retry_max_ms, entry->max_age_ms, entry->retry_jitter_ppm};
+}
+
+uint64_t outlet_max_age_ms(const struct outlet *outlet, const struct conf_site *entry) {
+  return entry != NULL ? entry->max_age_ms : outlet->o.conf->max_age_ms;
+}
+
+/* Past its age a message is not tried any more, with one exception: what comes due at the limit itself (queue/policy/retry.h) has its last try. */
+void outlet_set_entry(const struct outlet *outlet, struct job *job, const struct conf_site *entry) {
+  if (job->handed_over) return;
+  uint64_t limit_ms = job->message->created_ms + outlet_max_age_ms(outlet, entry);
+  job->entry = entry;
+  job->give_up_ms = job->message->recipient[job->each[0].index].due_ms < limit_ms ? limit_ms : limit_ms + LAST_TRY_MS;
+}
+
 /* ---- our own shortage ---- */
 
 static void say_shortage(struct outlet *outlet) {
@@ -97,10 +115,10 @@ static void say_shortage(struct outlet *outlet) {
 }
 
 /* No attempt, no event; but a message past its age and its last try expires, however short we are. Not all come back together. */
-static void postpone(struct outlet *outlet, struct message *message, unsigned i) {
+static void postpone(struct outlet *outlet, struct message *message, unsigned i, const struct conf_site *entry) {
   uint64_t wall_ms = outlet->o.shard->wall_ms;
   say_shortage(outlet);
-  if (wall_ms >= message->created_ms + outlet->o.conf->max_age_ms + LAST_TRY_MS) {
+  if (wall_ms >= message->created_ms + outlet_max_age_ms(outlet, entry) + LAST_TRY_MS) {
     expire(outlet, message, i, false);
   } else {
     schedule_defer(outlet->o.schedule, message, i, wall_ms + POSTPONE_MS + outlet_random(outlet) % POSTPONE_MS, false);
@@ -110,8 +128,8 @@ static void postpone(struct outlet *outlet, struct message *message, unsigned i)
 /* ---- suspended ---- */
 
 /* Its age is looked at when it would end by itself. */
-static void park(struct outlet *outlet, struct message *message, unsigned i) {
-  uint64_t limit_ms = message->created_ms + outlet->o.conf->max_age_ms;
+static void park(struct outlet *outlet, struct message *message, unsigned i, const struct conf_site *entry) {
+  uint64_t limit_ms = message->created_ms + outlet_max_age_ms(outlet, entry);
   if (outlet->o.shard->wall_ms >= limit_ms) {
     expire(outlet, message, i, false);
   } else {
@@ -126,22 +144,17 @@ void outlet_hold(struct outlet *outlet, struct job *job) {
 
 /* ---- in: a recipient is due ---- */
 
-/* Past its age a message is not tried any more, with one exception: what comes due at the limit itself (queue/policy/retry.h) has its last try. */
 static struct job *make_job(const struct outlet *outlet, struct message *message, unsigned recipient, unsigned rounds) {
   const struct slab *slab = outlet->o.slab;
   if (slab->used_bytes > slab->limit_bytes - slab->limit_bytes / CONTENT_PART) return NULL;
-  struct job *job = job_new(outlet->o.slab, message, recipient, outlet->o.shard->index, rounds);
-  if (job == NULL) return NULL;
-  uint64_t limit_ms = message->created_ms + outlet->o.conf->max_age_ms;
-  job->give_up_ms = message->recipient[recipient].due_ms < limit_ms ? limit_ms : limit_ms + LAST_TRY_MS;
-  return job;
+  return job_new(outlet->o.slab, message, recipient, outlet->o.shard->index, rounds);
 }
 
 void outlet_due(void *context, struct message *message, unsigned recipient) {
   struct outlet *outlet = context;
   struct job *job = make_job(outlet, message, recipient, 0);
   if (job == NULL) {
-    postpone(outlet, message, recipient);
+    postpone(outlet, message, recipient, domain_entry(outlet, message, recipient));
   } else {
     domain_dispatch(outlet, job);
   }
@@ -153,7 +166,7 @@ static void send_round(struct outlet *outlet, struct job *job, unsigned at) {
   unsigned rounds = job->rounds + (job->disturbed ? 1u : 0u);
   struct job *again = make_job(outlet, job->message, job->each[at].index, rounds);
   if (again == NULL) {
-    postpone(outlet, job->message, job->each[at].index);
+    postpone(outlet, job->message, job->each[at].index, job->entry);
   } else {
     domain_dispatch(outlet, again);
   }
@@ -180,7 +193,8 @@ static void defer(struct outlet *outlet, struct job *job, unsigned at, struct ds
   unsigned i = job->each[at].index;
   unsigned attempts = message->recipient[i].attempts + (job->each[at].counts ? 1u : 0u);
   bool expired;
-  uint64_t due_ms = retry_due_ms(&outlet->retry, message->created_ms, outlet->o.shard->wall_ms, attempts, outlet_random(outlet), &expired);
+  struct retry_policy policy = job->entry != NULL ? policy_of(job->entry) : outlet->retry;
+  uint64_t due_ms = retry_due_ms(&policy, message->created_ms, outlet->o.shard->wall_ms, attempts, outlet_random(outlet), &expired);
   if (expired) {
     expire(outlet, message, i, job->each[at].counts);
     return;
@@ -204,8 +218,8 @@ static void end_own(struct outlet *outlet, struct job *job) {
       if (!report(outlet, job, at, &failed, REPORT_FAILED, RECORD_FAILED)) schedule_done(outlet->o.schedule, message, i, RECORD_FAILED);
       break;
     case FATE_AGAIN: send_round(outlet, job, at); break;
-    case FATE_POSTPONED: postpone(outlet, message, i); break;
-    case FATE_HELD: park(outlet, message, i); break;
+    case FATE_POSTPONED: postpone(outlet, message, i, job->entry); break;
+    case FATE_HELD: park(outlet, message, i, job->entry); break;
     case FATE_INVALID:
     case FATE_DEFERRED: defer(outlet, job, at, &delayed); break;
     }
@@ -401,7 +415,8 @@ void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *le
   case LETTER_LEASE_RETURN:
   case LETTER_LEASE_RECALL:
   case LETTER_SITE_FAILED:
-  case LETTER_SITE_RETRY: site_letter(outlet, from, letter); break;
+  case LETTER_SITE_RETRY:
+  case LETTER_SITE_LIMIT: site_letter(outlet, from, letter); break;
   }
 }
 
@@ -422,7 +437,7 @@ static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 /* What is derived from the configuration; the name of this host cannot change. */
 static void take_conf(struct outlet *outlet, const struct conf *conf) {
   outlet->o.conf = conf;
-  outlet->retry = (struct retry_policy){conf->retry_initial_ms, conf->retry_factor, conf->retry_max_ms, conf->max_age_ms};
+  outlet->retry = (struct retry_policy){conf->retry_initial_ms, conf->retry_factor, conf->retry_max_ms, conf->max_age_ms, conf->retry_jitter_ppm};
   outlet->backoff = (struct backoff_policy){least(BLOCK_INITIAL_MS, conf->retry_initial_ms), least(BLOCK_MAX_MS, conf->retry_max_ms)};
   outlet->smtp.pipelining = outlet->smtp.pipeline_messages = conf->pipelining;
   outlet->smtp.chunking = conf->chunking;
@@ -448,8 +463,8 @@ void outlet_commit(struct outlet *outlet) {
   outlet->routes = outlet->next.routes;
   outlet->next.conf = NULL;
   take_conf(outlet, next);
-  domains_forget_answers(outlet);
-  for (struct site *site = outlet->first_site; site != NULL; site = site->next) site_take_limit(site);
+  domains_take_conf(outlet);
+  for (struct site *site = outlet->first_site; site != NULL; site = site->next) site_take_conf(site);
   for (struct site *site = outlet->first_site; other_routes && site != NULL; site = site->next) site_send_round(site);
 }
 

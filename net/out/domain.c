@@ -5,12 +5,36 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
+#include "core/conf/sites.h"
+#include "dns/name.h"
 #include "net/out/outlet.h"
 
 #define TTL_MIN_MS 1000 /* a TTL of 0 is used for those who wait, and for the rest of this second */
 #define TTL_MAX_MS 3600000
 #define IDLE_MS 60000 /* a domain is forgotten so long after its answer ran out */
 
+/* ---- what is configured ---- */
+
+/* Patterns are in A-labels; the domain may be in UTF-8. */
+static const struct conf_site *entry_of_name(const struct conf *conf, struct span name) {
+  struct dns_name ascii;
+  if (conf->sites_count == 0 || dns_name_parse(&ascii, name) != E_OK) return NULL;
+  return sites_find(conf, dns_name_span(&ascii));
+}
+
+static const struct conf_site *entry_of(const struct domain *domain) {
+  return domain->site == NULL ? domain->entry : sites_earlier(domain->entry, domain->site->entry);
+}
+
+const struct conf_site *domain_entry(const struct outlet *outlet, const struct message *message, unsigned recipient) {
+  uint8_t room[256];
+  if (outlet->o.conf->sites_count == 0) return NULL;
+  struct span name = span_lower(message_domain(message, recipient), room, sizeof room);
+  const struct domain *domain = map_find(&outlet->domains, name);
+  return domain != NULL ? entry_of(domain) : entry_of_name(outlet->o.conf, name);
+}
+
+/* ---- giving out ---- */
 static bool is_held(const struct domain *domain) { return domain->outlet->held_all || domain->queue->held; }
 
 static void give_to_site(struct domain *domain, struct job *job) { site_enqueue(domain->site, job); }
@@ -24,6 +48,7 @@ static void give_failure(struct domain *domain, struct job *job) {
 
 static void give(struct domain *domain, struct job *job) {
   bool is_ok = domain->status == MX_OK;
+  outlet_set_entry(domain->outlet, job, entry_of(domain));
   if (is_held(domain) || (is_ok && domain->site->held)) {
     outlet_hold(domain->outlet, job);
   } else if (is_ok) {
@@ -58,6 +83,7 @@ static void use(struct domain *domain, const char *site_name, const struct mx_se
     return;
   }
   point_to(domain, site);
+  site_heed(site, domain->entry);
   domain->status = MX_OK;
 }
 
@@ -73,6 +99,7 @@ static void give_out_waiting(struct domain *domain) {
 static void resolved(struct resolver_query *query, const struct mx_set *set) {
   struct domain *domain = query->context;
   struct outlet *outlet = domain->outlet;
+  domain->asked = false;
   uint64_t ttl_ms = (uint64_t)set->ttl_s * 1000;
   if (ttl_ms < TTL_MIN_MS) ttl_ms = TTL_MIN_MS;
   if (ttl_ms > TTL_MAX_MS) ttl_ms = TTL_MAX_MS;
@@ -155,6 +182,7 @@ static void find_out(struct domain *domain) {
   } else {
     domain->query.done = resolved;
     domain->query.context = domain;
+    domain->asked = true;
     resolver_mx(outlet->o.resolver, name, &domain->query);
   }
 }
@@ -169,6 +197,7 @@ static struct domain *domain_new(struct outlet *outlet, struct span name) {
     copy[name.len] = '\0';
     domain->name = copy;
     domain->outlet = outlet;
+    domain->entry = entry_of_name(outlet->o.conf, name);
     domain->queue = domain_queue_get(&outlet->o.schedule->domains, span_of_text(copy));
     if (map_insert(&outlet->domains, domain) == E_OK) {
       if (domain->queue->name_len > 0) domain->queue->outgoing = domain; /* else it stands for many */
@@ -180,7 +209,9 @@ static struct domain *domain_new(struct outlet *outlet, struct span name) {
   return NULL;
 }
 
+/* With DNS it may take long: until the answer is there, age counts by what is known. */
 static void wait_for_answer(struct domain *domain, struct job *job) {
+  outlet_set_entry(domain->outlet, job, entry_of(domain));
   job->next = NULL;
   if (domain->last != NULL) {
     domain->last->next = job;
@@ -206,12 +237,11 @@ void domain_dispatch(struct outlet *outlet, struct job *job) {
     struct failure failure = {.kind = FAILURE_INTERNAL, .stage = SMTP_STAGE_GREETING, .error = E_NO_MEMORY};
     outlet_decide_rest(outlet, job, &failure, NULL, NULL);
     outlet_job_end(outlet, job);
-  } else if (is_held(domain) || (domain->first == NULL && domain->valid_until_ms > outlet->o.shard->now_ms)) {
+  } else if (is_held(domain) || (!domain->asked && domain->valid_until_ms > outlet->o.shard->now_ms)) {
     give(domain, job);
   } else {
-    bool asked = domain->first != NULL;
     wait_for_answer(domain, job);
-    if (!asked) find_out(domain);
+    if (!domain->asked) find_out(domain);
   }
 }
 
@@ -233,9 +263,12 @@ int domains_open(struct outlet *outlet) {
   return routes_make(&outlet->routes, outlet->o.conf, outlet->o.map_seed);
 }
 
-void domains_forget_answers(struct outlet *outlet) {
+void domains_take_conf(struct outlet *outlet) {
   uint32_t cursor = 0;
-  for (struct domain *domain; (domain = map_next(&outlet->domains, &cursor)) != NULL;) domain->valid_until_ms = 0;
+  for (struct domain *domain; (domain = map_next(&outlet->domains, &cursor)) != NULL;) {
+    domain->valid_until_ms = 0;
+    domain->entry = entry_of_name(outlet->o.conf, span_of_text(domain->name));
+  }
 }
 
 static void domain_free(struct domain *domain) {
@@ -245,28 +278,48 @@ static void domain_free(struct domain *domain) {
   free(domain);
 }
 
-static bool is_stale(const struct domain *domain) {
-  return domain->first == NULL && domain->valid_until_ms + IDLE_MS < domain->outlet->o.shard->now_ms;
+static bool is_stale(const struct domain *domain) { return !domain->asked && domain->valid_until_ms + IDLE_MS < domain->outlet->o.shard->now_ms; }
+
+/* Moves jobs that wait and are past their age in front of the list: their owner lets them expire, even if the answer never comes. */
+static void take_too_old(struct domain *domain, struct job **list) {
+  struct job *old = jobs_take_old(&domain->first, &domain->last, domain->outlet->o.shard->wall_ms);
+  if (old == NULL) return;
+  struct job *end = old;
+  while (end->next != NULL) end = end->next;
+  end->next = *list;
+  *list = old;
+}
+
+static void end_jobs(struct outlet *outlet, struct job *jobs) {
+  while (jobs != NULL) {
+    struct job *job = jobs;
+    jobs = job->next;
+    outlet_job_end(outlet, job);
+  }
 }
 
 /* What is removed moves others to and fro across the place where the sweep is: they are looked at twice or in the next sweep. */
 bool domains_sweep(struct outlet *outlet) {
   struct domain *stale[OUTLET_SWEEP_COUNT], *domain = NULL;
+  struct job *old = NULL;
   unsigned count = 0;
-  for (unsigned i = 0; i < OUTLET_SWEEP_COUNT && (domain = map_next(&outlet->domains, &outlet->domains_swept)) != NULL; i++)
+  for (unsigned i = 0; i < OUTLET_SWEEP_COUNT && (domain = map_next(&outlet->domains, &outlet->domains_swept)) != NULL; i++) {
+    take_too_old(domain, &old);
     if (is_stale(domain)) stale[count++] = domain;
+  }
   if (domain == NULL) outlet->domains_swept = 0;
   for (unsigned i = 0; i < count; i++) {
     map_remove(&outlet->domains, span_of_text(stale[i]->name));
     domain_free(stale[i]);
   }
+  end_jobs(outlet, old);
   return domain != NULL;
 }
 
 void domains_close(struct outlet *outlet) {
   uint32_t cursor = 0;
   for (struct domain *domain; (domain = map_next(&outlet->domains, &cursor)) != NULL;) {
-    if (domain->first != NULL) resolver_cancel(outlet->o.resolver, &domain->query);
+    if (domain->asked) resolver_cancel(outlet->o.resolver, &domain->query);
     while (domain->first != NULL) {
       struct job *job = domain->first;
       domain->first = job->next;

@@ -283,7 +283,7 @@ static struct message *compose(const struct dsn *dsn) {
                             .original_id = about->id,
                             .now_ms = outlet->o.shard->wall_ms,
                             .arrived_ms = about->created_ms,
-                            .until_ms = about->created_ms + outlet->o.conf->max_age_ms,
+                            .until_ms = about->created_ms + outlet_max_age_ms(outlet, domain_entry(outlet, about, dsn->failed[0].recipient)),
                             .utf8 = about->smtputf8,
                             .recipient = recipients,
                             .recipients = dsn->count};

@@ -57,7 +57,8 @@ static bool grow(struct slab *slab, struct job *job, unsigned wanted) {
 
 bool job_merge(struct slab *slab, struct job *into, struct job *from, unsigned max) {
   unsigned together = into->recipients + from->recipients;
-  if (into->message != from->message || into->rounds != from->rounds || together > max || !grow(slab, into, together)) return false;
+  if (into->message != from->message || into->rounds != from->rounds || into->entry != from->entry || together > max || !grow(slab, into, together))
+    return false;
   memcpy(&into->smtp[into->recipients], from->smtp, from->recipients * sizeof *from->smtp);
   memcpy(&into->each[into->recipients], from->each, from->recipients * sizeof *from->each);
   if (from->give_up_ms > into->give_up_ms) into->give_up_ms = from->give_up_ms;
@@ -75,6 +76,23 @@ void job_free(struct slab *slab, struct job *job) {
   free(job->error);
   free_lists(slab, job);
   slab_put(slab, job, sizeof *job);
+}
+
+struct job *jobs_take_old(struct job **first, struct job **last, uint64_t wall_ms) {
+  struct job *old = NULL, **old_end = &old, **kept = first, *kept_last = NULL;
+  for (struct job *job = *first; job != NULL; job = job->next) {
+    if (wall_ms >= job->give_up_ms) {
+      *old_end = job;
+      old_end = &job->next;
+    } else {
+      *kept = job;
+      kept = &job->next;
+      kept_last = job;
+    }
+  }
+  *kept = *old_end = NULL;
+  *last = kept_last;
+  return old;
 }
 
 void job_decide_rest(struct job *job, enum fate fate, bool counts) {

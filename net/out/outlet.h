@@ -19,6 +19,7 @@ struct target {           /* an address of a site */
   char *host;             /* its name, or the address as text; owned */
   uint16_t preference;
   struct backoff backoff;
+  bool broke; /* its last connection ended before a transaction had: the next that does is a failure of the host */
 };
 
 /*
@@ -34,16 +35,21 @@ struct site {
   unsigned rotation;
   struct job *first, *last; /* ready */
   uint32_t jobs;
+  uint64_t give_up_ms;            /* none of them has to be given up before this; wall clock */
   struct connection *connections; /* all */
   struct connection *idle;        /* latest used first */
   uint32_t open;                  /* connections, also those being opened */
   uint32_t opening;
   struct backoff backoff;
-  uint64_t enough_until_ms; /* a host took no more connections than there are: until then none is opened besides */
-  uint64_t pause_until_ms;  /* we were short of something: until then no connection is opened */
-  uint64_t plain_until_ms;  /* it broke on pipelining: until then one command at a time */
-  uint32_t recipients_max;  /* per transaction, as its servers say */
-  unsigned home;            /* shard */
+  uint64_t enough_until_ms;      /* a host took no more connections than there are: until then none is opened besides */
+  uint64_t pause_until_ms;       /* we were short of something: until then no connection is opened */
+  uint64_t plain_until_ms;       /* it broke on pipelining: until then one command at a time */
+  uint32_t recipients_max;       /* per transaction, as its servers say */
+  const struct conf_site *entry; /* what the configuration says of one of its hosts; NULL: nothing, then entries for its domains count */
+  uint32_t domains_limit;        /* connections: the lowest of those, on all shards that the home has heard of; 0: none */
+  uint32_t domains_messages;     /* on a connection: the lowest of those, on this shard */
+  uint32_t messages_max;         /* on a connection */
+  unsigned home;                 /* shard */
   struct lease_home lease_home;
   uint32_t *owed; /* of lease_home.owed to each shard; NULL: nothing to anybody */
   struct lease_guest lease_guest;
@@ -58,11 +64,13 @@ struct site {
 
 struct domain {
   struct outlet *outlet;
-  struct domain_queue *queue; /* of our own recipients */
-  char *name;                 /* lower case */
-  struct site *site;          /* of a resolved one */
-  struct job *first, *last;   /* waiting for the answer */
+  struct domain_queue *queue;    /* of our own recipients */
+  char *name;                    /* lower case */
+  const struct conf_site *entry; /* what the configuration says of its name; NULL: nothing */
+  struct site *site;             /* of a resolved one; it stays while DNS does not answer */
+  struct job *first, *last;      /* waiting for the answer */
   struct resolver_query query;
+  bool asked;              /* the answer is on its way */
   uint64_t valid_until_ms; /* monotonic */
   enum mx_status status;   /* MX_INVALID: not yet, or there was no memory for it */
   char reason[96];
@@ -108,6 +116,13 @@ struct outlet {
  * tell of it are written.
  */
 void outlet_job_end(struct outlet *outlet, struct job *job);
+/*
+ * On the owner's shard: what the configuration says of its recipients' domain, as far as it is known. Decides when the job is too old; later, when to try again. For a job that came by letter
+ * its owner has decided.
+ */
+void outlet_set_entry(const struct outlet *outlet, struct job *job, const struct conf_site *entry);
+/* How old messages get by this entry, or, without one, in general. */
+uint64_t outlet_max_age_ms(const struct outlet *outlet, const struct conf_site *entry);
 /* Asks the owner for the job's content; connection_loaded follows, unless it is there already (then true). */
 bool outlet_load(struct outlet *outlet, struct job *job, uint64_t connection);
 /* Where an event of a job has to say what happened to recipient number `at` of it. `peer` may be NULL. */
@@ -144,7 +159,8 @@ enum outlet_letter_kind {
   LETTER_LEASE_RETURN,
   LETTER_LEASE_RECALL,
   LETTER_SITE_FAILED,
-  LETTER_SITE_RETRY
+  LETTER_SITE_RETRY,
+  LETTER_SITE_LIMIT
 };
 
 /* ---- domain.c ---- */
@@ -152,14 +168,16 @@ enum outlet_letter_kind {
 must_check int domains_open(struct outlet *outlet);
 /* Finds the job's site, at once or after asking DNS, and enqueues it there; or ends it. */
 void domain_dispatch(struct outlet *outlet, struct job *job);
-/* Looks at some more of them, and forgets those that are of no more use. False: that was the last, the next call begins anew. Sites likewise. */
+/* What the configuration says of this recipient's domain: of its name, or, where its site is known, of that. NULL: nothing. */
+const struct conf_site *domain_entry(const struct outlet *outlet, const struct message *message, unsigned recipient);
+/* Looks at some more of them, ends jobs that have become too old, and forgets those that are of no more use. False: that was the last, the next call begins anew. Sites likewise. */
 #define OUTLET_SWEEP_COUNT 2048
 bool domains_sweep(struct outlet *outlet);
 void domains_close(struct outlet *outlet);
 /* The routes of a configuration, by domain. E_NO_MEMORY: nothing is made. */
 must_check int routes_make(struct map *routes, const struct conf *conf, uint64_t seed);
-/* What is known of where they lead is not believed any more. */
-void domains_forget_answers(struct outlet *outlet);
+/* The configuration has changed: what is known of where they lead is not believed any more. */
+void domains_take_conf(struct outlet *outlet);
 
 /* ---- site.c ---- */
 /* The site of this name, made if need be. NULL: no memory. */
@@ -168,6 +186,8 @@ struct site *site_get(struct outlet *outlet, const char *name);
 void site_wake_at(struct site *site, uint64_t at_ms);
 /* New answers: addresses that stay keep their state. Takes nothing. False: no memory, the old ones stay. */
 bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port);
+/* A domain points here of whose name the configuration says this (NULL: nothing). What it says of the site's hosts goes before; of several domains' entries the lowest values count. */
+void site_heed(struct site *site, const struct conf_site *entry);
 void site_enqueue(struct site *site, struct job *job);
 struct job *site_pop(struct site *site);
 /* All that is ready, linked by `next`: what joins the site while the caller goes through them is not among them. */
@@ -185,8 +205,8 @@ void site_block(struct site *site);
 void site_succeeded(struct site *site, const struct netaddr *address);
 /* All that failed there is forgotten, at its home too: it is tried now. */
 void site_retry(struct site *site);
-/* The configuration has changed: takes its limit from there. */
-void site_take_limit(struct site *site);
+/* The configuration has changed: takes its limits from there. */
+void site_take_conf(struct site *site);
 /* All that is ready there comes again by its domain. */
 void site_send_round(struct site *site);
 /* May as many connections be open from here. */

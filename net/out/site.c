@@ -6,12 +6,14 @@
 
 #include "core/base/canary.h"
 #include "core/base/error.h"
+#include "core/conf/sites.h"
 #include "net/out/outlet.h"
 
 #define PAUSE_MS 1000 /* memory may come back any time, but a host is not to see us come and go for the lack of it */
 
 struct lease_note {     /* travels by letter; made with malloc by the sender, freed by the receiver */
-  uint32_t connections; /* granted or returned; of a request: 1 if it cannot do without; of a recall: 1 if all is wanted back */
+  uint32_t connections; /* granted or returned; of a request: 1 if it cannot do without; of a recall: 1 for all, also what is at work */
+  uint32_t limit;       /* the sender's domains_limit */
   char site[];
 };
 
@@ -28,7 +30,25 @@ void site_wake_at(struct site *site, uint64_t at_ms) {
   timer_set(&site->outlet->o.shard->wheel, &site->timer, at_ms);
 }
 
-static uint32_t limit_in_conf(const struct outlet *outlet) { return outlet->o.conf->connections_per_site; }
+/* Its name is a list of its hosts, on every shard the same one. The end of a very long list is not in it: those hosts do not count. */
+static const struct conf_site *entry_of_hosts(const struct conf *conf, struct span hosts) {
+  const struct conf_site *first = NULL;
+  while (conf->sites_count > 0 && hosts.len > 0) {
+    ptrdiff_t comma = span_find(hosts, ',');
+    struct span host = comma < 0 ? hosts : span_first(hosts, (size_t)comma);
+    first = sites_earlier(first, sites_find(conf, host));
+    hosts = span_skip(hosts, host.len + (comma < 0 ? 0 : 1));
+  }
+  return first;
+}
+
+/* What the configuration says of it, by its hosts, or of all. */
+static void take_entry(struct site *site) {
+  const struct conf *conf = site->outlet->o.conf;
+  site->entry = entry_of_hosts(conf, span_of_text(site->name));
+  site->lease_home.limit = site->entry != NULL ? site->entry->connections_per_site : conf->connections_per_site;
+  site->messages_max = site->entry != NULL ? site->entry->messages_per_connection : conf->messages_per_connection;
+}
 
 struct site *site_get(struct outlet *outlet, const char *name) {
   struct span key = span_of_text(name);
@@ -37,12 +57,16 @@ struct site *site_get(struct outlet *outlet, const char *name) {
   site = calloc(1, sizeof *site);
   if (site == NULL) return NULL;
   site->name = strdup(name);
+  if (site->name == NULL) {
+    free(site);
+    return NULL;
+  }
   site->outlet = outlet;
   site->timer.fire = unblocked;
   site->recipients_max = SMTP_CLIENT_RECIPIENTS_MAX;
   site->home = (unsigned)(XXH3_64bits(key.at, key.len) % shard_group_count(outlet->o.shard->group)); /* every shard has to come to the same */
-  site->lease_home.limit = limit_in_conf(outlet);
-  if (site->name != NULL && map_insert(&outlet->sites, site) == E_OK) {
+  take_entry(site);
+  if (map_insert(&outlet->sites, site) == E_OK) {
     site->prev = outlet->last_site;
     *(outlet->last_site != NULL ? &outlet->last_site->next : &outlet->first_site) = site;
     outlet->last_site = site;
@@ -70,10 +94,10 @@ static void site_free(struct site *site) {
   free(site);
 }
 
-static const struct backoff *known_backoff(const struct site *site, const struct netaddr *address) {
-  static const struct backoff fresh;
+static const struct target *known_target(const struct site *site, const struct netaddr *address) {
+  static const struct target fresh;
   for (unsigned i = 0; i < site->targets_count; i++)
-    if (netaddr_equal(&site->targets[i].address, address)) return &site->targets[i].backoff;
+    if (netaddr_equal(&site->targets[i].address, address)) return &site->targets[i];
   return &fresh;
 }
 
@@ -106,7 +130,8 @@ bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port) 
       target->address = set->host[h].address[a];
       if (port != 0) target->address.port = port;
       target->preference = set->host[h].preference;
-      target->backoff = *known_backoff(site, &target->address);
+      target->backoff = known_target(site, &target->address)->backoff;
+      target->broke = known_target(site, &target->address)->broke;
       target->host = strdup(set->host[h].name);
       if (target->host == NULL) {
         free_targets(targets, made);
@@ -138,6 +163,7 @@ void site_enqueue(struct site *site, struct job *job) {
   if (own && site->last != NULL && site->last->message == job->message && site->last->owner == job->owner &&
       job_merge(site->outlet->o.slab, site->last, job, site->recipients_max))
     return;
+  if (site->jobs == 0 || job->give_up_ms < site->give_up_ms) site->give_up_ms = job->give_up_ms;
   job->next = NULL;
   if (site->last != NULL) {
     site->last->next = job;
@@ -180,6 +206,7 @@ static void send_note(struct site *site, unsigned to, enum outlet_letter_kind ki
   struct lease_note *note = malloc(sizeof *note + len);
   must(note != NULL);
   note->connections = connections;
+  note->limit = site->domains_limit;
   memcpy(note->site, site->name, len);
   shard_post(site->outlet->o.shard, to, (struct letter){kind, 0, note});
 }
@@ -262,14 +289,14 @@ static void lease_returned(struct site *site, unsigned from, uint32_t connection
   site->owed[from] = 0;
 }
 
-/* The site has failed: it is the home's alone until it works again. */
-static void recall_leases(struct site *site) {
+/* What is owed is owed no more, and what is lent is asked back: all of it, or what is not at work. */
+static void recall_leases(struct site *site, bool all) {
   unsigned shards = shard_group_count(site->outlet->o.shard->group);
   if (site->owed == NULL) return; /* nobody ever asked */
   for (unsigned guest = 0; guest < shards; guest++) {
     lease_forgive(&site->lease_home, site->owed[guest]);
     site->owed[guest] = 0;
-    if (site->lease_home.granted > 0 && guest != site->home) send_note(site, guest, LETTER_LEASE_RECALL, 0);
+    if (site->lease_home.granted > 0 && guest != site->home) send_note(site, guest, LETTER_LEASE_RECALL, all);
   }
 }
 
@@ -284,36 +311,10 @@ static void lease_granted(struct site *site, uint32_t connections) {
   site->lease_guest.used_ms = site->outlet->o.shard->now_ms;
 }
 
-/* Connections that go on are proof, or soon will be, that it does work; without any it would be tried anew from here. Unless all is wanted back: they end when they can. */
+/* Connections that go on are proof, or soon will be, that it does work; without any it would be tried anew from here. */
 static void lease_recalled(struct site *site, bool all) {
-  if (site->lease_guest.granted == 0) return;
+  if (site->lease_guest.granted > 0 && (all || !connections_live(site, NULL))) site->lease_guest.returning = true;
   if (all) connections_retire_surplus(site, 0);
-  if (all || !connections_live(site, NULL)) site->lease_guest.returning = true;
-}
-
-/* What is lent beyond a lower limit comes back as connections end there. */
-void site_take_limit(struct site *site) {
-  struct lease_home *lease = &site->lease_home;
-  unsigned shards = shard_group_count(site->outlet->o.shard->group);
-  if (!at_home(site) || lease->limit == limit_in_conf(site->outlet)) return;
-  lease_set_limit(lease, limit_in_conf(site->outlet));
-  for (unsigned guest = 0; site->owed != NULL && guest < shards; guest++) {
-    lease_forgive(lease, site->owed[guest]);
-    site->owed[guest] = 0;
-    if (lease->granted > 0 && guest != site->home) send_note(site, guest, LETTER_LEASE_RECALL, 1);
-  }
-  connections_retire_surplus(site, lease_home_limit(lease));
-  site_mark_dirty(site);
-}
-
-void site_send_round(struct site *site) {
-  struct job *jobs = site_take_all(site);
-  while (jobs != NULL) {
-    struct job *job = jobs;
-    jobs = job->next;
-    job_decide_rest(job, FATE_AGAIN, false);
-    outlet_job_end(site->outlet, job);
-  }
 }
 
 void site_block(struct site *site) {
@@ -322,7 +323,7 @@ void site_block(struct site *site) {
   backoff_failed(&site->backoff, &outlet->backoff, outlet->o.shard->now_ms);
   site_mark_dirty(site);
   if (at_home(site)) {
-    recall_leases(site);
+    recall_leases(site, false); /* it is the home's alone until it works again */
   } else {
     site->lease_guest.returning = site->lease_guest.granted > 0;
     send_note(site, site->home, LETTER_SITE_FAILED, 0);
@@ -350,15 +351,67 @@ void site_retry(struct site *site) {
   if (!at_home(site)) send_note(site, site->home, LETTER_SITE_RETRY, 0);
 }
 
+void site_send_round(struct site *site) {
+  struct job *jobs = site_take_all(site);
+  while (jobs != NULL) {
+    struct job *job = jobs;
+    jobs = job->next;
+    job_decide_rest(job, FATE_AGAIN, false);
+    outlet_job_end(site->outlet, job);
+  }
+}
+
+/* ---- limits ---- */
+
+/* Of a lower limit: what there is above it ends after what it has under way, and leases are given out anew. */
+static void set_limit(struct site *site, uint32_t limit) {
+  bool is_lower = limit < site->lease_home.limit;
+  site->lease_home.limit = limit;
+  site_mark_dirty(site);
+  if (!is_lower) return;
+  recall_leases(site, true);
+  connections_retire_surplus(site, lease_home_limit(&site->lease_home));
+}
+
+/* It holds for as long as the site is known: there is mail for such a domain, or was lately. The home has to know, and learns it before anything else from whoever asks for a lease. */
+static void heed_limit(struct site *site, uint32_t limit) {
+  if (site->entry != NULL || limit == 0 || (site->domains_limit != 0 && site->domains_limit <= limit)) return;
+  site->domains_limit = limit;
+  if (at_home(site)) {
+    set_limit(site, limit);
+  } else {
+    send_note(site, site->home, LETTER_SITE_LIMIT, 0);
+  }
+}
+
+void site_heed(struct site *site, const struct conf_site *entry) {
+  if (site->entry != NULL || entry == NULL) return;
+  if (site->domains_messages == 0 || entry->messages_per_connection < site->domains_messages)
+    site->messages_max = site->domains_messages = entry->messages_per_connection;
+  heed_limit(site, entry->connections_per_site);
+}
+
+/* What entries for domains say is heeded again as those are looked up again. */
+void site_take_conf(struct site *site) {
+  uint32_t before = site->lease_home.limit;
+  take_entry(site);
+  uint32_t limit = site->lease_home.limit;
+  site->lease_home.limit = before;
+  site->domains_limit = site->domains_messages = 0;
+  if (at_home(site)) set_limit(site, limit);
+}
+
 void site_letter(struct outlet *outlet, unsigned from, const struct letter *letter) {
   struct lease_note *note = letter->what;
   struct site *site = site_get(outlet, note->site);
   must(site != NULL);
+  if (at_home(site)) heed_limit(site, note->limit);
   switch ((enum outlet_letter_kind)letter->kind) {
   case LETTER_LEASE_ASK: lease_asked(site, from, note->connections > 0); break;
   case LETTER_LEASE_GRANT: lease_granted(site, note->connections); break;
   case LETTER_LEASE_RETURN: lease_returned(site, from, note->connections); break;
   case LETTER_LEASE_RECALL: lease_recalled(site, note->connections > 0); break;
+  case LETTER_SITE_LIMIT: break;
   case LETTER_SITE_FAILED: failed_elsewhere(site); break;
   case LETTER_SITE_RETRY: forget_failures(site); break;
   default: must(false);
@@ -433,7 +486,10 @@ void site_succeeded(struct site *site, const struct netaddr *address) {
   if (backoff_probing(&site->backoff)) site_mark_dirty(site); /* now more may be opened */
   backoff_succeeded(&site->backoff);
   for (unsigned i = 0; i < site->targets_count; i++)
-    if (netaddr_equal(&site->targets[i].address, address)) backoff_succeeded(&site->targets[i].backoff);
+    if (netaddr_equal(&site->targets[i].address, address)) {
+      backoff_succeeded(&site->targets[i].backoff);
+      site->targets[i].broke = false;
+    }
 }
 
 void site_pause(struct site *site) { site->pause_until_ms = site->outlet->o.shard->now_ms + PAUSE_MS; }
@@ -442,10 +498,23 @@ void site_connection_closed(struct site *site) { site_mark_dirty(site); }
 
 /* ---- sweep ---- */
 
-/* The head of the queue is its oldest. A message past its age goes back to its owner, who lets it expire, even if this site never gets a connection again. */
+/*
+ * A message past its age goes back to its owner, who lets it expire, even if this site never gets a connection again. They stand in the order of their coming, which is not that of their
+ * ends; so all are looked at, but only when there is one.
+ */
 static void end_too_old(struct site *site) {
-  const struct outlet *outlet = site->outlet;
-  while (site->first != NULL && outlet->o.shard->wall_ms >= site->first->give_up_ms) outlet_job_end(site->outlet, site_pop(site));
+  uint64_t wall_ms = site->outlet->o.shard->wall_ms;
+  if (site->jobs == 0 || wall_ms < site->give_up_ms) return;
+  struct job *old = jobs_take_old(&site->first, &site->last, wall_ms);
+  site->give_up_ms = UINT64_MAX;
+  for (const struct job *job = site->first; job != NULL; job = job->next)
+    if (job->give_up_ms < site->give_up_ms) site->give_up_ms = job->give_up_ms;
+  while (old != NULL) {
+    struct job *job = old;
+    old = job->next;
+    site->jobs--;
+    outlet_job_end(site->outlet, job);
+  }
 }
 
 static bool unused(const struct site *site) {

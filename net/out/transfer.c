@@ -216,9 +216,8 @@ static bool begin(struct connection *c, struct job *job) {
 }
 
 static bool may_take(const struct connection *c) {
-  const struct conf *conf = c->outlet->o.conf;
   return c->state == CONNECTION_OPEN && !c->retiring && !c->outlet->stopping && c->loading == NULL && c->streaming == NULL && c->site->jobs > 0 &&
-         c->begun < conf->messages_per_connection && c->out.len < OUT_HIGH && c->pieces_count + 6 < CONNECTION_PIECES_MAX &&
+         c->begun < c->site->messages_max && c->out.len < OUT_HIGH && c->pieces_count + 6 < CONNECTION_PIECES_MAX &&
          smtp_client_can_begin(&c->client);
 }
 
@@ -446,7 +445,7 @@ static struct span eat(struct connection *c, struct span in, bool *eventful) {
 /* Nothing under way any more: idle, or, if its time has come, out. */
 static void settle(struct connection *c) {
   if (c->state != CONNECTION_OPEN || transfer_busy(c)) return;
-  if (c->retiring || c->outlet->stopping || c->begun >= c->outlet->o.conf->messages_per_connection || !smtp_client_can_begin(&c->client)) {
+  if (c->retiring || c->outlet->stopping || c->begun >= c->site->messages_max || !smtp_client_can_begin(&c->client)) {
     connection_retire(c);
   } else {
     connection_set_idle(c, true);

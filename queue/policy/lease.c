@@ -4,8 +4,6 @@
 
 static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-void lease_set_limit(struct lease_home *home, uint32_t limit) { home->limit = limit; }
-
 uint32_t lease_home_limit(const struct lease_home *home) {
   uint32_t lent = home->granted + home->owed;
   return home->limit > lent ? home->limit - lent : 0;

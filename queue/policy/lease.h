@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 struct lease_home {
-  uint32_t limit;   /* of the site */
+  uint32_t limit;   /* of the site; may become lower than what is granted, until that is given back */
   uint32_t granted; /* to others, together */
   uint32_t owed;    /* likewise: promised, to be granted when the home has closed some of its own */
 };
@@ -35,8 +35,6 @@ struct lease_guest {    /* on a shard that is not the home */
 #define LEASE_ASK_MS 1000  /* after a refusal it is asked again at the earliest then */
 #define LEASE_KEEP_MS 5000 /* a lease that is not used is kept for so long: mail comes in bursts */
 
-/* Another limit. If it is lower, what is granted and owed may be more than there is: then the home has 0 until enough came back. */
-void lease_set_limit(struct lease_home *home, uint32_t limit);
 /* What the home may have open itself; what is open beyond it is to be closed. */
 uint32_t lease_home_limit(const struct lease_home *home);
 /* A guest asks for its share: how many connections it gets. All of it is booked as owed to it, to be paid by lease_pay, as far as possible at once. */

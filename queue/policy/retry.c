@@ -2,15 +2,16 @@
 
 #include "core/base/must.h"
 
-#define STEPS_MAX 1000 /* a factor close to 1 grows no further than so many attempts: bounds the loop */
+#define JITTER_MAX_PPM 500000 /* with more, some would come back before they have waited half the time they should */
+#define STEPS_MAX 1000        /* a factor close to 1 grows no further than so many attempts: bounds the loop */
 
 uint64_t retry_delay_ms(const struct retry_policy *policy, unsigned attempts, uint64_t random) {
   double grown = (double)policy->initial_ms, cap = (double)policy->max_ms;
-  must(policy->factor >= 1.0);
+  must(policy->factor >= 1.0 && policy->jitter_ppm <= JITTER_MAX_PPM);
   for (unsigned i = 1; i < attempts && i < STEPS_MAX && grown < cap; i++) grown *= policy->factor;
   uint64_t delay_ms = grown < cap ? (uint64_t)grown : policy->max_ms;
-  uint64_t tenth = delay_ms / 10;
-  delay_ms = delay_ms - tenth + random % (2 * tenth + 1);
+  uint64_t spread_ms = (uint64_t)((double)delay_ms * policy->jitter_ppm / 1e6);
+  delay_ms = delay_ms - spread_ms + random % (2 * spread_ms + 1);
   return delay_ms > 0 ? delay_ms : 1; /* never at once: what failed has to be left alone for a moment */
 }
 

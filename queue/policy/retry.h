@@ -12,10 +12,11 @@ struct retry_policy {
   double factor;
   uint64_t max_ms;     /* cap of one delay */
   uint64_t max_age_ms; /* of a message; after that it has expired */
+  uint32_t jitter_ppm; /* of a delay, in millionths, to each side; at most 500000 */
 };
 
 /*
- * The delay after `attempts` failed ones: initial * factor^(attempts - 1), capped, then +-10 % by `random`, so that what failed together does not
+ * The delay after `attempts` failed ones: initial * factor^(attempts - 1), capped, then longer or shorter by `random`, up to the jitter, so that what failed together does not
  * come back together (also at the cap, where most deferred messages are). Never 0. `factor` is at least 1; 0 attempts count as 1. RFC 5321 4.5.4.1
  * wants 30 minutes or more in the long run.
  */

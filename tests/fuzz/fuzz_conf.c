@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
       must(error[i] == E_SYNTAX || error[i] == E_RANGE);
       must(why[i].len > 0 && !why[i].overflow);
       for (size_t k = 0; k < why[i].len; k++) must(why[i].at[k] >= ' ' && why[i].at[k] < 0x7f);
-      must(conf.hostname == NULL && conf.listeners == NULL && conf.routes == NULL);
+      must(conf.hostname == NULL && conf.listeners == NULL && conf.routes == NULL && conf.sites == NULL);
     }
     conf_free(&conf);
   }

@@ -538,4 +538,171 @@ def two_sites_do_not_hold_each_other_up(t):
     equal(len([event for event in relay.finals() if event["queue"] == "slow.example"]) < 20, True)
 
 
+def fates(relay):
+    """Who was put off, and how often each one that was delivered had been tried."""
+    deferred = sorted(event["recipient"] for event in relay.events("TransientFailure"))
+    return deferred, {event["recipient"]: event["num_attempts"] for event in relay.events("Delivery")}
+
+
+def a_message_is_deferred_and_no_other(t, stage, is_meant):
+    """Three messages over one connection; the second, for two recipients, is put off as a whole."""
+    count = {"put off": 0}
+
+    def later(session, argument):
+        if not is_meant(session, argument) or count["put off"]:
+            return None
+        count["put off"] += 1
+        return "451 4.3.0 later please"
+
+    relay, mx = relay_and_mx(
+        t, {"shards": 1, "delivery": {"connections_per_site": 1}, "queue": {"retry_initial": "2s"}}, script={stage: later}
+    )
+    relay.send("one@b.example", ["r1@d.example", "r2@d.example"], b"Subject: one\r\n\r\nhello\r\n")
+    relay.send("two@b.example", ["r3@d.example", "r4@d.example"], b"Subject: two\r\n\r\nhello\r\n")
+    relay.send("three@b.example", ["r5@d.example"], b"Subject: three\r\n\r\nhello\r\n")
+    relay.wait_outcomes(5)
+    deferred, attempts = fates(relay)
+    equal(deferred, ["r3@d.example", "r4@d.example"])
+    equal(attempts, {"r%d@d.example" % i: 2 if i in (3, 4) else 1 for i in range(1, 6)})
+    equal(mx.connections, 1)
+
+
+@test
+def mail_4xx_defers_the_message_and_no_other(t):
+    a_message_is_deferred_and_no_other(t, "MAIL", lambda _, sender: sender == "two@b.example")
+
+
+@test
+def content_4xx_defers_the_message_and_no_other(t):
+    a_message_is_deferred_and_no_other(t, "FINAL", lambda _, content: b"two" in content)
+
+
+@test
+def a_421_ends_the_session_and_not_the_site(t):
+    """To the first command of a connection, when there is no other: with the default times a block would be seen as half a minute without mail."""
+    for stage in ("MAIL", "RCPT", "DATA"):
+        relay, mx = relay_and_mx(
+            t,
+            {"shards": 1, "delivery": {"connections_per_site": 1}, "queue": {"retry_initial": "5m", "retry_max": "4h"}},
+            script={stage: ["421 4.3.2 enough"]},
+        )
+        for i in range(5):
+            relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+        relay.wait_outcomes(5, timeout_s=15)
+        equal((relay.tally().get("Delivery"), relay.tally().get("TransientFailure")), (5, None))
+        equal(mx.connections, 2)
+
+
+@test
+def greylisting_does_not_slow_the_site(t):
+    """The first try of half of the recipients is refused for now, the others are taken: all connections stay at work, and nobody else waits."""
+    seen = set()
+
+    def rcpt(_, to):
+        if not to.startswith("new") or to in seen:
+            return None
+        seen.add(to)
+        return "451 4.7.1 greylisted, try again later"
+
+    relay, mx = relay_and_mx(
+        t,
+        {"delivery": {"connections_per_site": 3}, "queue": {"retry_initial": "3s", "retry_max": "3s"}},
+        script={"RCPT": rcpt, "FINAL": lambda *_: Slow(0.02)},
+    )
+    for i in range(40):
+        relay.send("a@b.example", "%s%d@d.example" % ("new" if i % 2 else "known", i), CONTENT)
+    until(lambda: relay.tally().get("Delivery", 0) >= 20, "the known recipients' mail")
+    equal({event["recipient"][:3] for event in relay.events("Delivery")}, {"kno"}, "what is not put off comes first: ")
+    relay.wait_outcomes(40)
+    deferred, attempts = fates(relay)
+    equal(deferred, sorted("new%d@d.example" % i for i in range(1, 40, 2)))
+    equal({attempts["new%d@d.example" % i] for i in range(1, 40, 2)}, {2})
+    equal({event["category"] for event in relay.events("TransientFailure")}, {"greylisted"})
+    equal(mx.gauge.most, 3)
+    equal(mx.connections <= 4, True, "%d connections: some were closed" % mx.connections)
+
+
+@test
+def a_host_that_greylists_everybody_is_not_slowed_down(t):
+    """Nothing is taken for a while; still the host counts as well, and all come back at their time, over all connections."""
+    seen = set()
+
+    def rcpt(_, to):
+        known = to in seen
+        seen.add(to)
+        return None if known else "450 4.2.0 greylisted"
+
+    relay, mx = relay_and_mx(
+        t,
+        {"delivery": {"connections_per_site": 3}, "queue": {"retry_initial": "1s", "retry_max": "1s"}},
+        script={"RCPT": rcpt, "FINAL": lambda *_: Slow(0.05)},
+    )
+    for i in range(30):
+        relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+    relay.wait_outcomes(30, timeout_s=15)
+    equal({end["num_attempts"] for end in relay.finals()}, {2})
+    equal((relay.tally().get("TransientFailure"), mx.gauge.most), (30, 3))
+
+
+@test
+def a_dead_host_is_remembered(t):
+    """Each connection takes one message; only those that begin together may find out that nobody listens at the first host."""
+    dead, live = free_address(), free_address()
+    port = free_port(dead, live)
+    mx = FakeMx(t, live, port)
+    relay = Ringpost(
+        t,
+        {
+            "routes": [route("*", (dead, port), (live, port))],
+            "delivery": {"connections_per_site": 4, "messages_per_connection": 1},
+            "queue": {"retry_initial": "5m", "retry_max": "4h"},
+        },
+    )
+    for i in range(60):
+        relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+    relay.wait_outcomes(60)
+    equal((len(mx.messages), relay.tally().get("TransientFailure")), (60, None))
+    failed = relay.metrics()["ringpost_connections_failed_total"]
+    equal(1 <= failed <= 8, True, "%d connects to a dead host" % failed)
+
+
+@test
+def a_site_that_failed_is_probed_by_one_connection(t):
+    """Thirty wait for it when it is back: it sees one connection until that has ended a transaction."""
+    address = free_address()
+    port = free_port(address)
+    relay = Ringpost(
+        t,
+        {
+            "routes": [route("*", (address, port))],
+            "delivery": {"connections_per_site": 6},
+            "queue": {"retry_initial": "1s", "retry_factor": 1, "retry_max": "1s"},
+        },
+    )
+    for i in range(30):
+        relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+    until(lambda: relay.tally().get("TransientFailure", 0) >= 30, "all to be put off")
+    at_first_end = []
+
+    def final(session, _):
+        if not at_first_end:
+            at_first_end.append(session.mx.connections)
+            return Slow(0.5)
+        return Slow(0.05)
+
+    mx = FakeMx(t, address, port, script={"GREETING": [Slow(0.7)], "FINAL": final})
+    relay.wait_outcomes(30)
+    equal((relay.tally().get("Delivery"), at_first_end), (30, [1]))
+    equal(mx.gauge.most > 1, True, "and then all may: ")
+
+
+@test
+def a_host_that_says_421_to_every_message_is_not_hammered(t):
+    relay, mx = relay_and_mx(t, {"queue": {"max_age": "2s"}}, script={"MAIL": lambda *_: "421 4.7.0 not now"})
+    for i in range(3):
+        relay.send("a@b.example", "r%d@d.example" % i, CONTENT)
+    equal({end["type"] for end in relay.wait_outcomes(3)}, {"Expiration"})
+    equal(mx.connections <= 60, True, "%d connections in 2 s" % mx.connections)
+
+
 run_all(6)

@@ -1,6 +1,7 @@
 #include "tests/lib/conf_sound.h"
 
 #include "core/conf/setting.h"
+#include "core/conf/sites.h"
 
 struct ranges {
   const char *broken;
@@ -43,6 +44,30 @@ static const char *unsound_routes(const struct conf *conf) {
   return NULL;
 }
 
+static const char *unsound_site(const struct conf *conf, const struct conf_site *site) {
+  if (site->match_count == 0) return "a site without a pattern";
+  for (unsigned i = 0; i < site->match_count; i++) {
+    const char *key = site->match[i].key;
+    for (const char *c = key; *c != '\0'; c++)
+      if (*c >= 'A' && *c <= 'Z') return "a site's pattern with a capital";
+    if (site->match[i].site >= conf->sites_count || &conf->sites[site->match[i].site] != site) return "a pattern of another site";
+    if (sites_find(conf, span_of_text(key)) != site) return "a pattern that is not found, or never counts";
+  }
+  if (!(site->retry_factor >= 1 && site->retry_factor <= 100)) return "retry factor of a site";
+  if (site->retry_initial_ms == 0 || site->retry_initial_ms > site->retry_max_ms) return "retry_initial of a site above its retry_max";
+  if (site->retry_jitter_ppm > 500000) return "retry_jitter of a site";
+  if (site->max_age_ms == 0 || site->connections_per_site == 0 || site->messages_per_connection == 0) return "a site's value that is missing";
+  return NULL;
+}
+
+static const char *unsound_sites(const struct conf *conf) {
+  for (unsigned i = 0; i < conf->sites_count; i++) {
+    const char *broken = unsound_site(conf, &conf->sites[i]);
+    if (broken != NULL) return broken;
+  }
+  return NULL;
+}
+
 static const char *unsound_networks(const struct conf *conf) {
   if (conf->relay_from_count == 0) return "no network may relay";
   for (unsigned i = 0; i < conf->relay_from_count; i++) {
@@ -72,5 +97,6 @@ const char *conf_unsound(const struct conf *conf) {
   if ((broken = unsound_listeners(conf)) != NULL) return broken;
   if ((broken = unsound_addresses(conf->dns_servers, conf->dns_servers_count)) != NULL) return broken;
   if ((broken = unsound_networks(conf)) != NULL) return broken;
+  if ((broken = unsound_sites(conf)) != NULL) return broken;
   return unsound_routes(conf);
 }

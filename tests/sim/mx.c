@@ -50,11 +50,18 @@ struct session {
 
 static struct {
   const struct zone *zone;
-  unsigned connections_per_site, messages_per_connection;
+  const struct mx_limits *limits, *special;
   struct mx_habits habits;
   struct session *sessions;
   struct mx_sums sums;
 } mx;
+
+static unsigned site_of(unsigned host) { return host / mx.zone->mx_hosts; }
+
+static const struct mx_limits *limits_of(unsigned host) {
+  unsigned site = site_of(host);
+  return site < MX_SPECIAL && mx.special[site].connections_per_site > 0 ? &mx.special[site] : mx.limits;
+}
 
 const struct mx_sums *mx_sums(void) { return &mx.sums; }
 void mx_set_habits(const struct mx_habits *habits) { mx.habits = *habits; }
@@ -195,8 +202,8 @@ static void mail(struct session *s, struct span line) {
   s->from_nobody = memmem(line.at, line.len, "<>", 2) != NULL;
   if (s->has_mail) {
     say(s, "503 5.5.1 nested\r\n");
-  } else if (++s->transactions > mx.messages_per_connection) {
-    fault("a session with host %u has more than %u transactions", s->host, mx.messages_per_connection);
+  } else if (++s->transactions > limits_of(s->host)->messages_per_connection) {
+    fault("a session with host %u has more than %u transactions", s->host, limits_of(s->host)->messages_per_connection);
   } else if (chance_once(mx.habits.mail_4xx)) {
     say(s, "451 4.3.0 not now\r\n");
   } else {
@@ -396,14 +403,12 @@ static void told(void *owner, struct end *end, enum net_news news) {
 
 /* ---- sessions ---- */
 
-static unsigned site_of(unsigned host) { return host / mx.zone->mx_hosts; }
-
 /* As the relay itself sees it: what it has closed is closed, though the host may not know yet. */
 static void check_limit(const struct session *new) {
-  unsigned count = 0;
+  unsigned count = 0, allowed = limits_of(new->host)->connections_per_site;
   for (const struct session *s = mx.sessions; s != NULL; s = s->next) count += site_of(s->host) == site_of(new->host) && end_is_held(s->end);
   if (count > mx.sums.most_at_once) mx.sums.most_at_once = count;
-  if (count > mx.connections_per_site) fault("site %u has %u connections, allowed are %u", site_of(new->host), count, mx.connections_per_site);
+  if (count > allowed) fault("site %u has %u connections, allowed are %u", site_of(new->host), count, allowed);
 }
 
 static void greet(struct session *s) {
@@ -435,11 +440,11 @@ static void accepted(void *owner, struct end *end) {
   }
 }
 
-void mx_open(const struct zone *zone, unsigned connections_per_site, unsigned messages_per_connection) {
+void mx_open(const struct zone *zone, const struct mx_limits *limits, const struct mx_limits *special) {
   memset(&mx, 0, sizeof mx);
   mx.zone = zone;
-  mx.connections_per_site = connections_per_site;
-  mx.messages_per_connection = messages_per_connection;
+  mx.limits = limits;
+  mx.special = special;
   for (uint32_t host = 0; host < zone->host_count; host++) {
     uint32_t ip = zone->host_base + host;
     struct netaddr address = {.family = 4, .port = 25, .bytes = {(uint8_t)(ip >> 24), (uint8_t)(ip >> 16), (uint8_t)(ip >> 8), (uint8_t)ip}};

@@ -35,7 +35,7 @@
 
 struct plan {
   unsigned shards, sessions, messages, domains, mx_hosts;
-  unsigned connections_per_site, messages_per_connection;
+  struct mx_limits limits, special[MX_SPECIAL]; /* zeros: none */
   enum conf_durability durability;
   uint64_t segment_bytes, memory_bytes;
   uint64_t faults_ns; /* how long things go wrong */
@@ -59,8 +59,7 @@ static struct plan make_plan(void) {
       .messages = (unsigned)chance_spread(10, 200),
       .domains = (unsigned)chance_spread(1, 30),
       .mx_hosts = 1 + (unsigned)chance(3),
-      .connections_per_site = (unsigned)chance_spread(1, 10),
-      .messages_per_connection = (unsigned)chance_spread(1, 100),
+      .limits = {.connections_per_site = (unsigned)chance_spread(1, 10), .messages_per_connection = (unsigned)chance_spread(1, 100)},
       .durability = chance_once(5) ? (chance_once(2) ? CONF_LAZY : CONF_MEMORY) : CONF_SYNC,
       .segment_bytes = chance_spread(64 << 10, 4 << 20) / 4096 * 4096,
       .memory_bytes = chance_spread(64 << 20, 256 << 20),
@@ -129,6 +128,8 @@ static struct plan make_plan(void) {
     p.disk.capacity_bytes = p.shards * p.segment_bytes * (3 + chance(6)) + chance_spread(1 << 16, 4 << 20);
   }
   p.reshards = chance_once(2);
+  for (unsigned i = 0; i < MX_SPECIAL; i++)
+    if (chance_once(2)) p.special[i] = (struct mx_limits){(unsigned)chance_spread(1, 20), (unsigned)chance_spread(1, 100)};
   return p;
 }
 
@@ -193,6 +194,21 @@ static void work(void *context) {
   relay_close(worker->relay);
 }
 
+/* For the first two domains, one by its name, the other by its hosts. */
+static int put_sites(char *to, size_t size) {
+  static const char *const patterns[MX_SPECIAL] = {"d00000.test", "*.d00001.test"};
+  int len = 0;
+  for (unsigned i = 0; i < MX_SPECIAL; i++) {
+    const struct mx_limits *limits = &plan.special[i];
+    if (limits->connections_per_site == 0) continue;
+    len += snprintf(
+        to + len, size - (size_t)len,
+        "%s  - {match: [\"%s\"], connections_per_site: %u, messages_per_connection: %u, retry_initial: 500ms, retry_jitter: 40%%, max_age: 120s}\n",
+        len == 0 ? "sites:\n" : "", patterns[i], limits->connections_per_site, limits->messages_per_connection);
+  }
+  return len;
+}
+
 static void read_conf(struct conf *conf, unsigned shards) {
   char text[2000], room[512];
   struct fmt why = fmt_over(room, sizeof room);
@@ -208,15 +224,19 @@ static void read_conf(struct conf *conf, unsigned shards) {
                      plan.durability == CONF_SYNC   ? "sync"
                      : plan.durability == CONF_LAZY ? "lazy"
                                                     : "memory",
-                     plan.connections_per_site, plan.messages_per_connection, plan.memory_bytes >> 10);
+                     plan.limits.connections_per_site, plan.limits.messages_per_connection, plan.memory_bytes >> 10);
   must(len > 0 && (size_t)len < sizeof text);
+  len += put_sites(text + len, sizeof text - (size_t)len);
+  must((size_t)len < sizeof text);
   check(conf_parse(conf, span_of(text, (size_t)len), "sim.yaml", &why), &why, "conf_parse");
   conf->segment_size_bytes = plan.segment_bytes; /* smaller than a user may have them: to see many of them */
 }
 
 static void tell_plan(void) {
   trace("shards %u, sessions %u, messages %u, domains %u, hosts %u, connections %u, messages on each %u", plan.shards, plan.sessions, plan.messages,
-        plan.domains, plan.mx_hosts, plan.connections_per_site, plan.messages_per_connection);
+        plan.domains, plan.mx_hosts, plan.limits.connections_per_site, plan.limits.messages_per_connection);
+  for (unsigned i = 0; i < MX_SPECIAL; i++)
+    trace("site %u: connections %u, messages on each %u", i, plan.special[i].connections_per_site, plan.special[i].messages_per_connection);
   trace("durability %d, segments %" PRIu64 ", memory %" PRIu64 ", kills %u%s, stops %u, jumps %u, size %" PRIu64, plan.durability, plan.segment_bytes,
         plan.memory_bytes, plan.kills, plan.power ? " (power)" : "", plan.stops, plan.clock_jumps, plan.client.size_high);
 }
@@ -319,7 +339,7 @@ static void open_world(void) {
   zone.ttl_s = (uint32_t)chance_spread(1, 3600);
   zone.negative_ttl_s = 2;
   dns_open(&zone, &dns);
-  mx_open(&zone, plan.connections_per_site, plan.messages_per_connection);
+  mx_open(&zone, &plan.limits, plan.special);
   client_open(&relay, plan.sessions, plan.messages);
 }
 
@@ -423,8 +443,7 @@ static bool run_cut(uint64_t seed, uint64_t first, uint64_t second) {
                        .messages = 3,
                        .domains = 2,
                        .mx_hosts = 1,
-                       .connections_per_site = 2,
-                       .messages_per_connection = 10,
+                       .limits = {.connections_per_site = 2, .messages_per_connection = 10},
                        .segment_bytes = 2 << 20,
                        .memory_bytes = 64 << 20,
                        .client = {.pause_low_ns = MICROSECOND_NS,

@@ -72,6 +72,7 @@ START_TEST(what_is_not_said) {
   ck_assert_uint_eq(conf.retry_initial_ms, 300000);
   ck_assert_double_eq(conf.retry_factor, 2);
   ck_assert_uint_eq(conf.retry_max_ms, 14400000);
+  ck_assert_uint_eq(conf.retry_jitter_ppm, 100000);
   ck_assert_uint_eq(conf.max_age_ms, 432000000);
   ck_assert_uint_eq(conf.delivery_port, 25);
   ck_assert_uint_eq(conf.connections_per_site, 10);
@@ -84,7 +85,7 @@ START_TEST(what_is_not_said) {
   ck_assert_uint_eq(conf.timeout_final_ms, 600000);
   ck_assert(conf.pipelining && conf.chunking);
   ck_assert_uint_eq(conf.source_v4.family + conf.source_v6.family, 0);
-  ck_assert_uint_eq(conf.routes_count, 0);
+  ck_assert_uint_eq(conf.routes_count + conf.sites_count, 0);
   ck_assert_uint_eq(conf.sessions_max, 32768);
   ck_assert_uint_eq(conf.recipients_max, 1000);
   ck_assert_uint_eq(conf.session_errors_max, 20);
@@ -114,7 +115,7 @@ START_TEST(every_key_is_taken_over) {
               "  - {port: 465}\n"
               "relay_from: [10.0.0.0/8, \"2001:db8::/32\", 192.0.2.7]\n"
               "dns: {servers: [127.0.0.1, \"[::1]:5353\", \"127.0.0.1:5300\"], timeout: 300ms, ipv6: No}\n"
-              "queue: {retry_initial: 100ms, retry_factor: 1.25, retry_max: 2h, max_age: 30d}\n"
+              "queue: {retry_initial: 100ms, retry_factor: 1.25, retry_max: 2h, retry_jitter: 12.5%, max_age: 30d}\n"
               "delivery:\n"
               "  port: 2526\n"
               "  connections_per_site: 1\n"
@@ -153,6 +154,7 @@ START_TEST(every_key_is_taken_over) {
   ck_assert_uint_eq(conf.retry_initial_ms, 100);
   ck_assert_double_eq(conf.retry_factor, 1.25);
   ck_assert_uint_eq(conf.retry_max_ms, 7200000);
+  ck_assert_uint_eq(conf.retry_jitter_ppm, 125000);
   ck_assert_uint_eq(conf.max_age_ms, (uint64_t)30 * 86400000);
   ck_assert_uint_eq(conf.delivery_port, 2526);
   ck_assert_uint_eq(conf.connections_per_site, 1);
@@ -242,7 +244,8 @@ static const struct refusal {
      "c.yaml:3: routes[0]: has no hosts; it needs a list of addresses (like hosts: [\"192.0.2.1:25\"])"},
     /* keys */
     {"hostnam: x\n", E_SYNTAX,
-     "c.yaml:1: hostnam: unknown key; known here are: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, limits, dsn, "
+     "c.yaml:1: hostnam: unknown key; known here are: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, sites, limits, "
+     "dsn, "
      "events, "
      "http"},
     {LISTENERS "spool:\n  path: /x\n  size: 1\n", E_SYNTAX,
@@ -252,7 +255,8 @@ static const struct refusal {
     {LISTENERS "delivery:\n  timeouts:\n    final: 10m\n    finale: 10m\n", E_SYNTAX,
      "c.yaml:5: delivery.timeouts.finale: unknown key; known here are: connect, greeting, command, data, final"},
     {LISTENERS "Hostname: x\n", E_SYNTAX,
-     "c.yaml:2: Hostname: unknown key; known here are: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, limits, dsn, "
+     "c.yaml:2: Hostname: unknown key; known here are: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, sites, limits, "
+     "dsn, "
      "events, "
      "http"},
     {LISTENERS "a_key_that_is_longer_than_any_there_is_of_ours: 1\n", E_SYNTAX,
@@ -274,11 +278,13 @@ static const struct refusal {
      "c.yaml:1: listeners[0].auth: 'required' is not possible: AUTH is not in this version; write off, or leave the key out"},
     /* types */
     {"- a\n", E_SYNTAX,
-     "c.yaml:1: must be a mapping with keys of these: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, limits, dsn, "
+     "c.yaml:1: must be a mapping with keys of these: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, sites, limits, "
+     "dsn, "
      "events, "
      "http"},
     {"just words\n", E_SYNTAX,
-     "c.yaml:1: must be a mapping with keys of these: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, limits, dsn, "
+     "c.yaml:1: must be a mapping with keys of these: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, sites, limits, "
+     "dsn, "
      "events, "
      "http"},
     {LISTENERS "hostname: [a.b]\n", E_SYNTAX, "c.yaml:2: hostname: must be one value, not a list or a mapping"},
@@ -561,6 +567,7 @@ START_TEST(the_example_parses_and_tells_the_defaults) {
   ck_assert_uint_eq(conf.listeners_count, 3);
   ck_assert_uint_eq(conf.relay_from_count, 2);
   ck_assert_uint_eq(conf.routes_count, 1);
+  ck_assert_uint_eq(conf.sites_count, 2);
   ck_assert_str_eq(conf.events_path, "/var/log/ringpost");
   check_address(&conf.http, "127.0.0.1:8025");
   ck_assert_double_eq(conf.retry_factor, defaults.retry_factor);
@@ -572,6 +579,7 @@ START_TEST(the_example_parses_and_tells_the_defaults) {
   SAME(dns_ipv6);
   SAME(retry_initial_ms);
   SAME(retry_max_ms);
+  SAME(retry_jitter_ppm);
   SAME(max_age_ms);
   SAME(delivery_port);
   SAME(connections_per_site);

@@ -27,8 +27,10 @@ static unsigned dispatched_count;
 static struct event last_event;
 static unsigned events;
 
+static const struct conf_site *entry; /* of every domain; NULL: none */
+
 void domain_dispatch(struct outlet *to, struct job *job) {
-  (void)to;
+  outlet_set_entry(to, job, entry);
   job->next = dispatched;
   dispatched = job;
   dispatched_count++;
@@ -48,6 +50,13 @@ uint64_t event_writer_gathered(const struct event_writer *writer) {
 uint64_t event_writer_settled(const struct event_writer *writer) {
   (void)writer;
   return 0;
+}
+
+const struct conf_site *domain_entry(const struct outlet *of, const struct message *message, unsigned recipient) {
+  (void)of;
+  (void)message;
+  (void)recipient;
+  return entry;
 }
 
 uint32_t io_sockets_max(const struct io *io) {
@@ -75,6 +84,15 @@ int domains_open(struct outlet *of) {
   return E_OK;
 }
 void domains_close(struct outlet *of) { (void)of; }
+void domains_take_conf(struct outlet *of) { (void)of; }
+int routes_make(struct map *routes, const struct conf *of, uint64_t seed) {
+  (void)routes;
+  (void)of;
+  (void)seed;
+  return E_OK;
+}
+void site_take_conf(struct site *site) { (void)site; }
+void site_send_round(struct site *site) { (void)site; }
 void sites_close(struct outlet *of) { (void)of; }
 void site_pump(struct site *site) { (void)site; }
 void site_letter(struct outlet *of, unsigned from, const struct letter *letter) {
@@ -111,12 +129,18 @@ static void open_world(void) {
   wheel_init(&shard.wheel, shard.now_ms);
   schedule_init(&schedule, &shard, &slab, &spool, &counters, due, &outlet);
   static char hostname[] = "relay.example.org";
-  conf = (struct conf){
-      .hostname = hostname, .retry_initial_ms = 300000, .retry_factor = 2, .retry_max_ms = 3600000, .max_age_ms = MAX_AGE_MS, .shards = 1};
+  conf = (struct conf){.hostname = hostname,
+                       .retry_initial_ms = 300000,
+                       .retry_factor = 2,
+                       .retry_max_ms = 3600000,
+                       .retry_jitter_ppm = 100000,
+                       .max_age_ms = MAX_AGE_MS,
+                       .shards = 1};
   struct outlet_options options = {.shard = &shard, .conf = &conf, .slab = &slab, .schedule = &schedule, .counters = &counters};
   ck_assert_int_eq(outlet_open(&outlet, &options), E_OK);
   dispatched = NULL;
   dispatched_count = events = 0;
+  entry = NULL;
 }
 
 static void close_world(void) {
@@ -206,6 +230,84 @@ START_TEST(what_is_postponed_expires_all_the_same) {
 }
 END_TEST
 
+static void let_pass(uint64_t ms) {
+  shard.now_ms += ms;
+  shard.wall_ms += ms;
+  wheel_advance(&shard.wheel, shard.now_ms, NULL, 100);
+}
+
+static const struct conf_site slow = {
+    .retry_initial_ms = 1800000, .retry_factor = 1, .retry_max_ms = 1800000, .retry_jitter_ppm = 0, .max_age_ms = 24 * (uint64_t)3600000};
+static const struct conf_site hasty = {.retry_initial_ms = 1000, .retry_factor = 3, .retry_max_ms = 600000, .max_age_ms = 60000};
+
+/* Entries differ by a lot from the general schedule, which would have the second try after 5 minutes and the end after an hour. */
+START_TEST(retries_are_as_the_entry_says) {
+  struct message *message = message_with(1);
+  entry = &slow;
+  schedule_add(&schedule, message);
+  for (unsigned attempts = 1; attempts <= 47; attempts++) {
+    struct job *job = take_dispatched();
+    ck_assert_uint_eq(job->give_up_ms, WALL_MS + slow.max_age_ms);
+    outlet_decide_rest(outlet, job, &no_file, NULL, NULL);
+    outlet_job_end(outlet, job);
+    check_waits(message, 0, shard.wall_ms + 1800000, shard.wall_ms + 1800000, attempts);
+    let_pass(1800000);
+  }
+  ck_assert_uint_eq(events, 47);
+}
+END_TEST
+
+START_TEST(age_is_as_the_entry_says) {
+  struct message *message = message_with(1);
+  entry = &hasty;
+  schedule_add(&schedule, message);
+  static const uint64_t delays[] = {1000, 3000, 9000, 27000, 20000}; /* the last one: to the limit */
+  for (unsigned i = 0; i < 5; i++) {
+    struct job *job = take_dispatched();
+    outlet_decide_rest(outlet, job, &no_file, NULL, NULL);
+    outlet_job_end(outlet, job);
+    check_waits(message, 0, shard.wall_ms + delays[i], shard.wall_ms + delays[i], i + 1);
+    let_pass(delays[i]);
+  }
+  struct job *last = take_dispatched();
+  ck_assert_uint_eq(last->give_up_ms, WALL_MS + 60000 + 60000); /* a minute to begin the last try */
+  outlet_job_end(outlet, last);
+  ck_assert_int_eq(last_event.type, EVENT_EXPIRATION);
+  ck_assert_uint_eq(schedule.messages, 0);
+}
+END_TEST
+
+/* The job keeps what was said when it was given out; without a job the domain is asked. */
+START_TEST(what_is_postponed_has_the_age_of_its_entry) {
+  schedule_add(&schedule, message_with(1));
+  struct job *job = take_dispatched();
+  outlet_set_entry(outlet, job, &hasty);
+  let_pass(hasty.max_age_ms + 59999);
+  job_decide_rest(job, FATE_POSTPONED, false);
+  outlet_job_end(outlet, job);
+  ck_assert_uint_eq(events, 0);
+  let_pass(10000);
+  job = take_dispatched();
+  outlet_set_entry(outlet, job, &hasty);
+  job_decide_rest(job, FATE_POSTPONED, false);
+  outlet_job_end(outlet, job);
+  ck_assert_int_eq(last_event.type, EVENT_EXPIRATION);
+  ck_assert_uint_eq(schedule.messages, 0);
+}
+END_TEST
+
+START_TEST(what_came_by_letter_keeps_what_its_owner_said) {
+  schedule_add(&schedule, message_with(1));
+  struct job *job = take_dispatched();
+  outlet_set_entry(outlet, job, &hasty);
+  job->handed_over = true;
+  outlet_set_entry(outlet, job, &slow);
+  ck_assert_ptr_eq(job->entry, &hasty);
+  ck_assert_uint_eq(job->give_up_ms, WALL_MS + hasty.max_age_ms);
+  outlet_job_end(outlet, job);
+}
+END_TEST
+
 /* Fills the slab but for so many bytes. */
 static void *filled[MEMORY_BYTES / 65536 + 256];
 static size_t filled_size[MEMORY_BYTES / 65536 + 256];
@@ -253,11 +355,37 @@ START_TEST(jobs_leave_memory_for_content) {
 }
 END_TEST
 
+START_TEST(age_counts_without_memory_for_a_job_too) {
+  entry = &hasty;
+  fill(0);
+  empty();
+  struct message *message = message_with(1);
+  fill(64);
+  schedule_add(&schedule, message);
+  for (unsigned i = 0; events == 0; i++) {
+    ck_assert_uint_lt(i, 100);
+    check_waits(message, 0, shard.wall_ms + 5000, shard.wall_ms + 10000, 0);
+    let_pass(10000);
+  }
+  ck_assert_uint_eq(dispatched_count, 0);
+  ck_assert_int_eq(last_event.type, EVENT_EXPIRATION);
+  ck_assert_uint_ge(shard.wall_ms, WALL_MS + hasty.max_age_ms + 60000);
+  ck_assert_uint_le(shard.wall_ms, WALL_MS + hasty.max_age_ms + 70000);
+  ck_assert_uint_eq(schedule.messages, 0);
+  empty();
+}
+END_TEST
+
 int main(void) {
   TCase *all = tcase_create("all");
   tcase_add_checked_fixture(all, open_world, close_world);
   tcase_add_test(all, our_shortage_is_no_attempt);
   tcase_add_test(all, what_is_postponed_expires_all_the_same);
+  tcase_add_test(all, retries_are_as_the_entry_says);
+  tcase_add_test(all, age_is_as_the_entry_says);
+  tcase_add_test(all, what_is_postponed_has_the_age_of_its_entry);
+  tcase_add_test(all, what_came_by_letter_keeps_what_its_owner_said);
   tcase_add_test(all, jobs_leave_memory_for_content);
+  tcase_add_test(all, age_counts_without_memory_for_a_job_too);
   return unit_main("net/out/deliver", &all, 1);
 }

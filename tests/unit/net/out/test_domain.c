@@ -16,10 +16,14 @@ static struct outlet outlet;
 static struct schedule schedule; /* only its domain queues */
 static struct site site;
 static bool no_memory; /* for sites */
+static bool hangs;     /* DNS */
 
 /* What became of the job dispatched last. */
 static struct {
-  unsigned asked, enqueued, ended, held;
+  unsigned asked, enqueued, ended, held, cancelled;
+  struct resolver_query *query;
+  struct job *job; /* enqueued or ended last */
+  const struct conf_site *heeded;
   char site[MX_SITE_NAME_MAX + 1];
   struct failure failure;
 } told;
@@ -31,12 +35,23 @@ void resolver_mx(struct resolver *resolver, struct span domain, struct resolver_
   (void)domain;
   struct mx_set set = {.status = MX_TEMPORARY, .reason = "asked"};
   told.asked++;
+  told.query = query;
+  if (hangs) return; /* the answer is given by answer() */
+  query->done(query, &set);
+}
+
+/* DNS has come to an end with the one question: this host, or none. */
+static void answer(struct resolver_query *query, const char *host) {
+  struct mx_host one = {.addresses = 1, .address[0] = {.family = 4, .bytes = {192, 0, 2, 9}}};
+  one.name_len = (uint8_t)snprintf(one.name, sizeof one.name, "%s", host != NULL ? host : "");
+  struct mx_set set = {.status = host != NULL ? MX_OK : MX_TEMPORARY, .ttl_s = 60, .hosts = 1, .host = &one};
   query->done(query, &set);
 }
 
 void resolver_cancel(struct resolver *resolver, struct resolver_query *query) {
   (void)resolver;
   (void)query;
+  told.cancelled++;
 }
 
 struct site *site_get(struct outlet *of, const char *name) {
@@ -53,8 +68,18 @@ bool site_set_hosts(struct site *of, const struct mx_set *set, uint16_t port) {
 
 void site_enqueue(struct site *to, struct job *job) {
   (void)to;
-  (void)job;
+  told.job = job;
   told.enqueued++;
+}
+
+void site_heed(struct site *of, const struct conf_site *entry) {
+  (void)of;
+  told.heeded = entry;
+}
+
+void outlet_set_entry(const struct outlet *of, struct job *job, const struct conf_site *entry) {
+  (void)of;
+  job->entry = entry;
 }
 
 void outlet_decide_rest(struct outlet *of, struct job *job, const struct failure *failure, struct site *at, const struct outlet_peer *peer) {
@@ -67,7 +92,7 @@ void outlet_decide_rest(struct outlet *of, struct job *job, const struct failure
 
 void outlet_job_end(struct outlet *of, struct job *job) {
   (void)of;
-  (void)job;
+  told.job = job;
   told.ended++;
 }
 
@@ -85,7 +110,8 @@ static void open_routes(unsigned count) {
   outlet = (struct outlet){.o = {.shard = &shard, .conf = &conf, .schedule = &schedule, .map_seed = 5}};
   domain_queues_init(&schedule.domains, 5);
   ck_assert_int_eq(domains_open(&outlet), E_OK);
-  no_memory = false;
+  no_memory = hangs = false;
+  site.entry = NULL;
 }
 
 static void close_domains(void) {
@@ -237,6 +263,143 @@ START_TEST(what_is_suspended_is_held_without_a_question) {
 }
 END_TEST
 
+/* ---- entries of the configuration, and DNS that hangs ---- */
+
+static struct slab slab;
+static struct message *messages[16];
+static unsigned messages_count;
+
+static void open_sites(const char *sites) {
+  char text[512], room[512];
+  struct fmt why = fmt_over(room, sizeof room);
+  snprintf(text, sizeof text, "hostname: a.b\nlisteners: [{port: 25}]\nsites: %s\n", sites);
+  ck_assert_int_eq(conf_parse(&conf, span_of_text(text), "c.yaml", &why), E_OK);
+  shard.now_ms = 1000;
+  shard.wall_ms = 1764000000000;
+  outlet = (struct outlet){.o = {.shard = &shard, .conf = &conf, .map_seed = 5}};
+  ck_assert_int_eq(domains_open(&outlet), E_OK);
+  slab_init(&slab, 1 << 20);
+  messages_count = 0;
+  no_memory = hangs = false;
+  site = (struct site){.outlet = &outlet};
+  memset(&told, 0, sizeof told);
+}
+
+static void close_sites(void) {
+  domains_close(&outlet);
+  for (unsigned i = 0; i < messages_count; i++) message_free(&slab, messages[i]);
+  slab_fini(&slab);
+  conf_free(&conf);
+}
+
+/* A job that is not to be freed by dispatch(): it waits. */
+static struct job *dispatch_job(const char *domain, uint64_t give_up_ms) {
+  uint8_t room[512];
+  char address[64];
+  struct fmt out = fmt_over(room, sizeof room);
+  struct record_envelope envelope = {.sender = SPAN("s@example.org"), .recipients = 1};
+  snprintf(address, sizeof address, "r@%s", domain);
+  record_envelope_encode(&envelope, &out);
+  struct record_recipient recipient = {.address = span_of_text(address)};
+  record_recipient_encode(&recipient, &out);
+  struct message *message = messages[messages_count++] = message_new(&slab, 1, fmt_span(&out));
+  struct job *job = job_new(&slab, message, 0, 0, 0);
+  job->give_up_ms = give_up_ms;
+  domain_dispatch(&outlet, job);
+  return job;
+}
+
+START_TEST(an_entry_is_for_the_name_of_a_domain_or_its_hosts) {
+  open_sites("[{match: [example.org]}, {match: [\"*.google.com\", xn--bcher-kva.example]}, {match: [example.com]}]");
+  hangs = true;
+  struct job *job = dispatch_job("EXAMPLE.org", UINT64_MAX);
+  ck_assert_ptr_eq(job->entry, &conf.sites[0]); /* already while DNS is asked */
+  answer(told.query, "mx.example.net");
+  ck_assert_ptr_eq(told.heeded, &conf.sites[0]);
+  ck_assert_uint_eq(told.enqueued, 1);
+  job_free(&slab, job);
+
+  site.entry = &conf.sites[1]; /* as site.c finds it */
+  job = dispatch_job("example.com", UINT64_MAX);
+  ck_assert_ptr_eq(job->entry, &conf.sites[2]);
+  answer(told.query, "aspmx.l.google.com");
+  ck_assert_ptr_eq(job->entry, &conf.sites[1]); /* it comes first in the file */
+  ck_assert_ptr_eq(domain_entry(&outlet, messages[1], 0), &conf.sites[1]);
+  job_free(&slab, job);
+
+  job = dispatch_job("customer.example", UINT64_MAX);
+  ck_assert_ptr_null(job->entry);
+  answer(told.query, "aspmx.l.google.com");
+  ck_assert_ptr_eq(job->entry, &conf.sites[1]);
+  ck_assert_ptr_null(told.heeded);
+  job_free(&slab, job);
+
+  shard.now_ms += 3600000; /* DNS does not answer any more: what was known still holds */
+  job = dispatch_job("customer.example", UINT64_MAX);
+  answer(told.query, NULL);
+  ck_assert_ptr_eq(job->entry, &conf.sites[1]);
+  job_free(&slab, job);
+
+  site.entry = NULL;
+  job = dispatch_job("b\xc3\xbc"
+                     "cher.example",
+                     UINT64_MAX);
+  ck_assert_ptr_eq(job->entry, &conf.sites[1]);
+  answer(told.query, NULL);
+  job_free(&slab, job);
+  close_sites();
+}
+END_TEST
+
+START_TEST(what_is_known_of_a_domain_that_was_never_looked_up) {
+  open_sites("[{match: [example.org]}]");
+  hangs = true;
+  struct job *job = dispatch_job("other.example", UINT64_MAX);
+  answer(told.query, NULL);
+  ck_assert_ptr_null(domain_entry(&outlet, messages[0], 0));
+  job_free(&slab, job);
+  job = dispatch_job("Example.ORG", UINT64_MAX);
+  answer(told.query, NULL);
+  job_free(&slab, job);
+  domains_close(&outlet);
+  ck_assert_int_eq(domains_open(&outlet), E_OK);
+  ck_assert_ptr_eq(domain_entry(&outlet, messages[1], 0), &conf.sites[0]);
+  close_sites();
+}
+END_TEST
+
+/* The age limit holds for what waits for DNS, too, and the question is not asked again for those that come later. */
+START_TEST(what_waits_for_dns_gets_old) {
+  open_sites("[{match: [example.org]}]");
+  hangs = true;
+  struct job *old = dispatch_job("d.example", shard.wall_ms + 1000);
+  domains_sweep(&outlet);
+  ck_assert_uint_eq(told.ended, 0);
+  shard.wall_ms += 1000;
+  domains_sweep(&outlet);
+  ck_assert_uint_eq(told.ended, 1);
+  ck_assert_ptr_eq(told.job, old);
+  job_free(&slab, old);
+  shard.now_ms += 7200000; /* with an answer under way a domain is not forgotten */
+  domains_sweep(&outlet);
+  struct job *young = dispatch_job("d.example", UINT64_MAX);
+  ck_assert_uint_eq(told.asked, 1);
+  answer(told.query, "mx.example.net");
+  ck_assert_uint_eq(told.enqueued, 1);
+  ck_assert_ptr_eq(told.job, young);
+  job_free(&slab, young);
+  struct job *last = dispatch_job("e.example", shard.wall_ms);
+  ck_assert_uint_eq(told.asked, 2);
+  domains_sweep(&outlet);
+  ck_assert_uint_eq(told.ended, 2);
+  job_free(&slab, last);
+  domains_close(&outlet);
+  ck_assert_uint_eq(told.cancelled, 1); /* though nobody waits any more */
+  ck_assert_int_eq(domains_open(&outlet), E_OK);
+  close_sites();
+}
+END_TEST
+
 int main(void) {
   TCase *all = tcase_create("all");
   tcase_add_test(all, a_route_is_for_its_domain_and_no_other);
@@ -245,5 +408,8 @@ int main(void) {
   tcase_add_test(all, no_routes);
   tcase_add_test(all, what_is_suspended_is_held_without_a_question);
   tcase_add_test(all, a_lack_of_memory_is_ours_and_not_remembered);
+  tcase_add_test(all, an_entry_is_for_the_name_of_a_domain_or_its_hosts);
+  tcase_add_test(all, what_is_known_of_a_domain_that_was_never_looked_up);
+  tcase_add_test(all, what_waits_for_dns_gets_old);
   return unit_main("net/out/domain", &all, 1);
 }

@@ -116,6 +116,11 @@ START_TEST(other_messages_and_rounds_do_not_mix) {
   struct job *into = job_new(&slab, message, 0, 0, 0), *stranger = job_new(&slab, second, 0, 0, 0), *later = job_new(&slab, message, 1, 0, 1);
   ck_assert(!job_merge(&slab, into, stranger, 100));
   ck_assert(!job_merge(&slab, into, later, 100));
+  struct job *other_rules = job_new(&slab, message, 2, 0, 0);
+  static const uint64_t entries[2];
+  other_rules->entry = (const struct conf_site *)&entries[0];
+  ck_assert(!job_merge(&slab, into, other_rules, 100));
+  job_free(&slab, other_rules);
   check_job(into, 1);
   job_free(&slab, into);
   job_free(&slab, stranger);
@@ -156,6 +161,30 @@ START_TEST(the_rest_is_decided_once) {
 }
 END_TEST
 
+/* Every pattern of old and young in lists of up to eight. */
+START_TEST(the_old_leave_a_list_in_order) {
+  static struct job jobs[8];
+  for (unsigned count = 0; count <= 8; count++) {
+    for (unsigned olds = 0; olds < 1u << count; olds++) {
+      struct job *first = NULL, *last = NULL;
+      for (unsigned i = count; i-- > 0;) {
+        jobs[i] = (struct job){.next = first, .give_up_ms = (olds & 1u << i) != 0 ? 1000 - i : 1001 + i};
+        first = &jobs[i];
+        if (last == NULL) last = first;
+      }
+      struct job *old = jobs_take_old(&first, &last, 1000), *end = NULL;
+      for (unsigned i = 0; i < count; i++) {
+        struct job **list = (olds & 1u << i) != 0 ? &old : &first;
+        ck_quick(*list == &jobs[i]);
+        if (list == &first) end = first;
+        *list = (*list)->next;
+      }
+      ck_quick(old == NULL && first == NULL && last == end);
+    }
+  }
+}
+END_TEST
+
 int main(void) {
   TCase *job = tcase_create("job");
   tcase_add_checked_fixture(job, open_message, close_message);
@@ -165,5 +194,6 @@ int main(void) {
   tcase_add_test(job, other_messages_and_rounds_do_not_mix);
   tcase_add_test(job, without_memory_both_stay_as_they_are);
   tcase_add_test(job, the_rest_is_decided_once);
+  tcase_add_test(job, the_old_leave_a_list_in_order);
   return unit_main("net/out/job", (TCase *const[]){job}, 1);
 }

@@ -127,6 +127,21 @@ START_TEST(a_guest_asks_when_there_is_much_and_not_again_at_once) {
 }
 END_TEST
 
+START_TEST(a_limit_below_what_is_lent_leaves_nothing) {
+  struct lease_home home = {.limit = 10, .granted = 5, .owed = 1};
+  home.limit = 3;
+  ck_assert_uint_eq(lease_home_limit(&home), 0);
+  ck_assert_uint_eq(lease_promise(&home, 2), 0);
+  ck_assert_uint_eq(lease_promise_one(&home), 0);
+  ck_assert_uint_eq(lease_pay(&home, 1, 0), 0);
+  lease_forgive(&home, 1);
+  lease_take_back(&home, 3);
+  ck_assert_uint_eq(lease_home_limit(&home), 1);
+  lease_take_back(&home, 2);
+  ck_assert_uint_eq(lease_home_limit(&home), 3);
+}
+END_TEST
+
 START_TEST(a_trickle_never_asks) {
   struct lease_guest guest = {0};
   for (uint64_t now = 0; now < 100000; now += LEASE_WINDOW_MS) ck_assert(!lease_should_ask(&guest, LEASE_HOT_JOBS - 1, now));
@@ -154,6 +169,7 @@ int main(void) {
   tcase_add_test(lease, more_shards_than_connections_get_one_each_while_there_are_some);
   tcase_add_test(lease, the_limit_holds_always);
   tcase_add_test(lease, a_guest_asks_when_there_is_much_and_not_again_at_once);
+  tcase_add_test(lease, a_limit_below_what_is_lent_leaves_nothing);
   tcase_add_test(lease, a_trickle_never_asks);
   tcase_add_test(lease, a_lease_outlasts_a_pause_between_bursts);
   return unit_main("queue/policy/lease", (TCase *const[]){lease}, 1);

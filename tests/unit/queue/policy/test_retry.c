@@ -2,7 +2,7 @@
 
 #include "queue/policy/retry.h"
 
-static const struct retry_policy policy = {.initial_ms = 300000, .factor = 2, .max_ms = 14400000, .max_age_ms = 432000000};
+static const struct retry_policy policy = {.initial_ms = 300000, .factor = 2, .max_ms = 14400000, .max_age_ms = 432000000, .jitter_ppm = 100000};
 
 /* `random` that gives no jitter: the middle. */
 static uint64_t middle(const struct retry_policy *p, unsigned attempts) {
@@ -20,17 +20,28 @@ START_TEST(doubles_up_to_the_cap) {
 }
 END_TEST
 
-START_TEST(jitter_is_a_tenth_to_each_side) {
+static void check_jitter(uint32_t ppm, uint64_t low, uint64_t high) {
   uint64_t least = UINT64_MAX, most = 0;
+  struct retry_policy jittery = policy;
+  jittery.jitter_ppm = ppm;
   for (uint64_t random = 0; random < 200000; random++) {
-    uint64_t delay = retry_delay_ms(&policy, 1, random * 0x9e3779b97f4a7c15u);
+    uint64_t delay = retry_delay_ms(&jittery, 1, random * 0x9e3779b97f4a7c15u);
     if (delay < least) least = delay;
     if (delay > most) most = delay;
   }
-  ck_assert_uint_ge(least, 270000);
-  ck_assert_uint_le(least, 270100);
-  ck_assert_uint_le(most, 330000);
-  ck_assert_uint_ge(most, 329900);
+  ck_assert_uint_ge(least, low);
+  ck_assert_uint_le(least, low + 100);
+  ck_assert_uint_le(most, high);
+  ck_assert_uint_ge(most, high - 100);
+}
+
+START_TEST(jitter_is_a_share_to_each_side) {
+  check_jitter(100000, 270000, 330000);
+  check_jitter(500000, 150000, 450000);
+  check_jitter(10000, 297000, 303000);
+  struct retry_policy exact = policy;
+  exact.jitter_ppm = 0;
+  for (uint64_t random = 0; random < 1000; random++) ck_assert_uint_eq(retry_delay_ms(&exact, 7, random * 0x9e3779b97f4a7c15u), 14400000);
 }
 END_TEST
 
@@ -67,7 +78,7 @@ END_TEST
 
 START_TEST(no_overflow) {
   bool expired;
-  struct retry_policy endless = {.initial_ms = UINT64_MAX / 4, .factor = 2, .max_ms = UINT64_MAX / 4, .max_age_ms = UINT64_MAX};
+  struct retry_policy endless = {.initial_ms = UINT64_MAX / 4, .factor = 2, .max_ms = UINT64_MAX / 4, .max_age_ms = UINT64_MAX, .jitter_ppm = 500000};
   ck_assert_uint_eq(retry_due_ms(&endless, 1000, UINT64_MAX - 10, 1, 0, &expired), UINT64_MAX);
   ck_assert(!expired);
 }
@@ -76,7 +87,7 @@ END_TEST
 int main(void) {
   TCase *all = tcase_create("all");
   tcase_add_test(all, doubles_up_to_the_cap);
-  tcase_add_test(all, jitter_is_a_tenth_to_each_side);
+  tcase_add_test(all, jitter_is_a_share_to_each_side);
   tcase_add_test(all, odd_policies);
   tcase_add_test(all, the_last_try_is_at_the_limit);
   tcase_add_test(all, a_clock_set_back_moves_no_limit_out_of_reach);
