@@ -22,6 +22,8 @@ static const uint8_t class_small[65] = {0,  0,  1,  2,  3,  4,  4,  5,  5,  6,  
                                         11, 11, 11, 11, 11, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12, 12};
 static const uint8_t class_large[17] = {12, 12, 13, 14, 15, 16, 16, 17, 17, 18, 18, 18, 18, 19, 19, 19, 19};
 
+#define CLASS_LARGE class_large[2] /* the first one above 4096 */
+
 static unsigned class_of(size_t size) {
   must(size <= SLAB_MAX);
   return size <= 4096 ? class_small[(size + 63) / 64] : class_large[(size + 4095) / 4096];
@@ -60,12 +62,32 @@ static void push(struct slab *slab, unsigned class, void *memory) {
   slab->_free[class] = block;
 }
 
+static void cut(struct slab *slab, unsigned class, uint8_t *memory, size_t size) {
+  for (size_t at = 0; at + class_size[class] <= size; at += class_size[class]) push(slab, class, memory + at);
+}
+
+/*
+ * Small blocks out of a large one that nobody needs now: what a burst of content has taken serves the messages that stay behind it. It does not
+ * become large again; a later burst takes fresh memory, as the small blocks would have.
+ */
+static bool cut_large(struct slab *slab, unsigned class) {
+  for (unsigned large = CLASS_LARGE; large < SLAB_CLASSES; large++) {
+    struct slab_block *block = slab->_free[large];
+    if (block == NULL) continue;
+    slab->_free[large] = block->next;
+    cut(slab, class, (uint8_t *)block, class_size[large]);
+    return true;
+  }
+  return false;
+}
+
 /* Cuts fresh blocks: of a small class a page (or three, for sizes that fit badly) at once, so that page alignment of the large ones is never lost. */
 static bool refill(struct slab *slab, unsigned class) {
   size_t size = class_size[class];
   size_t batch = size >= 4096 ? size : 12288;
+  if (slab->_region_left < batch && size < 4096 && cut_large(slab, class)) return true;
   if (slab->_region_left < batch && !new_region(slab)) return false;
-  for (size_t at = 0; at + size <= batch; at += size) push(slab, class, slab->_region + at);
+  cut(slab, class, slab->_region, batch);
   slab->_region += batch;
   slab->_region_left -= batch;
   return true;

@@ -2,7 +2,8 @@
  * slab: memory of many sizes for one shard, in classes with free lists: getting and putting are a few instructions, and no lock.
  *
  * Owner: one thread. Sizes up to SLAB_MAX; blocks of 4096 bytes and more are page-aligned. Memory comes from the system in regions and stays with the
- * slab until slab_fini. A limit bounds what is handed out; at the limit slab_get gives NULL, which is an ordinary event for the caller (452, wait, drop).
+ * slab until slab_fini; large blocks that are free may become small ones. A limit bounds what is handed out; at the limit slab_get gives NULL, which
+ * is an ordinary event for the caller (452, wait, drop).
  * Whoever puts a block back says its size, which must be the size it was got with.
  */
 #ifndef CORE_BASE_SLAB_H

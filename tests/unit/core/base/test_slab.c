@@ -63,6 +63,34 @@ START_TEST(the_limit_holds) {
 }
 END_TEST
 
+static unsigned regions(const struct slab *slab) {
+  unsigned count = 0;
+  for (const void *region = slab->_regions; region != NULL; region = *(void *const *)region) count++;
+  return count;
+}
+
+START_TEST(small_blocks_are_cut_from_large_ones_that_are_free) {
+  struct slab slab;
+  slab_init(&slab, 1 << 30);
+  enum { LARGE = 1000, SMALL = LARGE * (8192 / 256) };
+  static uint8_t *large[LARGE], *small[SMALL];
+  for (unsigned i = 0; i < LARGE; i++) ck_assert_ptr_nonnull(large[i] = slab_get(&slab, 8192));
+  for (unsigned i = 0; i < LARGE; i++) slab_put(&slab, large[i], 8192);
+  unsigned before = regions(&slab);
+  for (unsigned i = 0; i < SMALL; i++) {
+    ck_quick((small[i] = slab_get(&slab, 256)) != NULL);
+    memset(small[i], (int)(i & 0xff), 256);
+  }
+  ck_assert_uint_eq(regions(&slab), before);
+  for (unsigned i = 0; i < SMALL; i++) {
+    for (unsigned j = 0; j < 256; j += 51) ck_quick(small[i][j] == (i & 0xff));
+    slab_put(&slab, small[i], 256);
+  }
+  ck_assert_uint_eq(slab.used_bytes, 0);
+  slab_fini(&slab);
+}
+END_TEST
+
 START_TEST(a_buffer_grows_and_is_eaten_from_the_front) {
   struct slab slab;
   struct buffer buffer = {0};
@@ -122,6 +150,7 @@ int main(void) {
   tcase_add_test(slab, a_size_gets_the_least_class_that_holds_it);
   tcase_add_test(slab, blocks_do_not_overlap_and_keep_what_is_in_them);
   tcase_add_test(slab, the_limit_holds);
+  tcase_add_test(slab, small_blocks_are_cut_from_large_ones_that_are_free);
   tcase_add_test(slab, a_buffer_grows_and_is_eaten_from_the_front);
   tcase_add_test(slab, a_buffer_without_memory_stays_as_it_was);
   return unit_main("core/base/slab", (TCase *const[]){slab}, 1);
