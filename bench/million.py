@@ -86,7 +86,7 @@ class Internet:
         sink.wait_ready()
 
     def _start_world(self, port, *arguments):
-        self._start("--listen", "127.0.0.0/8:%d" % port, "--dns", self.dns, *arguments)
+        self._start("--listen", "127.0.0.0/8:%d" % port, "--dns", self.dns, "--negative-ttl", "1h", *arguments)
 
     def refuse(self):
         """The sites are in trouble, but for the good ones."""
@@ -182,7 +182,7 @@ class Control:
     def run(self, *words):
         """(seconds, output); Failure if it fails."""
         begin = time.monotonic()
-        done = subprocess.run([*self._command, *words, *self._settings], capture_output=True, text=True)
+        done = subprocess.run([*self._command, *self._settings, *words], capture_output=True, text=True)
         if done.returncode != 0:
             raise Failure("ringpost ctl %s: status %d: %s" % (" ".join(words), done.returncode, (done.stderr or done.stdout).strip()))
         return time.monotonic() - begin, done.stdout
@@ -307,7 +307,7 @@ def page(relay, path):
 
 def queue_json(control):
     def call():
-        seconds, text = control.run("queue", "--json")
+        seconds, text = control.run("--json", "queue")
         json.loads(text)
         return seconds
 
