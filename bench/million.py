@@ -252,7 +252,7 @@ def injected(source):
 
 def all_deferred(programs, internet, relay, options, verdicts):
     print("\n1. %d messages in %d domains, whose sites %s" % (options.messages, options.domains, options.trouble), flush=True)
-    empty, before_s = relay.memory()[0], relay.cpu()
+    empty, before_s, begin = relay.memory()[0], relay.cpu(), time.monotonic()
     arguments = ["--messages", options.messages, "--domains", options.domains, "--sessions", options.sessions, "--timeout", "300s"]
     source = send(programs, internet, relay, options, arguments)
 
@@ -269,7 +269,13 @@ def all_deferred(programs, internet, relay, options, verdicts):
 
     injection_s = wait_for(relay, lambda: not source.running(), tell, options.limit)
     report = injected(source)
-    after_s = wait_for(relay, lambda: relay.metrics()["deferred_recipients"] >= options.messages, tell, options.limit)
+
+    def deferred():
+        if time.monotonic() - begin > 0.9 * relay.retry_s:  # the jitter of queue.retry_initial is a tenth
+            raise Failure("the next tries have begun before all were deferred: --retry %d is too short (%s)" % (relay.retry_s, tell()))
+        return relay.metrics()["deferred_recipients"] >= options.messages
+
+    after_s = wait_for(relay, deferred, tell, options.limit)
     spent = relay.cpu() - before_s
     busy = relay.memory()[0]
     settled = time.monotonic() + options.settle
