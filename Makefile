@@ -39,7 +39,7 @@ ifeq ($(V),)
 QUIET    = @printf '  %-5s %s\n' $(1) $@;
 endif
 
-.PHONY: all deps deps-test test sim sim-canaries demo bench install lint layers headers form tidy cppcheck scripts format fuzz tsan clean units FORCE
+.PHONY: all deps deps-test test sim sim-canaries demo bench million slow-sites kills install lint layers headers form tidy cppcheck scripts format fuzz tsan clean units FORCE
 .SECONDARY:
 
 all: $(BUILD)/ringpost $(BENCHES:%=$(BUILD)/bench/%)
@@ -112,6 +112,16 @@ demo: all
 	@bench/demo.py --build $(BUILD) $(DEMO)
 bench: all
 	@bench/run.py --build $(BUILD) --out bench/RESULTS.md $(BENCH)
+
+# ---- what takes long: make million MILLION='--messages 20000'; make slow-sites SLOW='--rounds 9'; make kills ROUNDS=200 ----
+million: all
+	@bench/million.py --build $(BUILD) $(MILLION)
+slow-sites: all
+	@bench/run.py --build $(BUILD) --workloads f $(SLOW)
+ROUNDS   ?= 200
+kills: all
+	@RINGPOST_BUILD=$(abspath $(BUILD)) RINGPOST_BINARY=$(abspath $(BUILD))/ringpost PYTHONPATH=tests/lib \
+	  RINGPOST_KILL_ROUNDS=$(ROUNDS) RINGPOST_TEST_LIMIT=$$((400 + 20 * $(ROUNDS))) python3 tests/crash/test_kill.py
 
 # ---- the simulator: the whole relay in a simulated world (tests/sim/run.c). SEEDS=FROM-TO ----
 SIM_PARTS := $(sort $(wildcard tests/sim/*.c))

@@ -356,11 +356,26 @@ class Relay:
 
 
 class Ringpost(Relay):
+    """`delivery` and `more`: lines of its configuration besides, the former of that section, the latter at the end."""
+
     name = "ringpost"
     binary = os.path.join(ROOT, "build", "ringpost")
 
-    def __init__(self, *arguments, shards=0, durability="sync", connections_per_site=10, messages_per_connection=100, events=False, **options):
+    def __init__(
+        self,
+        *arguments,
+        shards=0,
+        durability="sync",
+        connections_per_site=10,
+        messages_per_connection=100,
+        events=False,
+        delivery=(),
+        more=(),
+        **options
+    ):
         super().__init__(*arguments, **options)
+        self.delivery = delivery
+        self.more = more
         self.shards = shards
         self.durability = durability
         self.connections_per_site = connections_per_site
@@ -386,7 +401,7 @@ delivery:
   port: %d
   connections_per_site: %d
   messages_per_connection: %d
-%s""" % (
+%s%s%s""" % (
             self.shards,
             self.directory,
             self.durability,
@@ -395,17 +410,23 @@ delivery:
             self.mx_port,
             self.connections_per_site,
             self.messages_per_connection,
+            "".join("  %s\n" % line for line in self.delivery),
+            "".join("%s\n" % line for line in self.more),
             'events: {path: "%s/events"}\n' % self.directory if self.events else "",
         )
 
-    def start(self):
+    def configuration_path(self):
+        return os.path.join(self.directory, "ringpost.yaml")
+
+    def start(self, limit_s=30):
+        """May be called again when the program has ended."""
         os.makedirs(os.path.join(self.directory, "spool"), exist_ok=True)
-        path = os.path.join(self.directory, "ringpost.yaml")
-        with open(path, "w") as file:
+        with open(self.configuration_path(), "w") as file:
             file.write(self.configuration())
-        self.program = self.programs.start([self.binary, "--config", path], merge=True, cpus=self.cpus, cgroup=self.meter.cgroup)
+        command = [self.binary, "--config", self.configuration_path()]
+        self.program = self.programs.start(command, merge=True, cpus=self.cpus, cgroup=self.meter.cgroup)
         self.meter.watch(self.program.process.pid)
-        self.program.wait_ready()
+        self.program.wait_ready(limit_s)
 
 
 class Direct(Relay):
@@ -575,17 +596,22 @@ def machine():
     return "%d x %s, Linux %s" % (os.cpu_count(), model, os.uname().release)
 
 
-def file_system(path):
-    """The type, such as ext4, from the table of mounts: statfs does not tell ext2, ext3 and ext4 apart."""
-    path, best, found = os.path.realpath(path), "", "unknown"
+def mount(path):
+    """(device, type) of the file system it is on, such as /dev/sda1 and ext4, from the table of mounts: statfs does not tell ext2, ext3 and ext4
+    apart."""
+    path, best, found = os.path.realpath(path), "", ("unknown", "unknown")
     with open("/proc/self/mounts") as file:
         for line in file:
-            _, place, kind = line.split()[:3]
+            device, place, kind = line.split()[:3]
             place = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal.group(1), 8)), place)
             inside = path == place or path.startswith(place.rstrip("/") + "/")
             if inside and len(place) >= len(best):  # of two at one place the later hides the other
-                best, found = place, kind
+                best, found = place, (device, kind)
     return found
+
+
+def file_system(path):
+    return mount(path)[1]
 
 
 def make_directory(parent, name):

@@ -5,15 +5,18 @@ Each workload is run by each relay in turn, round after round (A B A B ...), wit
 them; the figures are medians over the rounds. The machine's own noise is larger than many differences: compare only what one run of this script
 printed.
 
-Workloads that are to be compared with each other (c: one domain against 100; d: two shards against one; e: with idle sessions and without) are run
-in the same rounds, too, if all of them are chosen. A line `pair` then gives the ratios of their CPU per message and of their messages per second:
-the median of the rounds' ratios, least and most in brackets. It is also in the row's notes. Messages per second depend on source and sink, which
-take as much of the processors as the relay does; where there are too few for all, that is said.
+Workloads that are to be compared with each other (c: one domain against 100; d: two shards against one; e: with idle sessions and without; f: with
+three bad sites and without) are run in the same rounds, too, if all of them are chosen. A line `pair` then gives the ratios of their CPU per message
+and of their messages per second: the median of the rounds' ratios, least and most in brackets. It is also in the row's notes. Messages per second
+depend on source and sink, which take as much of the processors as the relay does; where there are too few for all, that is said.
 
 Idle sessions have been greeted (banner, EHLO) and are held by a source of their own while another sends. What one takes is the relay's resident
 memory with them less that just before, divided by their number. The relay has had messages to relay before: what the first ones make it take, once
 for all, is no session's. The kernel's memory for sockets is not in it.
 Relay and holder need a descriptor for each: with a lower limit (ulimit -Hn) there are fewer, and it is said.
+
+The three bad sites of f: one answers 451 to all, one is silent after the connect, one says a byte a second. Their mail, as much for each as for a
+good site, comes from a source of its own while the other sends; figures are for the messages of the 97 good ones.
 
 relays: ringpost; direct, the load generator straight into the sink, which shows what the tools themselves could do; postfix and opensmtpd, each a
 fresh instance of its own, tuned (bench/peers.py), which need root and what tests/lib/get-peers.sh fetches. One that is not on this machine is
@@ -23,7 +26,7 @@ The workload `peers` holds Ringpost against the other two: each is warmed up fir
 events as the others write their logs, and slower ones get fewer messages, since what is compared is the processor time of a message: user and
 system, of all processes of the relay, ended ones too. The kernel's own threads (journal, write-back) are in nobody's account.
 
-Exit status 1 if a message was lost, duplicated or damaged in any round, or an idle session was not kept.
+Exit status 1 if a message was lost, duplicated or damaged in any round, an idle session was not kept, or a ratio is not what is required of it.
 """
 import argparse
 import collections
@@ -44,17 +47,26 @@ RELAYS = {relay.name: relay for relay in (Ringpost, Direct) + peers.ALL}
 
 # what it is, messages for source, options of source, domains, shards of the relay (0: as by --shards), round trips of the floor to compare with,
 # relays where --relays does not say, how much of the messages goes through each before it is measured, delivery.connections_per_site, idle sessions,
-# the workload it is held against in the same rounds, and what the ratio of their CPU per message may be at most
+# the workload it is held against in the same rounds, what the ratio of their CPU per message may be at most and that of their messages/s at least,
+# rules of the sink, and options of a second source whose mail never arrives, but for --messages: which share of the first one's
 Workload = collections.namedtuple(
     "Workload",
-    "what messages source domains shards trips relays warm_up connections idle against cpu_most",
-    defaults=(0, 1, ("ringpost",), 0, 10, 0, None, None),
+    "what messages source domains shards trips relays warm_up connections idle against cpu_most rate_least rules besides besides_share",
+    defaults=(0, 1, ("ringpost",), 0, 10, 0, None, None, None, (), None, 0),
 )
 
 
 def content(size, pipelining):
     return ["--size", size, "--pipelining", pipelining]
 
+
+SLOWER_MOST = 1.05  # what bad sites may cost the good ones
+# of d00100.test to d00102.test; before RCPT a site is known by its address only
+BAD_SITES = [
+    "stage=rcpt rcpt=*@d00100.test reply=451 4.7.1 come back later",
+    "stage=connect host=%s delay=1h" % harness.exchanger(101),
+    "stage=connect host=%s drip=1s" % harness.exchanger(102),
+]
 
 WORKLOADS = {
     "a-message": Workload("4 KiB, 100 domains, pipelining message", 100000, content("4KiB", "message"), 100),
@@ -86,6 +98,20 @@ WORKLOADS = {
         warm_up=0.2,
         idle=10000,
         against="e-idle0",
+    ),
+    "f-good": Workload("4 KiB, 97 domains, pipelining message", 100000, content("4KiB", "message"), 97, warm_up=0.2),
+    "f-slow": Workload(
+        "4 KiB, 97 domains, pipelining message, and three besides that answer 451, nothing, a byte a second",
+        100000,
+        content("4KiB", "message"),
+        97,
+        warm_up=0.2,
+        against="f-good",
+        cpu_most=SLOWER_MOST,
+        rate_least=1 / SLOWER_MOST,
+        rules=BAD_SITES,
+        besides=content("4KiB", "message") + ["--sessions", "3", "--domains", "3", "--domain-pattern", "d0010%d.test"],
+        besides_share=3 / 97,
     ),
     "peers": Workload(
         "4 KiB, 100 domains, pipelining command, each a log",
@@ -216,21 +242,26 @@ def run_relay(options, programs, directory, work, relay_class):
     every = os.sched_getaffinity(0)
     relay_cpus, tool_cpus = ({0}, every - {0}) if options.pin and len(every) > 1 else (None, None)
     warm = int(messages * work.warm_up)
-    sink_options = ["--domains", work.domains, "--expect", warm + messages]
+    sink_options = ["--domains", 0 if work.besides else work.domains, "--expect", warm + messages]
+    sink_options += [word for rule in work.rules for word in ("--rule", rule)]
     sink_options += (["--warm-up"] if warm > 0 else []) + (["--no-address-check"] if relay_class is Direct else [])
     world = World(programs, options.build, own, harness.Progress(), sink_options, tool_cpus)
     relay = relay_class(programs, own, world.dns, world.mx_port, cpus=relay_cpus, **relay_settings(options, work, relay_class))
     source_options = work.source + ["--sessions", options.sessions, "--domains", work.domains, "--messages"]
-    idle, kept = None, True
+    idle, besides, kept = None, None, True
     try:
         relay.start()
         if warm > 0:
             harness.warm_up(world, relay, source_options + [warm], warm, options.limit)
         if work.idle > 0:
             idle = harness.IdleSessions(world, relay, work.idle)
+        if work.besides:
+            besides = world.source(relay.address, work.besides + ["--messages", max(1, round(messages * work.besides_share))])
         figures = harness.run_once(world, relay, source_options + [messages], options.limit)
         if idle is not None:
             kept = idle.close() or relay_class is Direct  # the sink has ended, and they with it
+        if besides is not None and (not besides.wait(10) or besides.process.returncode != 0):
+            raise Failure("%s did not take the mail for the bad sites: %s" % (relay.name, besides.stop()))
     finally:
         relay.stop()
         world.sink.stop()
@@ -404,14 +435,16 @@ def run_round(options, programs, directory, group, relays, rounds, floors, numbe
             )
 
 
-def pair_notes(options, group, rounds, relay):
-    """name -> how it compares with the one it is held against."""
-    texts = {}
+def compared(options, group, rounds, relay):
+    """name -> how it compares with the one it is held against; and whether all is as required."""
+    texts, kept = {}, True
     for pair in summary.pairs({name: rounds[name][relay] for name in group}, {name: work.against for name, work in group.items() if work.against}):
+        work = group[pair.name]
         shards, base_shards = (group[name].shards or options.shards for name in (pair.name, pair.base))
         caution = summary.rate_caution(shards, base_shards, os.cpu_count())
-        texts[pair.name] = "against %s: %s" % (pair.base, summary.pair_text(pair, group[pair.name].cpu_most, caution))
-    return texts
+        texts[pair.name] = "against %s: %s" % (pair.base, summary.pair_text(pair, work.cpu_most, caution, work.rate_least))
+        kept = kept and summary.pair_kept(pair, work.cpu_most, work.rate_least)
+    return texts, kept
 
 
 def bench_group(options, programs, directory, group):
@@ -425,7 +458,8 @@ def bench_group(options, programs, directory, group):
     floors = {(size_of(work), work.trips): [] for work in group.values()}
     for number in range(options.rounds):
         run_round(options, programs, directory, group, relays, rounds, floors, number + 1)
-    notes = {relay: pair_notes(options, group, rounds, relay) for relay in relays}
+    comparisons = {relay: compared(options, group, rounds, relay) for relay in relays}
+    notes = {relay: texts for relay, (texts, _) in comparisons.items()}
     rows = []
     for name, work in group.items():
         for relay in relays:
@@ -438,7 +472,8 @@ def bench_group(options, programs, directory, group):
     for relay in relays:
         for name, text in notes[relay].items():
             print("  pair %s %s %s" % (relay, name, text), flush=True)
-    return rows, not any(figures["trouble"] for of_name in rounds.values() for of_relay in of_name.values() for figures in of_relay)
+    well = not any(figures["trouble"] for of_name in rounds.values() for of_relay in of_name.values() for figures in of_relay)
+    return rows, well and all(kept for _, kept in comparisons.values())
 
 
 def bench(options, programs, directory):

@@ -39,12 +39,20 @@ def ratio_text(value):
     return "x%s" % value.text() if value is not None else "-"
 
 
-def pair_text(pair, cpu_most=None, rate_caution=None):
-    """cpu_most: what the median of the CPU ratio may be at most; rate_caution: why the messages/s are to be taken with care."""
+def pair_kept(pair, cpu_most=None, rate_least=None):
+    """Are the medians of the ratios within what is required? What cannot be told is kept."""
+    cpu_kept = cpu_most is None or pair.cpu is None or pair.cpu.median <= cpu_most
+    return cpu_kept and (rate_least is None or pair.rate is None or pair.rate.median >= rate_least)
+
+
+def pair_text(pair, cpu_most=None, rate_caution=None, rate_least=None):
+    """cpu_most, rate_least: what the medians of the ratios may be at most and at least; rate_caution: why the messages/s are to be taken with care."""
     cpu = "CPU/message %s" % ratio_text(pair.cpu)
     if cpu_most is not None and pair.cpu is not None:
-        cpu += ", required: at most %.2f, %s" % (cpu_most, "met" if pair.cpu.median <= cpu_most else "NOT MET")
+        cpu += ", required: at most %.2f, %s" % (cpu_most, "met" if pair_kept(pair, cpu_most=cpu_most) else "NOT MET")
     rate = "messages/s %s" % ratio_text(pair.rate)
+    if rate_least is not None and pair.rate is not None:
+        rate += ", required: at least %.2f, %s" % (rate_least, "met" if pair_kept(pair, rate_least=rate_least) else "NOT MET")
     return "%s; %s%s" % (cpu, rate, ", %s" % rate_caution if rate_caution else "")
 
 

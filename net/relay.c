@@ -22,6 +22,9 @@
 #define TELL_WAIT_NS (100 * 1000000ull)
 #define FULL_SAID_MS 10000
 #define EVENTS_SAID_MS 60000
+#define TRIM_MS 30000 /* what was not needed for so long is given back, */
+#define TRIM_ON_MS 20 /* and then so many blocks (TRIM_BLOCKS) at a time */
+#define TRIM_BLOCKS 64
 #define SPOOL_WAIT_NS (3 * 1000000000ull)
 #define SPOOL_RETRY_NS (20 * 1000000ull)
 
@@ -41,7 +44,7 @@ struct relay {
   struct intake *intake;
   struct outlet *outlet;
   const struct conf *next; /* a configuration that is being prepared; NULL: none */
-  struct timer stop_timer;
+  struct timer stop_timer, trim_timer;
   bool stopping;
   bool out_of_time;
   bool all_told;        /* every event is written, and the spool knows or will */
@@ -423,6 +426,14 @@ int relay_open(struct relay **out, const struct relay_options *options, struct f
   return E_OK;
 }
 
+/* After a burst its memory goes back to the system, little by little: 64 blocks are a good part of a millisecond. */
+static void trim(void *context, struct timer *timer) {
+  (void)context;
+  struct relay *relay = (struct relay *)((uint8_t *)timer - offsetof(struct relay, trim_timer));
+  bool more = slab_trim(&relay->slab, TRIM_BLOCKS);
+  timer_set(&relay->shard.wheel, timer, relay->shard.now_ms + (more ? TRIM_ON_MS : TRIM_MS));
+}
+
 /* As many lines as the writer holds well go out before the next; nothing but the writer has anything under way yet. */
 static void let_lines_out(struct relay *relay) {
   struct io *io = relay->shard.io;
@@ -457,6 +468,8 @@ int relay_listen(struct relay *relay, struct fmt *why) {
   if (relay->o.index == 0) warn_of_source(relay, &relay->o.conf->source_v4);
   if (relay->o.index == 0) warn_of_source(relay, &relay->o.conf->source_v6);
   schedule_begin(&relay->schedule);
+  relay->trim_timer.fire = trim;
+  timer_set(&relay->shard.wheel, &relay->trim_timer, relay->shard.now_ms + TRIM_MS);
   set_gauges(relay); /* who reads them when we are ready sees what was restored */
   count_set(relay->o.counters, GAUGE_READY, 1);
   return E_OK;

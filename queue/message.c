@@ -6,6 +6,16 @@ static uint8_t *strings_of(const struct message *message) { return (uint8_t *)(u
 
 static void *block_get(struct slab *slab, size_t size) { return size <= SLAB_MAX ? slab_get(slab, size) : malloc(size); }
 
+/* The strings end with the last recipient's. */
+static size_t block_size(const struct message *message) {
+  size_t strings = (size_t)message->sender_len + message->envid_len + message->peer_len;
+  if (message->recipients > 0) {
+    const struct recipient *last = &message->recipient[message->recipients - 1];
+    strings = (size_t)last->address_at + last->address_len + last->orcpt_len;
+  }
+  return sizeof *message + message->recipients * sizeof message->recipient[0] + strings;
+}
+
 /* How many bytes of strings the envelope has; also proves that all of it can be read. Negative: damaged. */
 static int64_t measure(struct span bytes, struct record_envelope *envelope) {
   if (record_envelope_decode(envelope, &bytes) != 0 || envelope->recipients > UINT16_MAX) return -1;
@@ -35,7 +45,6 @@ struct message *message_new(struct slab *slab, uint64_t id, struct span bytes) {
       .id = id,
       .created_ms = envelope.created_ms,
       .session = envelope.session,
-      .block_size = (uint32_t)size,
       .recipients = (uint16_t)envelope.recipients,
       .live = (uint16_t)envelope.recipients,
       .ret = envelope.ret,
@@ -59,7 +68,6 @@ struct message *message_new(struct slab *slab, uint64_t id, struct span bytes) {
     message->recipient[i] = (struct recipient){
         .due_ms = recipient.due_ms,
         .address_at = keep(&strings, recipient.address),
-        .orcpt_at = keep(&strings, recipient.orcpt),
         .address_len = (uint16_t)recipient.address.len,
         .orcpt_len = (uint16_t)recipient.orcpt.len,
         .attempts = recipient.attempts,
@@ -68,16 +76,18 @@ struct message *message_new(struct slab *slab, uint64_t id, struct span bytes) {
         .notify = recipient.notify,
         .state = RECIPIENT_WAITING,
     };
+    keep(&strings, recipient.orcpt);
   }
-  must(!strings.overflow);
+  must(!strings.overflow && block_size(message) == size);
   return message;
 }
 
 void message_free(struct slab *slab, struct message *message) {
   content_free(slab, message->content);
   free(message->parts);
-  if (message->block_size <= SLAB_MAX) {
-    slab_put(slab, message, message->block_size);
+  size_t size = block_size(message);
+  if (size <= SLAB_MAX) {
+    slab_put(slab, message, size);
   } else {
     free(message);
   }
@@ -97,7 +107,7 @@ struct span message_address(const struct message *m, unsigned i) {
   return span_of(strings_of(m) + m->recipient[i].address_at, m->recipient[i].address_len);
 }
 struct span message_orcpt(const struct message *m, unsigned i) {
-  return span_of(strings_of(m) + m->recipient[i].orcpt_at, m->recipient[i].orcpt_len);
+  return span_of(strings_of(m) + m->recipient[i].address_at + m->recipient[i].address_len, m->recipient[i].orcpt_len);
 }
 
 struct span message_domain(const struct message *m, unsigned i) {

@@ -2,7 +2,7 @@
  * message: an accepted message between its 250 and its last outcome: envelope, recipients, where its bytes are.
  *
  * Owner: the shard that received it, for all its life; another shard may read it (not the recipients' state) while it works on a job of it. One block of memory holds it all,
- * a few hundred bytes for the usual single recipient; the content is elsewhere: in memory (content) until the first attempt is over, then on disk only.
+ * 176 bytes and its addresses for the usual single recipient: there may be millions, so every byte counts; the content is elsewhere: in memory (content) until the first attempt is over, then on disk only.
  */
 #ifndef QUEUE_MESSAGE_H
 #define QUEUE_MESSAGE_H
@@ -26,22 +26,20 @@ struct recipient {
   struct domain_queue *domain;   /* of its own shard; NULL until the schedule has the message */
   uint64_t due_ms;               /* wall clock, of WAITING */
   uint32_t address_at;
-  uint32_t orcpt_at;
   uint16_t address_len;
-  uint16_t orcpt_len;
+  uint16_t orcpt_len; /* it stands behind the address */
   uint16_t attempts;
-  uint16_t index; /* its number when the message came: outcomes name it (recipients may be fewer after a restart) */
-  uint16_t at;    /* its place in the message */
-  uint8_t notify; /* as in record.h */
-  uint8_t state;  /* enum recipient_state */
-  bool held;      /* of WAITING: not for its due time, but because its domain or site is suspended */
+  uint16_t index;    /* its number when the message came: outcomes name it (recipients may be fewer after a restart) */
+  uint16_t at;       /* its place in the message */
+  uint8_t notify;    /* as in record.h */
+  uint8_t state : 7; /* enum recipient_state */
+  bool held : 1;     /* of WAITING: not for its due time, but because its domain or site is suspended */
 };
 
 struct message {
   uint64_t id;
   uint64_t created_ms; /* wall clock */
   uint64_t session;
-  uint64_t size;               /* of the content, wire form, without the final ".CRLF" */
   struct spool_place place;    /* of the message record; segment 0: not on disk */
   struct spool_place *parts;   /* of long messages; owned (malloc) */
   struct content *content;     /* the message record in memory, or NULL; with message_content and message_set_content */
@@ -49,19 +47,20 @@ struct message {
   struct timer timer;          /* of the earliest WAITING recipient */
   struct schedule *schedule;   /* whose it is, once schedule_add took it */
   struct load *loads;          /* reads of the content under way */
+  uint32_t size;               /* of the content, wire form, without the final ".CRLF" */
   uint32_t parts_count;
   uint32_t oldest; /* segment in which anything of it lies; 0: not on disk */
-  uint32_t block_size;
   uint16_t recipients;
   uint16_t live;  /* recipients not DONE */
   uint16_t jobs;  /* jobs of the outgoing side that name it, and a move */
   uint16_t reads; /* of it, under way */
-  uint8_t ret;
-  bool smtputf8, eight_bit, leading_dot;
-  bool storing; /* an append of it is under way */
-  bool untold;  /* it was restored, and its Reception event may be missing */
-  bool moving;  /* something of it is being written anew */
   uint16_t sender_len, envid_len, peer_len;
+  /* Others may read these three, which never change; so they share no byte with those that do. */
+  bool smtputf8 : 1, eight_bit : 1, leading_dot : 1;
+  uint8_t ret;
+  bool storing : 1; /* an append of it is under way */
+  bool untold : 1;  /* it was restored, and its Reception event may be missing */
+  bool moving : 1;  /* something of it is being written anew */
   struct recipient recipient[];
 };
 

@@ -183,11 +183,19 @@ static void open_session(struct loop *loop, struct session *session) {
   ring_connect(&loop->ring, slot, (const struct sockaddr *)&to->address, to->length, OP_CONNECT, slot);
 }
 
+static void drop(struct loop *loop, const struct session *session) {
+  uint32_t slot = index_of(loop, session);
+  if (session->connecting) ring_cancel(&loop->ring, OP_CONNECT, slot);
+  if (session->receiving) ring_cancel(&loop->ring, OP_RECEIVE, slot);
+  if (session->sending) ring_cancel(&loop->ring, OP_SEND, slot);
+  ring_drop(&loop->ring, slot, OP_CLOSE, slot);
+}
+
 static void close_session(struct loop *loop, struct session *session) {
   if (session->closing) return;
   session->closing = true;
   sender_broken(&session->sender); /* of no effect if it ended in an orderly way */
-  ring_drop(&loop->ring, index_of(loop, session), OP_CLOSE, index_of(loop, session));
+  drop(loop, session);
 }
 
 static void send_slices(struct loop *loop, struct session *session) {
@@ -227,7 +235,7 @@ static void on_connect(struct loop *loop, struct session *session, int result) {
     session->sender.state = SENDER_NONE;
     if (result != -ECANCELED) __atomic_store_n(&loop->thread->last_error, -result, __ATOMIC_RELAXED);
     counter_add(&loop->thread->connect_errors, 1);
-    ring_drop(&loop->ring, index_of(loop, session), OP_CLOSE, index_of(loop, session));
+    drop(loop, session);
     return;
   }
   counter_add(&loop->thread->open, 1);

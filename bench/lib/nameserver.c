@@ -15,6 +15,7 @@ enum {
   UDP = 0,
   TCP = 1,
   FIRST_STREAM = 2,
+  WAITING_BYTES = 16 << 20, /* of queries not read yet: a relay that begins to deliver may ask for all its domains at once */
 };
 
 struct stream {
@@ -103,7 +104,11 @@ static void *serve(void *context) {
 
 static int bind_datagram(const struct endpoint *endpoint) {
   int fd = socket(endpoint->address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0 || bind(fd, (const struct sockaddr *)&endpoint->address, endpoint->length) == 0) return fd;
+  if (fd < 0) return -1;
+  int size = WAITING_BYTES;
+  bool set = setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) == 0; /* beyond the system's limit: for root only */
+  set = set || setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size) == 0;
+  if (set && bind(fd, (const struct sockaddr *)&endpoint->address, endpoint->length) == 0) return fd;
   close(fd);
   return -1;
 }

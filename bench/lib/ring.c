@@ -123,11 +123,15 @@ void ring_shutdown(struct ring *ring, unsigned slot) {
   on_slot(sqe, RING_IGNORE, slot);
 }
 
+/* By its token, which the kernel has in a hash: to find what is under way on a slot it would look through all operations of the ring. */
+void ring_cancel(struct ring *ring, uint32_t operation, uint32_t index) {
+  struct io_uring_sqe *sqe = ring_entry(ring);
+  io_uring_prep_cancel64(sqe, (uint64_t)operation << 32 | index, 0);
+  ring_token(sqe, RING_IGNORE, index);
+}
+
 void ring_drop(struct ring *ring, unsigned slot, uint32_t operation, uint32_t index) {
   struct io_uring_sqe *sqe = ring_entry(ring);
-  io_uring_prep_cancel_fd(sqe, (int)slot, IORING_ASYNC_CANCEL_FD_FIXED | IORING_ASYNC_CANCEL_ALL);
-  ring_token(sqe, RING_IGNORE, index);
-  sqe = ring_entry(ring);
   io_uring_prep_close_direct(sqe, slot);
   ring_token(sqe, operation, index);
 }

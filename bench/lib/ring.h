@@ -58,7 +58,9 @@ void ring_send(struct ring *ring, unsigned slot, const void *at, size_t len, uin
 void ring_send_message(struct ring *ring, unsigned slot, const struct msghdr *message, uint32_t operation, uint32_t index);
 /* No more will be sent (FIN). Does not complete. */
 void ring_shutdown(struct ring *ring, unsigned slot);
-/* Cancels what is under way on the slot and closes it. The canceled operations complete too. */
+/* Cancels the operation with this token, if it is under way; it completes in any case. */
+void ring_cancel(struct ring *ring, uint32_t operation, uint32_t index);
+/* Closes the slot. What is under way on it is to be canceled before. */
 void ring_drop(struct ring *ring, unsigned slot, uint32_t operation, uint32_t index);
 /* The next submission entry, for operations not listed. Set the token with ring_token after preparing it. */
 struct io_uring_sqe *ring_entry(struct ring *ring);

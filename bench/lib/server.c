@@ -257,6 +257,13 @@ static void flush(struct loop *loop, struct connection *c, uint64_t now_ns) {
   }
 }
 
+static void drop(struct loop *loop, const struct connection *c) {
+  uint32_t slot = pool_index(&loop->pool, c);
+  if (c->receiving) ring_cancel(&loop->ring, OP_RECEIVE, slot);
+  if (c->sending) ring_cancel(&loop->ring, OP_SEND, slot);
+  ring_drop(&loop->ring, slot, OP_CLOSE, slot);
+}
+
 static void settle(struct loop *loop, struct connection *c, uint64_t now_ns) {
   c->dirty = false;
   count_open(loop, c);
@@ -264,7 +271,7 @@ static void settle(struct loop *loop, struct connection *c, uint64_t now_ns) {
   if (!c->closing && !c->sending) flush(loop, c, now_ns);
   if (c->closing && !c->dropped) {
     c->dropped = true;
-    ring_drop(&loop->ring, pool_index(&loop->pool, c), OP_CLOSE, pool_index(&loop->pool, c));
+    drop(loop, c);
   }
   if (c->closed && !c->receiving && !c->sending) finish_close(loop, c);
 }

@@ -1,5 +1,6 @@
 #include "core/base/slab.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -22,6 +23,8 @@ static const uint8_t class_small[65] = {0,  0,  1,  2,  3,  4,  5,  6,  7,  8,  
                                         13, 13, 13, 13, 13, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14, 14};
 static const uint8_t class_large[17] = {14, 14, 15, 16, 17, 18, 18, 19, 19, 20, 20, 20, 20, 21, 21, 21, 21};
 
+#define CLASS_LARGE (SLAB_CLASSES - SLAB_CLASSES_LARGE) /* the first of the large ones */
+
 static unsigned class_of(size_t size) {
   must(size <= SLAB_MAX);
   return size <= 4096 ? class_small[(size + 63) / 64] : class_large[(size + 4095) / 4096];
@@ -40,6 +43,7 @@ void slab_fini(struct slab *slab) {
     slab->_regions = region->next;
     munmap(region, REGION_SIZE);
   }
+  for (unsigned i = 0; i < SLAB_CLASSES_LARGE; i++) free(slab->_large[i].bare);
   memset(slab, 0, sizeof *slab);
 }
 
@@ -54,18 +58,59 @@ static bool new_region(struct slab *slab) {
   return true;
 }
 
+static struct slab_large *large_of(struct slab *slab, unsigned class) { return &slab->_large[class - CLASS_LARGE]; }
+
 static void push(struct slab *slab, unsigned class, void *memory) {
   struct slab_block *block = memory;
   block->next = slab->_free[class];
   slab->_free[class] = block;
+  if (class >= CLASS_LARGE) large_of(slab, class)->free++;
+}
+
+/* The class has a free block. */
+static void *pop(struct slab *slab, unsigned class) {
+  struct slab_block *block = slab->_free[class];
+  slab->_free[class] = block->next;
+  if (class >= CLASS_LARGE) {
+    struct slab_large *large = large_of(slab, class);
+    if (--large->free < large->least) large->least = large->free;
+  }
+  return block;
+}
+
+/* One that was trimmed becomes an ordinary free one. */
+static bool take_bare(struct slab *slab, unsigned class) {
+  if (class < CLASS_LARGE || large_of(slab, class)->bare_count == 0) return false;
+  struct slab_large *large = large_of(slab, class);
+  push(slab, class, large->bare[--large->bare_count]);
+  return true;
+}
+
+static void cut(struct slab *slab, unsigned class, uint8_t *memory, size_t size) {
+  for (size_t at = 0; at + class_size[class] <= size; at += class_size[class]) push(slab, class, memory + at);
+}
+
+/*
+ * Small blocks out of a large one that nobody needs now: what a burst of content has taken serves the messages that stay behind it. It does not
+ * become large again; a later burst takes fresh memory, as the small blocks would have.
+ */
+static bool cut_large(struct slab *slab, unsigned class) {
+  for (unsigned large = CLASS_LARGE; large < SLAB_CLASSES; large++) {
+    if (slab->_free[large] == NULL && !take_bare(slab, large)) continue;
+    cut(slab, class, pop(slab, large), class_size[large]);
+    return true;
+  }
+  return false;
 }
 
 /* Cuts fresh blocks: of a small class a page (or three, for sizes that fit badly) at once, so that page alignment of the large ones is never lost. */
 static bool refill(struct slab *slab, unsigned class) {
   size_t size = class_size[class];
   size_t batch = size >= 4096 ? size : 12288;
+  if (take_bare(slab, class)) return true;
+  if (slab->_region_left < batch && size < 4096 && cut_large(slab, class)) return true;
   if (slab->_region_left < batch && !new_region(slab)) return false;
-  for (size_t at = 0; at + size <= batch; at += size) push(slab, class, slab->_region + at);
+  cut(slab, class, slab->_region, batch);
   slab->_region += batch;
   slab->_region_left -= batch;
   return true;
@@ -76,8 +121,7 @@ void *slab_get(struct slab *slab, size_t size) {
   unsigned class = class_of(size);
   if (slab->used_bytes + class_size[class] > slab->limit_bytes) return NULL;
   if (slab->_free[class] == NULL && !refill(slab, class)) return NULL;
-  struct slab_block *block = slab->_free[class];
-  slab->_free[class] = block->next;
+  void *block = pop(slab, class);
   slab->used_bytes += class_size[class];
   return block;
 }
@@ -88,4 +132,44 @@ void slab_put(struct slab *slab, void *block, size_t size) {
   must(slab->used_bytes >= class_size[class]);
   slab->used_bytes -= class_size[class];
   push(slab, class, block);
+}
+
+/* ---- what is not needed any more ---- */
+
+static bool has_room(struct slab_large *large) {
+  if (large->bare_count < large->bare_size) return true;
+  uint32_t size = large->bare_size == 0 ? 64 : 2 * large->bare_size;
+  void **bare = realloc(large->bare, size * sizeof *bare);
+  if (bare == NULL) return false;
+  large->bare = bare;
+  large->bare_size = size;
+  return true;
+}
+
+/* False: nothing more is to be trimmed in this class. */
+static bool trim_one(struct slab *slab, unsigned class) {
+  struct slab_large *large = large_of(slab, class);
+  if (large->surplus == 0 || slab->_free[class] == NULL || !has_room(large)) return false;
+  void *block = pop(slab, class);
+  madvise(block, class_size[class], MADV_DONTNEED); /* should it fail the block is not bare, but as good as any */
+  large->bare[large->bare_count++] = block;
+  large->surplus--;
+  return true;
+}
+
+static void begin_pass(struct slab *slab) {
+  for (unsigned i = 0; i < SLAB_CLASSES_LARGE; i++) {
+    struct slab_large *large = &slab->_large[i];
+    large->surplus = large->least;
+    large->least = large->free;
+  }
+}
+
+bool slab_trim(struct slab *slab, unsigned most) {
+  if (!slab->_trimming) begin_pass(slab);
+  for (unsigned class = CLASS_LARGE; class < SLAB_CLASSES; class ++) {
+    while (most > 0 && trim_one(slab, class)) most--;
+  }
+  slab->_trimming = most == 0;
+  return slab->_trimming;
 }

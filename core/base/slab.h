@@ -2,7 +2,8 @@
  * slab: memory of many sizes for one shard, in classes with free lists: getting and putting are a few instructions, and no lock.
  *
  * Owner: one thread. Sizes up to SLAB_MAX; blocks of 4096 bytes and more are page-aligned. Memory comes from the system in regions and stays with the
- * slab until slab_fini. A limit bounds what is handed out; at the limit slab_get gives NULL, which is an ordinary event for the caller (452, wait, drop).
+ * slab until slab_fini, but for what slab_trim gives back; large blocks that are free may become small ones. A limit bounds what is handed out; at the
+ * limit slab_get gives NULL, which is an ordinary event for the caller (452, wait, drop).
  * Whoever puts a block back says its size, which must be the size it was got with.
  */
 #ifndef CORE_BASE_SLAB_H
@@ -16,9 +17,20 @@
 
 #define SLAB_MAX 65536
 #define SLAB_CLASSES 22
+#define SLAB_CLASSES_LARGE 7 /* of them: more than 4096 bytes */
+
+struct slab_large { /* the free blocks of a large class */
+  uint32_t free;    /* in the free list */
+  uint32_t least;   /* ... at any time since the last pass of slab_trim began */
+  uint32_t surplus; /* still to be trimmed in this pass */
+  void **bare;      /* those without memory behind them; malloc */
+  uint32_t bare_count, bare_size;
+};
 
 struct slab {
   struct slab_block *_free[SLAB_CLASSES];
+  struct slab_large _large[SLAB_CLASSES_LARGE];
+  bool _trimming;   /* within a pass */
   uint8_t *_region; /* what is left of the newest one */
   size_t _region_left;
   struct slab_region *_regions;
@@ -52,6 +64,12 @@ static inline void slab_uncount(struct slab *slab, size_t size) {
   must(slab->used_bytes >= size);
   slab->used_bytes -= size;
 }
+/*
+ * Gives back to the system the memory of large blocks as many as were free all the time since the last pass began; at most `most` at once (some
+ * microseconds each). False: this pass is over, and the next call begins another. The addresses stay with the slab, and blocks get memory again when
+ * they are needed.
+ */
+bool slab_trim(struct slab *slab, unsigned most);
 /* What a block of this size really takes. */
 size_t slab_size(size_t size);
 

@@ -38,6 +38,7 @@ struct ring_socket {
   bool want_receive;  /* ... and should be */
   bool once;          /* ... for one completion only: not a multishot */
   bool sending;
+  bool connecting;
   bool closing;
   bool listener;
   bool datagram;

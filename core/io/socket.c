@@ -166,6 +166,7 @@ void io_connect(struct io *io, io_socket socket, const struct netaddr *to, uint6
   io_uring_prep_connect(sqe, s->fd, &s->kernel.address.any, len);
   io_uring_sqe_set_data64(sqe, tag_of(io, s, RING_CONNECT));
   s->close_token = token;
+  s->connecting = true;
   s->operations++;
 }
 
@@ -228,6 +229,7 @@ void io_receive(struct io *io, io_socket socket, uint64_t token) {
   want_receive(io, s, token);
 }
 
+/* By its tag, which the kernel has in a hash: for a descriptor it would look through all operations of the ring, ten thousand idle receives among them. */
 static void cancel(struct io *io, uint64_t tag) {
   struct io_uring_sqe *sqe = ring_sqe(io);
   io_uring_prep_cancel64(sqe, tag, 0);
@@ -347,9 +349,9 @@ void io_close(struct io *io, io_socket socket, uint64_t token) {
     close_now(io, s);
     return;
   }
-  struct io_uring_sqe *sqe = ring_sqe(io);
-  io_uring_prep_cancel_fd(sqe, s->fd, IORING_ASYNC_CANCEL_ALL);
-  io_uring_sqe_set_data64(sqe, ring_tag(RING_IGNORE, 0, 0));
+  if (s->receiving) cancel(io, tag_of(io, s, s->listener ? RING_ACCEPT : RING_RECEIVE));
+  if (s->sending) cancel(io, tag_of(io, s, RING_SEND));
+  if (s->connecting) cancel(io, tag_of(io, s, RING_CONNECT));
 }
 
 void io_abort(struct io *io, io_socket socket, uint64_t token) {
@@ -380,6 +382,7 @@ void socket_dispatch(struct io *io, enum ring_op op, uint32_t index, uint32_t ge
   case RING_RECEIVE: receive_done(io, s, cqe); break;
   case RING_SEND: send_done(io, s, cqe); break;
   case RING_CONNECT:
+    s->connecting = false;
     if (!s->closing) ring_complete(io, s->close_token, error_from_errno(-cqe->res), (struct span){NULL, 0});
     break;
   default: must(false);

@@ -1,7 +1,6 @@
 /*
  * Domains: from a recipient's domain to its site. What DNS said is kept for as long as it said, so that the usual recipient costs one look-up in a map.
  */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/base/error.h"
@@ -40,7 +39,7 @@ static bool is_held(const struct domain *domain) { return domain->outlet->held_a
 static void give_to_site(struct domain *domain, struct job *job) { site_enqueue(domain->site, job); }
 
 static void give_failure(struct domain *domain, struct job *job) {
-  struct failure failure = {.kind = FAILURE_DNS, .mx = domain->status, .text = domain->reason};
+  struct failure failure = {.kind = FAILURE_DNS, .mx = domain->status, .text = domain->reason != NULL ? domain->reason : ""};
   if (domain->status == MX_INVALID) failure = (struct failure){.kind = FAILURE_INTERNAL, .stage = SMTP_STAGE_GREETING, .error = E_NO_MEMORY};
   outlet_decide_rest(domain->outlet, job, &failure, NULL, NULL);
   outlet_job_end(domain->outlet, job);
@@ -67,7 +66,8 @@ static void point_to(struct domain *domain, struct site *site) {
 
 static void fail(struct domain *domain, enum mx_status status, const char *reason) {
   domain->status = status;
-  snprintf(domain->reason, sizeof domain->reason, "%s", reason);
+  free(domain->reason);
+  domain->reason = strdup(reason);
 }
 
 /* No memory: that is told to those who wait, and the next one asks again. */
@@ -84,6 +84,8 @@ static void use(struct domain *domain, const char *site_name, const struct mx_se
   }
   point_to(domain, site);
   site_heed(site, domain->entry);
+  free(domain->reason);
+  domain->reason = NULL;
   domain->status = MX_OK;
 }
 
@@ -274,6 +276,7 @@ void domains_take_conf(struct outlet *outlet) {
 static void domain_free(struct domain *domain) {
   point_to(domain, NULL);
   if (domain->queue->outgoing == domain) domain->queue->outgoing = NULL;
+  free(domain->reason);
   free(domain->name);
   free(domain);
 }

@@ -73,7 +73,7 @@ struct domain {
   bool asked;              /* the answer is on its way */
   uint64_t valid_until_ms; /* monotonic */
   enum mx_status status;   /* MX_INVALID: not yet, or there was no memory for it */
-  char reason[96];
+  char *reason;            /* why not MX_OK; owned; NULL: none, or no memory for it */
 };
 
 #define OUTLET_DSN_RATES 1024

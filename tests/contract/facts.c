@@ -289,6 +289,23 @@ START_TEST(close_completes_last_and_silences_the_rest) {
 }
 END_TEST
 
+#ifdef KERNEL_QUEUES /* of the real one: a listener whose queue is full lets connects hang */
+START_TEST(close_ends_a_connect_under_way) {
+  struct netaddr address = loopback();
+  io_socket listener, client[4];
+  ck_assert_int_eq(io_listen(io, &address, 0, true, &listener), E_OK);
+  io_local(io, listener, &address);
+  for (unsigned i = 0; i < 4; i++) {
+    ck_assert_int_eq(io_stream(io, &address, NULL, &client[i]), E_OK);
+    io_connect(io, client[i], &address, 20 + i);
+  }
+  turn(1);
+  for (unsigned i = 0; i < 4; i++) io_close(io, client[i], 30 + i);
+  for (unsigned i = 0; i < 4; i++) ck_assert_int_eq(await(30 + i), 0);
+}
+END_TEST
+#endif
+
 START_TEST(a_closed_slot_is_used_again) {
   struct netaddr address = loopback();
   address.port = 9;
@@ -588,6 +605,9 @@ int main(void) {
   tcase_add_test(sockets, receiving_once_is_one_buffer);
   tcase_add_test(sockets, receiving_once_and_on_change_into_each_other);
   tcase_add_test(sockets, close_completes_last_and_silences_the_rest);
+#ifdef KERNEL_QUEUES
+  tcase_add_test(sockets, close_ends_a_connect_under_way);
+#endif
   tcase_add_test(sockets, a_closed_slot_is_used_again);
   tcase_add_test(sockets, abort_resets_the_peer);
   tcase_add_test(sockets, refused_connect_says_so);

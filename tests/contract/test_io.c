@@ -10,6 +10,7 @@ static void close_world(void);
 static void remove_directory(const char *path);
 static void in_thread(void *(*run)(void *argument), void *argument, void (*meanwhile)(void));
 
+#define KERNEL_QUEUES
 #include "tests/contract/facts.c"
 
 static void open_world(void) {

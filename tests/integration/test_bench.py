@@ -360,6 +360,13 @@ def pairs_are_told():
     wanted = "CPU/message x1.15 (1.10 to 1.50), required: at most 1.15, met; messages/s x0.90 (0.50 to 1.10), not meaningful"
     check(text == wanted, text)
     check("NOT MET" in summary.pair_text(pair, 1.14), "one that is not met")
+    check("x0.90 (0.50 to 1.10), required: at least 0.90, met" in summary.pair_text(pair, rate_least=0.9), summary.pair_text(pair, rate_least=0.9))
+    check("at least 0.95, NOT MET" in summary.pair_text(pair, rate_least=0.95), summary.pair_text(pair, rate_least=0.95))
+    check(summary.pair_kept(pair) and summary.pair_kept(pair, 1.15, 0.9), "within what is required")
+    check(not summary.pair_kept(pair, 1.14, 0.9), "too much CPU")
+    check(not summary.pair_kept(pair, 1.15, 0.91), "too slow")
+    none = summary.Pair("two", "one", None, None)
+    check(summary.pair_kept(none, 1, 1), "nothing to tell by")
     check("required" not in summary.pair_text(pair), "nothing required")
     (nothing,) = summary.pairs({"one": [figures(0, 0)], "two": [figures(1, 0)]}, {"two": "one"})
     check(summary.pair_text(nothing, 1.15) == "CPU/message -; messages/s -", "nothing to divide by: %s" % summary.pair_text(nothing, 1.15))

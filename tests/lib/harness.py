@@ -32,7 +32,7 @@ import traceback
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("RINGPOST_BUILD") or os.path.join(ROOT, "build"))
 PATIENCE_S = float(os.environ.get("RINGPOST_TEST_PATIENCE", "40"))  # for anything that must happen: generous, sanitizers and busy machines are slow
-SCRIPT_LIMIT_S = 400  # under the 420 s after which tests/run.py kills a script without a word
+SCRIPT_LIMIT_S = float(os.environ.get("RINGPOST_TEST_LIMIT", "400"))  # under the 420 s after which tests/run.py kills a script without a word
 
 _tests = []
 _print_lock = threading.Lock()

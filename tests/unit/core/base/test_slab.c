@@ -63,6 +63,94 @@ START_TEST(the_limit_holds) {
 }
 END_TEST
 
+static unsigned regions(const struct slab *slab) {
+  unsigned count = 0;
+  for (const void *region = slab->_regions; region != NULL; region = *(void *const *)region) count++;
+  return count;
+}
+
+START_TEST(small_blocks_are_cut_from_large_ones_that_are_free) {
+  struct slab slab;
+  slab_init(&slab, 1 << 30);
+  enum { LARGE = 1000, SMALL = LARGE * (8192 / 256) };
+  static uint8_t *large[LARGE], *small[SMALL];
+  for (unsigned i = 0; i < LARGE; i++) ck_assert_ptr_nonnull(large[i] = slab_get(&slab, 8192));
+  for (unsigned i = 0; i < LARGE; i++) slab_put(&slab, large[i], 8192);
+  unsigned before = regions(&slab);
+  for (unsigned i = 0; i < SMALL; i++) {
+    ck_quick((small[i] = slab_get(&slab, 256)) != NULL);
+    memset(small[i], (int)(i & 0xff), 256);
+  }
+  ck_assert_uint_eq(regions(&slab), before);
+  for (unsigned i = 0; i < SMALL; i++) {
+    for (unsigned j = 0; j < 256; j += 51) ck_quick(small[i][j] == (i & 0xff));
+    slab_put(&slab, small[i], 256);
+  }
+  ck_assert_uint_eq(slab.used_bytes, 0);
+  slab_fini(&slab);
+}
+END_TEST
+
+static void get_all(struct slab *slab, uint8_t **block, unsigned count, size_t size) {
+  for (unsigned i = 0; i < count; i++) ck_assert_ptr_nonnull(block[i] = slab_get(slab, size));
+}
+
+static void put_all(struct slab *slab, uint8_t **block, unsigned count, size_t size) {
+  for (unsigned i = 0; i < count; i++) {
+    memset(block[i], 7, size);
+    slab_put(slab, block[i], size);
+  }
+}
+
+/* What was given back is zero when it comes again. */
+static unsigned bare(uint8_t *const *block, unsigned count) {
+  unsigned zero = 0;
+  for (unsigned i = 0; i < count; i++) zero += block[i][5000] == 0;
+  return zero;
+}
+
+START_TEST(large_blocks_that_stay_free_are_trimmed) {
+  struct slab slab;
+  uint8_t *block[100], *other[10];
+  slab_init(&slab, 1 << 30);
+  get_all(&slab, other, 10, 8192);
+  for (unsigned i = 0; i < 10; i++) memset(other[i], 9, 8192);
+  get_all(&slab, block, 100, 8192);
+  put_all(&slab, block, 100, 8192);
+  ck_assert(!slab_trim(&slab, 64)); /* all of them were needed before this */
+  get_all(&slab, block, 60, 8192);
+  put_all(&slab, block, 60, 8192);
+  ck_assert(slab_trim(&slab, 16) && slab_trim(&slab, 16) && !slab_trim(&slab, 16)); /* 40 */
+  get_all(&slab, block, 100, 8192);
+  ck_assert_uint_eq(bare(block, 100), 40);
+  for (unsigned i = 0; i < 10; i++) ck_assert(other[i][0] == 9 && other[i][8191] == 9);
+  put_all(&slab, block, 100, 8192);
+  ck_assert(!slab_trim(&slab, 1000) && !slab_trim(&slab, 1000));
+  get_all(&slab, block, 100, 8192);
+  ck_assert_uint_eq(bare(block, 100), 100);
+  ck_assert_uint_eq(regions(&slab), 1);
+  put_all(&slab, block, 100, 8192);
+  put_all(&slab, other, 10, 8192);
+  ck_assert_uint_eq(slab.used_bytes, 0);
+  slab_fini(&slab);
+}
+END_TEST
+
+START_TEST(trimmed_blocks_serve_small_ones_too) {
+  struct slab slab;
+  static uint8_t *block[500], *small[500 * (8192 / 256)];
+  slab_init(&slab, 1 << 30);
+  get_all(&slab, block, 500, 8192);
+  put_all(&slab, block, 500, 8192);
+  ck_assert(!slab_trim(&slab, 1000) && !slab_trim(&slab, 1000));
+  for (unsigned i = 0; i < sizeof small / sizeof *small; i++) ck_quick((small[i] = slab_get(&slab, 256)) != NULL);
+  ck_assert_uint_eq(regions(&slab), 1);
+  put_all(&slab, small, sizeof small / sizeof *small, 256);
+  ck_assert_uint_eq(slab.used_bytes, 0);
+  slab_fini(&slab);
+}
+END_TEST
+
 START_TEST(a_buffer_grows_and_is_eaten_from_the_front) {
   struct slab slab;
   struct buffer buffer = {0};
@@ -122,6 +210,9 @@ int main(void) {
   tcase_add_test(slab, a_size_gets_the_least_class_that_holds_it);
   tcase_add_test(slab, blocks_do_not_overlap_and_keep_what_is_in_them);
   tcase_add_test(slab, the_limit_holds);
+  tcase_add_test(slab, small_blocks_are_cut_from_large_ones_that_are_free);
+  tcase_add_test(slab, large_blocks_that_stay_free_are_trimmed);
+  tcase_add_test(slab, trimmed_blocks_serve_small_ones_too);
   tcase_add_test(slab, a_buffer_grows_and_is_eaten_from_the_front);
   tcase_add_test(slab, a_buffer_without_memory_stays_as_it_was);
   return unit_main("core/base/slab", (TCase *const[]){slab}, 1);

@@ -66,8 +66,7 @@ bool connections_live(const struct site *site, const struct connection *but) {
 
 void connections_retire_surplus(struct site *site, uint32_t limit) { retired_to[site->outlet->o.shard->index] = limit; }
 
-void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, struct site *site,
-                       const struct outlet_peer *peer) {
+void outlet_defer_rest(struct outlet *outlet, struct job *job, const struct failure *failure, struct site *site, const struct outlet_peer *peer) {
   (void)outlet;
   (void)job;
   (void)failure;

@@ -276,7 +276,8 @@ static void open_sites(const char *sites) {
   ck_assert_int_eq(conf_parse(&conf, span_of_text(text), "c.yaml", &why), E_OK);
   shard.now_ms = 1000;
   shard.wall_ms = 1764000000000;
-  outlet = (struct outlet){.o = {.shard = &shard, .conf = &conf, .map_seed = 5}};
+  outlet = (struct outlet){.o = {.shard = &shard, .conf = &conf, .schedule = &schedule, .map_seed = 5}};
+  domain_queues_init(&schedule.domains, 5);
   ck_assert_int_eq(domains_open(&outlet), E_OK);
   slab_init(&slab, 1 << 20);
   messages_count = 0;
@@ -286,7 +287,7 @@ static void open_sites(const char *sites) {
 }
 
 static void close_sites(void) {
-  domains_close(&outlet);
+  close_domains();
   for (unsigned i = 0; i < messages_count; i++) message_free(&slab, messages[i]);
   slab_fini(&slab);
   conf_free(&conf);
@@ -303,6 +304,7 @@ static struct job *dispatch_job(const char *domain, uint64_t give_up_ms) {
   struct record_recipient recipient = {.address = span_of_text(address)};
   record_recipient_encode(&recipient, &out);
   struct message *message = messages[messages_count++] = message_new(&slab, 1, fmt_span(&out));
+  message->recipient[0].domain = domain_queue_get(&schedule.domains, span_of_text(domain));
   struct job *job = job_new(&slab, message, 0, 0, 0);
   job->give_up_ms = give_up_ms;
   domain_dispatch(&outlet, job);
