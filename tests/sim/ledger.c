@@ -33,6 +33,7 @@ struct message {
   uint8_t *content;
   size_t size;
   bool accepted, maybe;
+  bool written, unwritten; /* to the disk: so it was, or that failed */
   uint64_t accepted_ns;
 };
 
@@ -40,10 +41,12 @@ static struct {
   struct message messages[MESSAGES_MAX];
   unsigned count;
   struct {
-    uint64_t at_ns;
+    uint64_t from_ns, at_ns; /* nothing could be written down any more; the end */
     bool power;
   } kills[KILLS_MAX];
   unsigned kills_count;
+  uint64_t failing_ns; /* since then a spool takes nothing; 0: all do */
+  bool failed;         /* that was so at some time */
   struct ledger_sums sums;
 } ledger;
 
@@ -129,12 +132,14 @@ void ledger_report(unsigned number, struct span content) {
 
 /* ---- content ---- */
 
+static const char number_key[] = "X-Number: ";
+
 /* Lines of all lengths, dots in front (stuffed), a long one now and then; it follows from the number. */
 struct span ledger_content(unsigned number, size_t size, bool eight_bit) {
   struct message *message = message_of(number);
   uint64_t state = number * 0x9e3779b97f4a7c15 + 1;
   uint8_t *at = message->content = sim_alloc(size + 1200);
-  at += sprintf((char *)at, "Subject: message %u\r\nX-Number: %u\r\n\r\n", number, number);
+  at += sprintf((char *)at, "Subject: message %u\r\n%s%u\r\n\r\n", number, number_key, number);
   while ((size_t)(at - message->content) < size) {
     state = state * 6364136223846793005 + 1442695040888963407;
     unsigned len = (state >> 60) == 0 ? 900 : (unsigned)(state >> 33) % 80;
@@ -162,6 +167,7 @@ void ledger_check_content(unsigned number, struct span content) {
 void ledger_accepted(unsigned number) {
   struct message *message = message_of(number);
   must(!message->accepted);
+  if (message->unwritten && !message->written) fault("message %u was answered 250, and writing it had failed", number);
   message->accepted = true;
   message->accepted_ns = world_now_ns();
   ledger.sums.accepted++;
@@ -170,7 +176,25 @@ void ledger_accepted(unsigned number) {
 }
 
 void ledger_maybe(unsigned number) { message_of(number)->maybe = true; }
-void ledger_refused(unsigned number) { message_of(number)->maybe = false; }
+
+/* If the disk failed under it, it may be there all the same: nobody can know, and the sender will try again. */
+void ledger_refused(unsigned number) { message_of(number)->maybe &= ledger.failed; }
+
+void ledger_written(struct span bytes, bool failed) {
+  for (const uint8_t *at; (at = memmem(bytes.at, bytes.len, number_key, sizeof number_key - 1)) != NULL;) {
+    bytes = span_skip(bytes, (size_t)(at - bytes.at) + sizeof number_key - 1);
+    ptrdiff_t end = span_find(bytes, '\r');
+    uint64_t number;
+    if (end < 0 || !span_to_u64(span_first(bytes, (size_t)end), &number) || number >= ledger.count) continue;
+    message_of((unsigned)number)->written |= !failed;
+    message_of((unsigned)number)->unwritten |= failed;
+  }
+}
+
+void ledger_failing(void) {
+  if (ledger.failing_ns == 0) ledger.failing_ns = world_now_ns();
+  ledger.failed = true;
+}
 
 uint64_t *ledger_delivered(unsigned number, unsigned recipient) {
   struct message *message = message_of(number);
@@ -186,8 +210,11 @@ uint64_t *ledger_delivered(unsigned number, unsigned recipient) {
 
 void ledger_killed(bool power) {
   must(ledger.kills_count < KILLS_MAX);
-  ledger.kills[ledger.kills_count].at_ns = world_now_ns();
+  uint64_t now_ns = world_now_ns(), from_ns = ledger.failing_ns != 0 ? ledger.failing_ns : now_ns;
+  ledger.kills[ledger.kills_count].from_ns = from_ns;
+  ledger.kills[ledger.kills_count].at_ns = now_ns;
   ledger.kills[ledger.kills_count++].power = power;
+  ledger.failing_ns = 0;
 }
 
 bool ledger_was_killed(void) { return ledger.kills_count > 0; }
@@ -264,9 +291,12 @@ void ledger_event(struct span line) {
 
 /* ---- the end ---- */
 
-static bool killed_between(uint64_t from_ns, uint64_t to_ns) {
-  for (unsigned i = 0; i < ledger.kills_count; i++)
-    if (ledger.kills[i].at_ns >= from_ns && ledger.kills[i].at_ns < to_ns) return true;
+/* Was it killed after the answer was read, before the next time, and could what was read not be written down before that? */
+static bool may_be_forgotten(uint64_t read_ns, uint64_t next_ns) {
+  for (unsigned i = 0; i < ledger.kills_count; i++) {
+    bool killed = ledger.kills[i].at_ns >= read_ns && ledger.kills[i].at_ns < next_ns;
+    if (killed && ledger.kills[i].from_ns < read_ns + OUTCOME_MAX_NS) return true;
+  }
   return false;
 }
 
@@ -281,7 +311,7 @@ static void check_twice(unsigned number, unsigned index, const struct recipient 
   for (const struct delivery *delivery = recipient->first; delivery->next != NULL; delivery = delivery->next) {
     ledger.sums.twice++;
     if (delivery->read_ns == 0 || delivery->read_ns > delivery->next->at_ns) continue;
-    if (killed_between(delivery->read_ns, delivery->next->at_ns) && killed_between(delivery->read_ns, delivery->read_ns + OUTCOME_MAX_NS)) continue;
+    if (may_be_forgotten(delivery->read_ns, delivery->next->at_ns)) continue;
     fault("message %u was delivered to recipient %u again, %.3f s after the answer to the first time was read", number, index,
           (double)(delivery->next->at_ns - delivery->read_ns) / SECOND_NS);
   }

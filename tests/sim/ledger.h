@@ -47,7 +47,12 @@ void ledger_refused(unsigned message);
 uint64_t *ledger_delivered(unsigned message, unsigned recipient);
 void ledger_check_content(unsigned message, struct span content);
 
-/* The relay was killed now. `power`: and what the disk had not synced may be lost. */
+/* These bytes of the spool, with records in them, were written, or that failed: then nothing in them may be answered 250 any more. */
+void ledger_written(struct span bytes, bool failed);
+/* From now on a spool takes nothing, until the relay is killed, or ends. */
+void ledger_failing(void);
+
+/* The relay was killed now, or ended as if it had been. `power`: and what the disk had not synced may be lost. */
 void ledger_killed(bool power);
 /* A line of an event file. */
 void ledger_event(struct span line);
