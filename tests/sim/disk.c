@@ -176,6 +176,7 @@ static bool call_fails(const char *path) {
   bool fails = strncmp(path, "/events", 7) != 0 && chance_once(disk.faults.calls_fail);
   if (fails) trace("disk fails at %s", path);
   disk.stats.failures += fails;
+  if (fails && disk.on_write != NULL) disk.on_write(path, span_of(NULL, 0), true);
   return fails;
 }
 

@@ -26,13 +26,13 @@ struct disk_stats {
   uint64_t writes, synced_writes, syncs, reads, directory_syncs, failures;
 };
 
-/* A write (of these bytes) or a sync (of nothing in particular) of the spool came to its end, while the program ran. */
+/* A write (of these bytes), or a sync or a call (of nothing in particular) of the spool came to its end. */
 typedef void (*disk_write)(const char *path, struct span bytes, bool failed);
 
 /* One for the world, empty. */
 void disk_open(void);
 void disk_set_faults(const struct disk_faults *faults);
-/* Successful syncs are not told of. */
+/* Successful syncs and calls are not told of. */
 void disk_on_write(disk_write on_write);
 void disk_give_room(void);
 /* The process dies, or all of the machine. Handles are closed, locks are given up, nothing under way is told of any more. */

@@ -108,14 +108,15 @@ static void read_conf(struct conf *conf, unsigned shards) {
 
 /* ---- life ---- */
 
+bool program_runs(void) { return program != NULL && program->runs; }
+
 /* What stands in a spool is known to the ledger, and that a spool failed, too. */
 static void disk_wrote(const char *path, struct span bytes, bool failed) {
   unsigned shard;
-  if (plan->disk.write_fails == 0 && plan->disk.sync_fails == 0) return;
-  ledger_written(bytes, failed);
-  if (!failed) return;
+  if (plan->disk.write_fails > 0 || plan->disk.sync_fails > 0) ledger_written(bytes, failed);
+  if (!failed || !program_runs()) return; /* a start that fails is refused */
   ledger_failing();
-  if (program == NULL || program->failed_ns != 0 || sscanf(path, "/spool/shard-%u/", &shard) != 1) return;
+  if (program->failed_ns != 0 || sscanf(path, "/spool/shard-%u/", &shard) != 1) return;
   program->failed_ns = world_now_ns();
   program->failed_shard = shard;
   program->repair_ns = world_now_ns() + chance_spread(SECOND_NS, 30 * SECOND_NS);
@@ -204,8 +205,6 @@ void program_stop(void) {
   program = NULL;
   if (failed) ledger_killed(false); /* what it could not write down is forgotten */
 }
-
-bool program_runs(void) { return program != NULL && program->runs; }
 
 uint64_t program_queued(void) {
   uint64_t sum = 0;
