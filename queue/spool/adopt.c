@@ -376,7 +376,9 @@ static int end_leaving(struct leaving *leaving, const char *name, char kept[NAME
 static int open_source(struct leaving *leaving, struct fmt *why) {
   char path[PATH_ROOM];
   if (path_in(leaving, path, sizeof path, leaving->name) == NULL) return complain(why, leaving->options->path, E_TOO_LONG);
-  return view_open(&leaving->view, leaving->io, path, true, why);
+  int error = view_open(&leaving->view, leaving->io, path, true, why);
+  if (error == E_OK && leaving->options->spool.durability == SPOOL_SYNC) view_expect_synced(leaving->view);
+  return error;
 }
 
 static int adopt_one(struct leaving *leaving, bool is_missing) {

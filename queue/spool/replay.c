@@ -197,6 +197,20 @@ static int clear_rest(const struct segments *s, const struct segment *segment) {
 }
 
 /*
+ * From the last record to the next whole block, where commits begin: a record of no outcomes. A gap would look like the end to the next start, which believes in what stands
+ * behind one only if whole commits follow.
+ */
+static int fill_block(const struct segments *s, const struct segment *segment, uint64_t from) {
+  struct record_header header = {.type = RECORD_OUTCOMES, .length = (uint32_t)(segment->end - from)};
+  if (header.length == 0) return E_OK;
+  memset(s->block, 0, SEGMENT_BLOCK);
+  record_header_encode(&header, s->block);
+  struct span body = span_of(s->block + RECORD_HEADER_SIZE, header.length - RECORD_HEADER_SIZE);
+  record_header_seal(s->block, segment->sequence, record_hash(segment->salt, &body, 1));
+  return io_file_write_now(s->io, segment->file, s->block, header.length, from);
+}
+
+/*
  * What was read through the page cache may be on no disk: if the last process could not sync it, the system takes it for clean, and a sync now says that all is well. But what was
  * copied there is dropped elsewhere. Only in the newest segment, as nothing is committed after a failure.
  */
@@ -219,8 +233,10 @@ int segments_go_on(struct segments *s, bool *durable, struct fmt *why) {
   int error = !s->direct && newest->live_records > 0 ? write_again(s, newest) : E_OK;
   bool goes_on = newest->recyclable && !disk_gives_more(s);
   if (goes_on && error == E_OK) {
-    newest->end = (newest->end + SEGMENT_BLOCK - 1) / SEGMENT_BLOCK * SEGMENT_BLOCK;
+    uint64_t from = newest->end;
+    newest->end = (from + SEGMENT_BLOCK - 1) / SEGMENT_BLOCK * SEGMENT_BLOCK;
     error = clear_rest(s, newest);
+    if (error == E_OK) error = fill_block(s, newest, from); /* last: it makes what comes behind count */
   }
   if (goes_on && error == E_OK) {
     s->head = newest;
