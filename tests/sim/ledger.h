@@ -42,9 +42,9 @@ void ledger_refused(unsigned message);
 
 /*
  * A host took the message for this recipient. *read_ns, set to 0 now, gets the time when the relay has read the host's answer. `content`: in wire form; NULL: as
- * it was cut off. Any alteration is a fault.
+ * it was cut off. Any alteration is a fault. `late`: the relay has already given up the connection it comes from.
  */
-uint64_t *ledger_delivered(unsigned message, unsigned recipient);
+uint64_t *ledger_delivered(unsigned message, unsigned recipient, bool late);
 void ledger_check_content(unsigned message, struct span content);
 
 /* These bytes of the spool, with records in them, were written, or that failed: then nothing in them may be answered 250 any more. */
