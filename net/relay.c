@@ -21,6 +21,7 @@
 #define TELL_WAIT_NS (100 * 1000000ull)
 #define FULL_SAID_MS 10000
 #define EVENTS_SAID_MS 60000
+#define WAIT_MORE_MS 60000
 #define SPOOL_WAIT_NS (3 * 1000000000ull)
 #define SPOOL_RETRY_NS (20 * 1000000ull)
 
@@ -316,6 +317,7 @@ static void note_newest(struct relay *relay, uint64_t id) {
 static int restore(struct relay *relay, struct fmt *why) {
   uint64_t damaged = 0, newest_id = 0;
   schedule_init(&relay->schedule, &relay->shard, &relay->slab, relay->spool, relay->o.counters, recipient_due, relay);
+  relay->schedule.wait_max_ms = 2 * relay->o.conf->retry_max_ms + WAIT_MORE_MS;
   relay->schedule_ready = true;
   int error = schedule_restore(&relay->schedule, &newest_id, &damaged, why);
   note_newest(relay, newest_id);

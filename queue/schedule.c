@@ -98,30 +98,41 @@ static void drop_content(struct schedule *schedule, struct message *message) {
 
 /* ---- due times ---- */
 
-/* Sets the timer for the earliest WAITING recipient. The wheel runs on the monotonic clock, due times are wall clock: a jump of the latter is met when the timer fires. */
-static void set_timer(struct schedule *schedule, struct message *message) {
+/* Of the WAITING recipients. UINT64_MAX: there are none. */
+static uint64_t earliest_due_ms(const struct message *message) {
   uint64_t earliest = UINT64_MAX;
   for (unsigned i = 0; i < message->recipients; i++) {
     const struct recipient *recipient = &message->recipient[i];
     if (recipient->state == RECIPIENT_WAITING && recipient->due_ms < earliest) earliest = recipient->due_ms;
   }
+  return earliest;
+}
+
+/*
+ * Sets the timer for the earliest WAITING recipient. The wheel runs on the monotonic clock, due times are wall clock, which may be set: so when the timer fires that recipient is
+ * due whatever the time is, and what seems to be far away was made by a clock that was wrong.
+ */
+static void set_timer(struct schedule *schedule, struct message *message) {
+  uint64_t earliest = earliest_due_ms(message);
   if (earliest == UINT64_MAX) {
     timer_cancel(&schedule->shard->wheel, &message->timer);
     return;
   }
   uint64_t wall_ms = schedule->shard->wall_ms;
   message->timer.fire = message_due;
-  timer_set(&schedule->shard->wheel, &message->timer, schedule->shard->now_ms + (earliest > wall_ms ? earliest - wall_ms : 0));
+  uint64_t wait_ms = earliest > wall_ms ? earliest - wall_ms : 0;
+  if (schedule->wait_max_ms > 0 && wait_ms > schedule->wait_max_ms) wait_ms = schedule->wait_max_ms;
+  timer_set(&schedule->shard->wheel, &message->timer, schedule->shard->now_ms + wait_ms);
 }
 
-/* Gives out what is due. The message is held by a job of our own meanwhile: `due` may end recipients at once. */
-static void give_out(struct schedule *schedule, struct message *message) {
+/* Gives out what is due then. The message is held by a job of our own meanwhile: `due` may end recipients at once. */
+static void give_out(struct schedule *schedule, struct message *message, uint64_t now_ms) {
   bool later = false;
   schedule_job_began(message);
   for (unsigned i = 0; i < message->recipients; i++) {
     struct recipient *recipient = &message->recipient[i];
     if (recipient->state != RECIPIENT_WAITING) continue;
-    if (recipient->due_ms > schedule->shard->wall_ms) {
+    if (recipient->due_ms > now_ms) {
       later = true;
       continue;
     }
@@ -137,7 +148,8 @@ static void give_out(struct schedule *schedule, struct message *message) {
 static void message_due(void *context, struct timer *timer) {
   (void)context;
   struct message *message = (struct message *)((uint8_t *)timer - offsetof(struct message, timer));
-  give_out(message->schedule, message);
+  uint64_t wall_ms = message->schedule->shard->wall_ms, earliest = earliest_due_ms(message);
+  give_out(message->schedule, message, earliest > wall_ms && earliest != UINT64_MAX ? earliest : wall_ms);
 }
 
 void schedule_add(struct schedule *schedule, struct message *message) {
@@ -146,7 +158,7 @@ void schedule_add(struct schedule *schedule, struct message *message) {
   if (message_content(message) != NULL && message->place.segment != 0 && schedule->slab->used_bytes > schedule->memory_high_bytes) {
     drop_content(schedule, message);
   }
-  give_out(schedule, message);
+  give_out(schedule, message, schedule->shard->wall_ms);
 }
 
 /* ---- outcomes ---- */
