@@ -54,6 +54,8 @@ void ledger_failing(void);
 
 /* The relay was killed now, or ended as if it had been. `power`: and what the disk had not synced may be lost. */
 void ledger_killed(bool power);
+/* The clock on the wall jumped. What lay in the queue may then be, or seem, too old, and end as expired. */
+void ledger_clock_set(int64_t by_ms);
 /* A line of an event file. */
 void ledger_event(struct span line);
 bool ledger_was_killed(void);

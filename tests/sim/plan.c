@@ -32,6 +32,7 @@ struct plan plan_make(void) {
       .stops = maybe(1, 2),
       .clock_jumps = maybe(1, 3),
   };
+  p.jump_ms = chance_once(4) ? chance_spread(1000, 10 * 24 * 3600 * 1000ull) : 10000;
   if (p.durability == CONF_SYNC) p.kills = maybe(1, 4);
   p.power = (enum power)chance(3);
   p.mx = (struct mx_habits){
@@ -66,6 +67,8 @@ struct plan plan_make(void) {
                               .truncated = maybe(1, 10),
                               .garbage = maybe(5, 50),
                               .twice = maybe(2, 20),
+                              .outage = maybe(2, 10),
+                              .forged = maybe(2, 20),
                               .low_ns = 50 * MICROSECOND_NS,
                               .high_ns = chance_spread(MILLISECOND_NS, 3 * SECOND_NS)};
   p.client = (struct client_habits){.leaves_in_data = maybe(5, 50),
@@ -81,6 +84,7 @@ struct plan plan_make(void) {
                                     .refused_once = maybe(5, 50),
                                     .expires_once = maybe(20, 200),
                                     .domains = p.domains,
+                                    .aliases = maybe(1, 10),
                                     .messages_per_session = (unsigned)chance_spread(1, 100)};
   if (p.mx.helo_only == 0) p.client.eight_bit = maybe(1, 10);
   if (p.client.size_high > 50000 && p.segment_bytes < (2 << 20)) p.segment_bytes = 2 << 20; /* to hold any record */

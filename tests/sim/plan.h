@@ -23,6 +23,7 @@ struct plan {
   uint64_t segment_bytes, memory_bytes;
   uint64_t faults_ns; /* how long things go wrong */
   unsigned kills, stops, clock_jumps;
+  uint64_t jump_ms; /* at most, forwards or backwards */
   enum power power; /* are kills power cuts? */
   bool reshards;    /* each life of the program has another number of shards */
   struct mx_habits mx;

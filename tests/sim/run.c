@@ -45,7 +45,7 @@ static void open_world(void) {
   zone.mx_hosts = plan.mx_hosts;
   zone.host_base = 10u << 24 | 1 << 16;
   zone.host_count = plan.domains * plan.mx_hosts;
-  zone.ttl_s = (uint32_t)chance_spread(1, 3600);
+  zone.ttl_s = chance_once(5) ? 0 : (uint32_t)chance_spread(1, 3600);
   zone.negative_ttl_s = 2;
   dns_open(&zone, &dns);
   mx_open(&zone, plan.connections_per_site, plan.messages_per_connection);
@@ -91,6 +91,15 @@ static void read_events_file(void *context, const char *name) {
 
 /* ---- a run ---- */
 
+static int64_t clock_error_ms;
+
+static void set_clock(int64_t by_ms) {
+  world_set_wall(by_ms);
+  clock_error_ms += by_ms;
+  ledger_clock_set(by_ms);
+  trace("the clock is set by %" PRId64 " ms", by_ms);
+}
+
 static void disturb(void) {
   uint64_t end_ns = world_now_ns() + plan.faults_ns;
   unsigned kills = plan.kills, stops = plan.stops, jumps = plan.clock_jumps;
@@ -100,8 +109,7 @@ static void disturb(void) {
     uint64_t which = chance(left);
     if (which < jumps) {
       jumps--;
-      world_set_wall((int64_t)chance(20000) - 10000);
-      trace("the clock is set");
+      set_clock((int64_t)chance(2 * plan.jump_ms) - (int64_t)plan.jump_ms);
       continue;
     }
     if (which < jumps + kills) {
@@ -120,6 +128,7 @@ static void disturb(void) {
 static void finish(void) {
   trace("calm");
   calm();
+  if (clock_error_ms != 0) set_clock(-clock_error_ms);
   uint64_t limit_ns = world_now_ns() + 400 * SECOND_NS;
   while ((!client_is_over() || !program_runs() || program_queued() > 0) && world_now_ns() < limit_ns && program_step(limit_ns)) {
     if (world_now_ns() > limit_ns - 200 * SECOND_NS) client_stop();
