@@ -9,10 +9,12 @@
 
 #define MESSAGES_MAX 20000
 #define KILLS_MAX 256
-/* After a host's answer was read: events wait 5 ms for company, then outcomes wait for them and 5 ms for each other, then for the disk; a stalled event disk is
- * waited for one second. */
 #define JUMP_MS 60000 /* max_age is 150 s, and nothing that may be delivered waits for so long otherwise */
-#define OUTCOME_MAX_NS (3 * SECOND_NS)
+/*
+ * After a host's answer was read: events wait 5 ms for company, then outcomes wait for them and 5 ms for each other, then for the disk. When the disk of the events stalls, what had
+ * come is let go after a second, then what came meanwhile; and outcomes are released in groups, one behind the other, likewise.
+ */
+#define OUTCOME_MAX_NS (5 * SECOND_NS)
 
 struct delivery {
   uint64_t at_ns, read_ns;
