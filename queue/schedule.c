@@ -108,11 +108,22 @@ static uint64_t earliest_due_ms(const struct message *message) {
   return earliest;
 }
 
+/* Nobody waits longer than may be, however far away the time seems that was noted by a clock that was wrong. */
+static void bring_near(const struct schedule *schedule, struct message *message) {
+  if (schedule->wait_max_ms == 0 || canary(CANARY_CLOCK)) return;
+  uint64_t latest_ms = schedule->shard->wall_ms + schedule->wait_max_ms;
+  for (unsigned i = 0; i < message->recipients; i++) {
+    struct recipient *recipient = &message->recipient[i];
+    if (recipient->state == RECIPIENT_WAITING && recipient->due_ms > latest_ms) recipient->due_ms = latest_ms;
+  }
+}
+
 /*
  * Sets the timer for the earliest WAITING recipient. The wheel runs on the monotonic clock, due times are wall clock, which may be set: so when the timer fires that recipient is
- * due whatever the time is, and what seems to be far away was made by a clock that was wrong.
+ * due whatever the time is.
  */
 static void set_timer(struct schedule *schedule, struct message *message) {
+  bring_near(schedule, message);
   uint64_t earliest = earliest_due_ms(message);
   if (earliest == UINT64_MAX) {
     timer_cancel(&schedule->shard->wheel, &message->timer);
@@ -120,19 +131,17 @@ static void set_timer(struct schedule *schedule, struct message *message) {
   }
   uint64_t wall_ms = schedule->shard->wall_ms;
   message->timer.fire = message_due;
-  uint64_t wait_ms = earliest > wall_ms ? earliest - wall_ms : 0;
-  if (schedule->wait_max_ms > 0 && wait_ms > schedule->wait_max_ms) wait_ms = schedule->wait_max_ms;
-  timer_set(&schedule->shard->wheel, &message->timer, schedule->shard->now_ms + wait_ms);
+  timer_set(&schedule->shard->wheel, &message->timer, schedule->shard->now_ms + (earliest > wall_ms ? earliest - wall_ms : 0));
 }
 
-/* Gives out what is due then. The message is held by a job of our own meanwhile: `due` may end recipients at once. */
-static void give_out(struct schedule *schedule, struct message *message, uint64_t now_ms) {
+/* Gives out what is due. The message is held by a job of our own meanwhile: `due` may end recipients at once. */
+static void give_out(struct schedule *schedule, struct message *message) {
   bool later = false;
   schedule_job_began(message);
   for (unsigned i = 0; i < message->recipients; i++) {
     struct recipient *recipient = &message->recipient[i];
     if (recipient->state != RECIPIENT_WAITING) continue;
-    if (recipient->due_ms > now_ms) {
+    if (recipient->due_ms > schedule->shard->wall_ms) {
       later = true;
       continue;
     }
@@ -145,11 +154,18 @@ static void give_out(struct schedule *schedule, struct message *message, uint64_
   schedule_job_ended(schedule, message);
 }
 
+/* The clock was, by so much, since they were given their times: these come as much earlier by it. */
+static void set_back(struct message *message, uint64_t by_ms) {
+  for (unsigned i = 0; i < message->recipients; i++)
+    if (message->recipient[i].state == RECIPIENT_WAITING) message->recipient[i].due_ms -= by_ms;
+}
+
 static void message_due(void *context, struct timer *timer) {
   (void)context;
   struct message *message = (struct message *)((uint8_t *)timer - offsetof(struct message, timer));
   uint64_t wall_ms = message->schedule->shard->wall_ms, earliest = earliest_due_ms(message);
-  give_out(message->schedule, message, earliest > wall_ms && earliest != UINT64_MAX ? earliest : wall_ms);
+  if (earliest != UINT64_MAX && earliest > wall_ms && !canary(CANARY_CLOCK)) set_back(message, earliest - wall_ms);
+  give_out(message->schedule, message);
 }
 
 void schedule_add(struct schedule *schedule, struct message *message) {
@@ -158,7 +174,7 @@ void schedule_add(struct schedule *schedule, struct message *message) {
   if (message_content(message) != NULL && message->place.segment != 0 && schedule->slab->used_bytes > schedule->memory_high_bytes) {
     drop_content(schedule, message);
   }
-  give_out(schedule, message, schedule->shard->wall_ms);
+  give_out(schedule, message);
 }
 
 /* ---- outcomes ---- */
