@@ -277,6 +277,8 @@ void ledger_event(struct span line) {
   ledger.sums.events++;
   if (!json_is_object(line)) fault("an event that is no JSON: %.*s", (int)(line.len < 500 ? line.len : 500), (const char *)line.at);
   struct span type = member(line, "type");
+  if (memmem(line.at, line.len, "corrupt record", 14) != NULL)
+    fault("what was answered for is read back damaged: %.*s", (int)line.len, (const char *)line.at);
   if (is_of_report(member(line, "recipient"))) return;
   if (is(type, "Reception")) {
     note_receptions(line);

@@ -86,6 +86,8 @@ struct plan plan_make(void) {
                                     .domains = p.domains,
                                     .aliases = maybe(1, 10),
                                     .messages_per_session = (unsigned)chance_spread(1, 100)};
+  if (p.clock_jumps > 0 && p.jump_ms > 10000)
+    p.client.expires_once = 0; /* mail from the future counts as new until that is reached: far too long for us */
   if (p.mx.helo_only == 0) p.client.eight_bit = maybe(1, 10);
   if (p.client.size_high > 50000 && p.segment_bytes < (2 << 20)) p.segment_bytes = 2 << 20; /* to hold any record */
   p.weather = (struct net_weather){.delay_low_ns = 20 * MICROSECOND_NS,

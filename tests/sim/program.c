@@ -194,7 +194,6 @@ void program_stop(void) {
   uint64_t until_ns = world_now_ns() + 60 * SECOND_NS;
   while (!program->runs && step(until_ns)) continue;
   const struct program *stopped = program;
-  bool failed = program->failed_ns != 0;
   for (unsigned i = 0; i < program->conf.shards; i++) relay_stop(program->workers[i].relay);
   while (fibers_alive() > 0 && program == stopped && world_now_ns() < until_ns && step(until_ns)) continue;
   if (program != stopped) { /* the power was cut meanwhile */
@@ -203,7 +202,7 @@ void program_stop(void) {
   }
   if (fibers_alive() > 0) fault("the program did not end within a minute of its stop");
   program = NULL;
-  if (failed) ledger_killed(false); /* what it could not write down is forgotten */
+  if (stopped->failed_ns != 0) ledger_killed(false); /* what it could not write down is forgotten */
 }
 
 uint64_t program_queued(void) {
