@@ -14,7 +14,6 @@ enum canary {
   CANARY_LIMIT_BY_ONE,    /* one connection more than a site may have */
   CANARY_TORN_RECORD,     /* replay believes a record's length without looking at its bytes */
   CANARY_FAILED_COMMIT,   /* a message is answered 250 though its commit failed */
-  CANARY_GAP,             /* a segment that goes on has a gap behind a commit that did not come to its end */
   CANARY_ADOPTED,         /* the last recipient of a message with several is dropped when its spool is adopted */
   CANARY_LOST_REPORT,     /* a failure ends without its report */
   CANARY_REPORT_SENDER,   /* a report does not come from the null sender */

@@ -27,7 +27,6 @@ LOST_WAKEUP core/shard/mailbox.c
 LIMIT_BY_ONE net/out/site.c
 TORN_RECORD queue/spool/replay.c
 FAILED_COMMIT queue/spool/log.c
-GAP queue/spool/replay.c
 ADOPTED queue/spool/adopt.c
 LOST_REPORT net/out/dsn.c
 REPORT_SENDER net/out/dsn.c
