@@ -4,6 +4,7 @@
  */
 #include "dns/udp.h"
 
+#include "core/base/canary.h"
 #include "core/base/error.h"
 #include "dns/token.h"
 
@@ -201,6 +202,7 @@ static void received(struct udp *udp, struct udp_channel *channel, const struct 
   }
   if (packet.len >= 2) probe._key.id = (uint32_t)(packet.at[0] << 8 | packet.at[1]);
   struct udp_flight *flight = packet.len < 2 ? NULL : map_find(&udp->_flights, key_of(&probe));
+  if (canary(CANARY_ANY_ID) && flight == NULL) flight = TAILQ_FIRST(&channel->sent);
   if (flight == NULL || flight->_queued) { /* queued: what is not asked yet cannot be answered */
     udp->_events.stray(udp->_events.context);
   } else {

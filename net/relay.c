@@ -25,6 +25,7 @@
 #define TRIM_MS 30000 /* what was not needed for so long is given back, */
 #define TRIM_ON_MS 20 /* and then so many blocks (TRIM_BLOCKS) at a time */
 #define TRIM_BLOCKS 64
+#define WAIT_MORE_MS 60000
 #define SPOOL_WAIT_NS (3 * 1000000000ull)
 #define SPOOL_RETRY_NS (20 * 1000000ull)
 
@@ -319,9 +320,18 @@ static void note_newest(struct relay *relay, uint64_t id) {
   while (id > newest && !atomic_compare_exchange_weak(relay->o.newest_id, &newest, id)) continue;
 }
 
+/* With its jitter no wait between two tries comes near it. */
+static uint64_t wait_max_ms(const struct conf *conf) {
+  uint64_t longest_ms = conf->retry_max_ms;
+  for (unsigned i = 0; i < conf->sites_count; i++)
+    if (conf->sites[i].retry_max_ms > longest_ms) longest_ms = conf->sites[i].retry_max_ms;
+  return 2 * longest_ms + WAIT_MORE_MS;
+}
+
 static int restore(struct relay *relay, struct fmt *why) {
   uint64_t damaged = 0, newest_id = 0;
   schedule_init(&relay->schedule, &relay->shard, &relay->slab, relay->spool, relay->o.counters, recipient_due, relay);
+  relay->schedule.wait_max_ms = wait_max_ms(relay->o.conf);
   relay->schedule_ready = true;
   int error = schedule_restore(&relay->schedule, &newest_id, &damaged, why);
   note_newest(relay, newest_id);
@@ -480,6 +490,7 @@ void relay_address(const struct relay *relay, struct netaddr *address) { intake_
 static void take_memory(struct relay *relay) {
   relay->slab.limit_bytes = relay->o.conf->memory_bytes / relay->o.conf->shards;
   relay->schedule.memory_high_bytes = relay->slab.limit_bytes / 2;
+  relay->schedule.wait_max_ms = wait_max_ms(relay->o.conf);
 }
 
 int relay_prepare(struct relay *relay, const struct conf *conf, struct fmt *why) {

@@ -100,13 +100,33 @@ static void drop_content(struct schedule *schedule, struct message *message) {
 
 /* ---- due times ---- */
 
-/* Sets the timer for the earliest WAITING recipient. The wheel runs on the monotonic clock, due times are wall clock: a jump of the latter is met when the timer fires. */
-static void set_timer(struct schedule *schedule, struct message *message) {
+/* Of the WAITING recipients. UINT64_MAX: there are none. */
+static uint64_t earliest_due_ms(const struct message *message) {
   uint64_t earliest = UINT64_MAX;
   for (unsigned i = 0; i < message->recipients; i++) {
     const struct recipient *recipient = &message->recipient[i];
     if (recipient->state == RECIPIENT_WAITING && recipient->due_ms < earliest) earliest = recipient->due_ms;
   }
+  return earliest;
+}
+
+/* Nobody waits longer than may be, however far away the time seems that was noted by a clock that was wrong. */
+static void bring_near(const struct schedule *schedule, struct message *message) {
+  if (schedule->wait_max_ms == 0 || canary(CANARY_CLOCK)) return;
+  uint64_t latest_ms = schedule->shard->wall_ms + schedule->wait_max_ms;
+  for (unsigned i = 0; i < message->recipients; i++) {
+    struct recipient *recipient = &message->recipient[i];
+    if (recipient->state == RECIPIENT_WAITING && !recipient->held && recipient->due_ms > latest_ms) recipient->due_ms = latest_ms;
+  }
+}
+
+/*
+ * Sets the timer for the earliest WAITING recipient. The wheel runs on the monotonic clock, due times are wall clock, which may be set: so when the timer fires that recipient is
+ * due whatever the time is.
+ */
+static void set_timer(struct schedule *schedule, struct message *message) {
+  bring_near(schedule, message);
+  uint64_t earliest = earliest_due_ms(message);
   if (earliest == UINT64_MAX) {
     timer_cancel(&schedule->shard->wheel, &message->timer);
     return;
@@ -114,6 +134,12 @@ static void set_timer(struct schedule *schedule, struct message *message) {
   uint64_t wall_ms = schedule->shard->wall_ms;
   message->timer.fire = message_due;
   timer_set(&schedule->shard->wheel, &message->timer, schedule->shard->now_ms + (earliest > wall_ms ? earliest - wall_ms : 0));
+}
+
+/* The clock was, by so much, since they were given their times: these come as much earlier by it. */
+static void set_back(struct message *message, uint64_t by_ms) {
+  for (unsigned i = 0; i < message->recipients; i++)
+    if (message->recipient[i].state == RECIPIENT_WAITING) message->recipient[i].due_ms -= by_ms;
 }
 
 static void become_waiting(struct schedule *schedule, struct message *message, unsigned i) {
@@ -147,12 +173,14 @@ static void message_due(void *context, struct timer *timer) {
   (void)context;
   struct message *message = (struct message *)((uint8_t *)timer - offsetof(struct message, timer));
   struct schedule *schedule = message->schedule;
+  uint64_t wall_ms = schedule->shard->wall_ms, earliest = earliest_due_ms(message);
   bool later = false;
+  if (earliest != UINT64_MAX && earliest > wall_ms && !canary(CANARY_CLOCK)) set_back(message, earliest - wall_ms);
   schedule_job_began(message);
   for (unsigned i = 0; i < message->recipients; i++) {
     const struct recipient *recipient = &message->recipient[i];
     if (recipient->state != RECIPIENT_WAITING) continue;
-    if (recipient->due_ms > schedule->shard->wall_ms) {
+    if (recipient->due_ms > wall_ms) {
       later = true;
       continue;
     }

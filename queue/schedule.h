@@ -47,6 +47,7 @@ struct schedule {
   uint64_t held;           /* of those that wait */
   struct domain_queues domains;
   struct store *spare;        /* for storing a message when the slab has nothing left; NULL: in use */
+  uint64_t wait_max_ms;       /* nobody waits longer, whatever a due time says: the clock may have been set. 0 (at first): as long as it says */
   uint64_t memory_high_bytes; /* slab use above which contents leave memory as soon as they are on disk */
 };
 

@@ -13,6 +13,12 @@ enum canary {
   CANARY_LOST_WAKEUP,     /* a letter to a shard that sleeps does not wake it */
   CANARY_LIMIT_BY_ONE,    /* one connection more than a site may have */
   CANARY_TORN_RECORD,     /* replay believes a record's length without looking at its bytes */
+  CANARY_FAILED_COMMIT,   /* a message is answered 250 though its commit failed */
+  CANARY_ADOPTED,         /* the last recipient of a message with several is dropped when its spool is adopted */
+  CANARY_LOST_REPORT,     /* a failure ends without its report */
+  CANARY_REPORT_SENDER,   /* a report does not come from the null sender */
+  CANARY_CLOCK,           /* who waits goes by the clock on the wall alone */
+  CANARY_ANY_ID,          /* an answer of DNS is believed whatever its id is */
 };
 
 #ifdef CANARY

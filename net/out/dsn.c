@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "core/base/canary.h"
 #include "core/base/error.h"
 #include "net/out/outlet.h"
 #include "net/smtp/command.h"
@@ -235,6 +236,7 @@ static bool append_head(const struct dsn *dsn, struct content *content, const st
   struct fmt out = fmt_over(room, sizeof room);
   struct record_envelope envelope = {
       .created_ms = outlet->o.shard->wall_ms, .smtputf8 = report->utf8, .eight_bit = report->eight_bit || report->utf8, .recipients = 1};
+  if (canary(CANARY_REPORT_SENDER)) envelope.sender = message_sender(dsn->about);
   /* RFC 3461 5.2: a report is never reported on */
   struct record_recipient recipient = {.address = message_sender(dsn->about), .notify = SMTP_NOTIFY_NEVER};
   record_envelope_encode(&envelope, &out);
@@ -373,7 +375,7 @@ static void due(void *context, struct timer *timer) {
 void dsn_send(struct dsn *dsn) {
   if (dsn == NULL) return;
   dsn->timer.fire = due;
-  if (dsn->count > 0 && is_within_rate(dsn->outlet, message_sender(dsn->about))) {
+  if (dsn->count > 0 && !canary(CANARY_LOST_REPORT) && is_within_rate(dsn->outlet, message_sender(dsn->about))) {
     begin(dsn);
   } else {
     count_add(dsn->outlet->o.counters, COUNT_DSN_SUPPRESSED, dsn->count > 0 ? 1 : 0);

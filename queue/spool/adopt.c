@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/base/canary.h"
 #include "core/base/error.h"
 #include "queue/spool/view.h"
 
@@ -202,15 +203,17 @@ static uint32_t write_envelope(const struct census_message *message, bool told, 
   struct record_envelope envelope;
   struct record_recipient recipient;
   struct fmt out = fmt_over(room, old.len);
+  unsigned encoded = 0;
   int error = record_envelope_decode(&envelope, &old);
-  envelope.recipients = message->live;
+  unsigned left_out = canary(CANARY_ADOPTED) && message->live > 1 ? 1 : 0;
+  envelope.recipients = message->live - left_out;
   record_envelope_encode(&envelope, &out);
   for (unsigned i = 0; i < message->recipients && error == E_OK; i++) {
     error = record_recipient_decode(&recipient, &old);
     recipient.attempts = message->recipient[i].attempts;
     recipient.due_ms = message->recipient[i].due_ms == 0 && told ? RECORD_DUE_OLD : message->recipient[i].due_ms;
     if (message->recipient[i].warned) recipient.notify |= RECORD_WARNED_BIT;
-    if (error == E_OK && !message->recipient[i].done) record_recipient_encode(&recipient, &out);
+    if (error == E_OK && !message->recipient[i].done && encoded++ < envelope.recipients) record_recipient_encode(&recipient, &out);
   }
   must(error == E_OK && !out.overflow); /* the census has read it */
   return (uint32_t)out.len;
@@ -376,7 +379,9 @@ static int end_leaving(struct leaving *leaving, const char *name, char kept[NAME
 static int open_source(struct leaving *leaving, struct fmt *why) {
   char path[PATH_ROOM];
   if (path_in(leaving, path, sizeof path, leaving->name) == NULL) return complain(why, leaving->options->path, E_TOO_LONG);
-  return view_open(&leaving->view, leaving->io, path, true, why);
+  int error = view_open(&leaving->view, leaving->io, path, true, why);
+  if (error == E_OK && leaving->options->spool.durability == SPOOL_SYNC) view_expect_synced(leaving->view);
+  return error;
 }
 
 static int adopt_one(struct leaving *leaving, bool is_missing) {

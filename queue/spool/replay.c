@@ -196,17 +196,54 @@ static int clear_rest(const struct segments *s, const struct segment *segment) {
   return error;
 }
 
+/*
+ * From the last record to the next whole block, where commits begin: a record of no outcomes. A gap would look like the end to the next start, which believes in what stands
+ * behind one only if whole commits follow.
+ */
+static int fill_block(const struct segments *s, const struct segment *segment, uint64_t from) {
+  struct record_header header = {.type = RECORD_OUTCOMES, .length = (uint32_t)(segment->end - from)};
+  if (header.length == 0) return E_OK;
+  memset(s->block, 0, SEGMENT_BLOCK);
+  record_header_encode(&header, s->block);
+  struct span body = span_of(s->block + RECORD_HEADER_SIZE, header.length - RECORD_HEADER_SIZE);
+  record_header_seal(s->block, segment->sequence, record_hash(segment->salt, &body, 1));
+  return io_file_write_now(s->io, segment->file, s->block, header.length, from);
+}
+
+/*
+ * What was read through the page cache may be on no disk: if the last process could not sync it, the system takes it for clean, and a sync now says that all is well. But what was
+ * copied there is dropped elsewhere. Only in the newest segment, as nothing is committed after a failure.
+ */
+static int write_again(const struct segments *s, const struct segment *segment) {
+  uint8_t *room = aligned_alloc(SPOOL_ALIGNMENT, CHUNK);
+  int error = room == NULL ? E_NO_MEMORY : E_OK;
+  for (uint64_t at = 0; at < segment->end && error == E_OK; at += CHUNK) {
+    size_t len = segment->end - at < CHUNK ? (size_t)(segment->end - at) : CHUNK, got;
+    error = io_file_read_now(s->io, segment->file, room, len, at, &got);
+    if (error == E_OK) error = io_file_write_now(s->io, segment->file, room, got, at);
+  }
+  free(room);
+  return error;
+}
+
 int segments_go_on(struct segments *s, bool *durable, struct fmt *why) {
   struct segment *newest = s->sequence == 0 ? NULL : segments_find(s, s->sequence);
   *durable = false;
-  if (newest == NULL || !newest->recyclable || disk_gives_more(s)) return E_OK;
-  newest->end = (newest->end + SEGMENT_BLOCK - 1) / SEGMENT_BLOCK * SEGMENT_BLOCK;
-  int error = clear_rest(s, newest);
-  if (error == E_OK) {
+  if (newest == NULL) return E_OK;
+  int error = !s->direct && newest->live_records > 0 ? write_again(s, newest) : E_OK;
+  bool goes_on = newest->recyclable && !disk_gives_more(s);
+  if (goes_on && error == E_OK) {
+    uint64_t from = newest->end;
+    newest->end = (from + SEGMENT_BLOCK - 1) / SEGMENT_BLOCK * SEGMENT_BLOCK;
+    error = clear_rest(s, newest);
+    if (error == E_OK) error = fill_block(s, newest, from); /* last: it makes what comes behind count */
+  }
+  if (goes_on && error == E_OK) {
     s->head = newest;
     s->sequence_end = newest->end;
     *durable = newest->end < newest->size_bytes; /* else nothing was written */
-  } else {
+  }
+  if (error != E_OK) {
     fmt_text(why, segment_path(s, newest->slot));
     fmt_text(why, ": ");
     fmt_text(why, error_text(error));

@@ -27,6 +27,8 @@ int view_open(struct view **out, struct io *io, const char *path, bool exclusive
   return E_OK;
 }
 
+void view_expect_synced(struct view *view) { view->segments.synced = true; }
+
 void view_close(struct view *view) {
   if (view == NULL) return;
   segments_close(&view->segments);

@@ -17,6 +17,8 @@ struct view;
  * E_UNSUPPORTED: a newer version of the program wrote it. `why` gets a phrase naming the file.
  */
 must_check int view_open(struct view **view, struct io *io, const char *path, bool exclusive, struct fmt *why);
+/* Each commit was synced before the next (SPOOL_SYNC). Then a gap in the newest segment is damage if whole commits follow, as spool_replay has it; else it is the end. */
+void view_expect_synced(struct view *view);
 void view_close(struct view *view);
 /* Does a process have the spool in this directory? It is found out by taking the lock for a moment. */
 bool view_is_in_use(struct io *io, const char *path);

@@ -26,5 +26,11 @@ SKIPPED_OUTCOME queue/schedule.c
 LOST_WAKEUP core/shard/mailbox.c
 LIMIT_BY_ONE net/out/site.c
 TORN_RECORD queue/spool/replay.c
+FAILED_COMMIT queue/spool/log.c
+ADOPTED queue/spool/adopt.c
+LOST_REPORT net/out/dsn.c
+REPORT_SENDER net/out/dsn.c
+CLOCK queue/schedule.c
+ANY_ID dns/udp.c
 EOF
 exit $missed

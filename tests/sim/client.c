@@ -162,6 +162,19 @@ static void say_chunks(struct session *s) {
   close_session(s, chance_once(2));
 }
 
+/* With an alias in front now and then. */
+static void choose_domain(enum fate fate, char *room, size_t size) {
+  static const char *const bad[FATES][3] = {[FATE_REFUSED] = {"nx", "nullmx", "nx"}, [FATE_EXPIRES] = {"servfail", "silent", "loop"}};
+  char alias[4] = "";
+  if (chance_once(client.habits.aliases)) snprintf(alias, sizeof alias, "a%u.", 1 + (unsigned)chance(8));
+  if (fate != FATE_DELIVERED && chance_once(3)) {
+    const char *name = bad[fate][chance(3)];
+    snprintf(room, size, "%s%s.test", strcmp(name, "loop") == 0 ? "" : alias, name);
+  } else {
+    snprintf(room, size, "%sd%05u.test", alias, (unsigned)chance(client.habits.domains));
+  }
+}
+
 static void begin_message(struct session *s) {
   unsigned recipients = 1;
   if (client.habits.recipients_max > 1 && chance_once(3)) recipients = (unsigned)chance_spread(1, client.habits.recipients_max);
@@ -176,9 +189,7 @@ static void begin_message(struct session *s) {
   for (unsigned i = 0; i < recipients; i++) {
     enum fate fate = chance_once(client.habits.refused_once) ? FATE_REFUSED : chance_once(client.habits.expires_once) ? FATE_EXPIRES : FATE_DELIVERED;
     char domain[32];
-    snprintf(domain, sizeof domain, "d%05u.test", (unsigned)chance(client.habits.domains));
-    if (fate == FATE_REFUSED && chance_once(3)) snprintf(domain, sizeof domain, "%s.test", chance_once(2) ? "nx" : "nullmx");
-    if (fate == FATE_EXPIRES && chance_once(3)) snprintf(domain, sizeof domain, "%s.test", chance_once(2) ? "servfail" : "silent");
+    choose_domain(fate, domain, sizeof domain);
     ledger_recipient(s->message, i, fate, domain);
   }
   s->content = ledger_content(s->message, content_size(), chance_once(client.habits.eight_bit));

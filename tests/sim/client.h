@@ -13,6 +13,7 @@ struct client_habits {
   unsigned recipients_max;
   unsigned refused_once, expires_once; /* recipients of these fates */
   unsigned domains;
+  unsigned aliases; /* of domains (dns.h), as recipients have them */
   unsigned messages_per_session;
   unsigned eight_bit; /* content that not every host takes */
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/error.h"
+#include "tests/sim/contents.h"
 #include "tests/sim/world.h"
 
 #define FILES_MAX 4096
@@ -12,24 +13,13 @@
 #define DIRECTORIES_MAX 64
 #define RENAMINGS_MAX 64
 #define PATH_MAX_LEN 128
-#define PAGE 4096
 #define SECTOR 512
-#define PAGE_SECTORS (PAGE / SECTOR)
-#define WRITE_BACK_NS (30 * SECOND_NS)
-
-struct page {
-  uint8_t now[PAGE], safe[PAGE];
-  uint64_t dirty[PAGE_SECTORS]; /* 0: now and safe are the same; else the number of the write */
-  uint64_t dirty_ns;            /* when the first of them was */
-};
 
 struct file {
   bool used, removed; /* removed: a power cut may bring it back */
   bool name_safe, locked;
   char path[PATH_MAX_LEN];
-  struct page **pages; /* NULL: zeros */
-  uint64_t pages_count;
-  uint64_t size, safe_size;
+  struct contents contents;
   unsigned operations;
 };
 
@@ -52,7 +42,7 @@ struct operation {
   unsigned count;
   uint64_t offset, token;
   uint64_t time; /* number of the last write when it was started */
-  bool sync, append, given_up;
+  bool sync, append, cached, given_up;
   uint8_t *copy; /* of a write's bytes when it was started: they must not change meanwhile */
   size_t len;
   struct operation *next;
@@ -69,12 +59,19 @@ static struct {
   struct operation *operations;
   struct disk_faults faults;
   struct disk_stats stats;
-  uint64_t time, durable_number;
+  uint64_t durable_number;
   uint64_t cut_at;
   bool is_cut;
+  disk_write on_write;
 } disk;
 
-void disk_open(void) { memset(&disk, 0, sizeof disk); }
+void disk_open(void) {
+  memset(&disk, 0, sizeof disk);
+  contents_open();
+}
+
+void disk_on_write(disk_write on_write) { disk.on_write = on_write; }
+void disk_give_room(void) { disk.faults.capacity_bytes = 0; }
 void disk_set_faults(const struct disk_faults *faults) { disk.faults = *faults; }
 const struct disk_stats *disk_stats(void) { return &disk.stats; }
 
@@ -92,90 +89,24 @@ static void become_durable_or_die(void) {
   while (!may_become_durable()) fiber_sleep(UINT64_MAX);
 }
 
-/* ---- bytes ---- */
+/* ---- room ---- */
 
-static void reserve_pages(struct file *file, uint64_t size) {
-  uint64_t count = (size + PAGE - 1) / PAGE;
-  if (count <= file->pages_count) return;
-  count += count / 2;
-  file->pages = realloc(file->pages, count * sizeof *file->pages);
-  must(file->pages != NULL);
-  memset(file->pages + file->pages_count, 0, (count - file->pages_count) * sizeof *file->pages);
-  file->pages_count = count;
-}
-
-static bool all_zero(const uint8_t *bytes, size_t len) { return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0); }
-
-/* Within one sector. */
-static void put(struct file *file, uint64_t offset, const uint8_t *bytes, size_t len) {
-  reserve_pages(file, offset + len);
-  struct page **at = &file->pages[offset / PAGE];
-  if (*at == NULL && !all_zero(bytes, len)) *at = sim_alloc(sizeof **at);
-  if (*at != NULL) {
-    memcpy((*at)->now + offset % PAGE, bytes, len);
-    if (all_zero((const uint8_t *)(*at)->dirty, sizeof(*at)->dirty)) (*at)->dirty_ns = world_now_ns();
-    (*at)->dirty[offset % PAGE / SECTOR] = disk.time;
-  }
-  if (offset + len > file->size) file->size = offset + len;
-}
-
-/* Sector by sector; each is lost with this chance. */
-static void put_all(struct file *file, uint64_t offset, const uint8_t *bytes, size_t len, unsigned lost, unsigned of) {
-  disk.time++;
-  while (len > 0) {
-    size_t piece = SECTOR - offset % SECTOR < len ? SECTOR - offset % SECTOR : len;
-    if (lost == 0 || chance(of) >= lost) put(file, offset, bytes, piece);
-    offset += piece;
-    bytes += piece;
-    len -= piece;
-  }
-}
-
-static void get(const struct file *file, uint64_t offset, uint8_t *bytes, size_t len) {
-  while (len > 0) {
-    size_t piece = PAGE - offset % PAGE < len ? PAGE - offset % PAGE : len;
-    const struct page *page = offset / PAGE < file->pages_count ? file->pages[offset / PAGE] : NULL;
-    if (page != NULL) {
-      memcpy(bytes, page->now + offset % PAGE, piece);
-    } else {
-      memset(bytes, 0, piece);
-    }
-    offset += piece;
-    bytes += piece;
-    len -= piece;
-  }
-}
-
-static void save_sector(struct page *page, unsigned sector) {
-  memcpy(page->safe + (size_t)sector * SECTOR, page->now + (size_t)sector * SECTOR, SECTOR);
-  page->dirty[sector] = 0;
-}
-
-/* What was written until then, in this range. */
-static void save(struct file *file, uint64_t offset, uint64_t len, uint64_t until) {
-  for (uint64_t at = offset / SECTOR; at < (offset + len + SECTOR - 1) / SECTOR && at / PAGE_SECTORS < file->pages_count; at++) {
-    struct page *page = file->pages[at / PAGE_SECTORS];
-    unsigned sector = (unsigned)(at % PAGE_SECTORS);
-    if (page != NULL && page->dirty[sector] != 0 && page->dirty[sector] <= until) save_sector(page, sector);
-  }
-  file->safe_size = file->size;
-}
+static bool is_of_events(const struct file *file) { return strncmp(file->path, "/events", 7) == 0; }
 
 uint64_t disk_used(void) {
   uint64_t bytes = 0;
   for (unsigned i = 0; i < disk.files_used; i++)
-    if (disk.files[i].used && !disk.files[i].removed && strncmp(disk.files[i].path, "/events", 7) != 0) bytes += disk.files[i].size;
+    if (disk.files[i].used && !disk.files[i].removed && !is_of_events(&disk.files[i])) bytes += disk.files[i].contents.size;
   return bytes;
 }
 
 static bool has_room(const struct file *file, uint64_t size) {
-  return disk.faults.capacity_bytes == 0 || strncmp(file->path, "/events", 7) == 0 || size <= file->size ||
-         disk_used() - file->size + size <= disk.faults.capacity_bytes;
+  return disk.faults.capacity_bytes == 0 || is_of_events(file) || size <= file->contents.size ||
+         disk_used() - file->contents.size + size <= disk.faults.capacity_bytes;
 }
 
 static void forget(struct file *file) {
-  for (uint64_t i = 0; i < file->pages_count; i++) free(file->pages[i]);
-  free(file->pages);
+  contents_free(&file->contents);
   *file = (struct file){0};
 }
 
@@ -184,16 +115,8 @@ static void forget(struct file *file) {
 static void crash_operation(struct operation *op) {
   op->given_up = true; /* its time will come, and nobody hears of it */
   op->file->operations--;
-  if (op->kind == WRITE) put_all(op->file, op->append ? op->file->size : op->offset, op->copy, op->len, (unsigned)chance(5), 4);
-}
-
-static void crash_page(struct page *page, unsigned share) {
-  bool old = world_now_ns() - page->dirty_ns > WRITE_BACK_NS;
-  for (unsigned i = 0; i < PAGE_SECTORS; i++) {
-    if (page->dirty[i] == 0) continue;
-    if (!old && chance(4) >= share) memcpy(page->now + (size_t)i * SECTOR, page->safe + (size_t)i * SECTOR, SECTOR);
-    save_sector(page, i);
-  }
+  struct contents *contents = &op->file->contents;
+  if (op->kind == WRITE) contents_write(contents, op->append ? contents->size : op->offset, span_of(op->copy, op->len), (unsigned)chance(5), 4);
 }
 
 static struct file *find(const char *path);
@@ -206,11 +129,7 @@ static void cut_power(struct file *file) {
   }
   file->removed = false;
   file->name_safe = true;
-  unsigned share = (unsigned)chance(5); /* none, some, all of what is dirty */
-  for (uint64_t i = 0; i < file->pages_count; i++)
-    if (file->pages[i] != NULL) crash_page(file->pages[i], share);
-  if (share < 4 && chance_once(2)) file->size = file->safe_size;
-  file->safe_size = file->size;
+  contents_cut_power(&file->contents);
 }
 
 static void forget_renamings(bool undo);
@@ -252,14 +171,31 @@ static bool is_directory(const char *path) {
   return false;
 }
 
+/* Of the spool, and done at once. */
+static bool call_fails(const char *path) {
+  bool fails = strncmp(path, "/events", 7) != 0 && chance_once(disk.faults.calls_fail);
+  if (fails) trace("disk fails at %s", path);
+  disk.stats.failures += fails;
+  if (fails && disk.on_write != NULL) disk.on_write(path, span_of(NULL, 0), true);
+  return fails;
+}
+
+static bool is_open(const struct file *file) {
+  for (int i = 0; i < HANDLES_MAX; i++)
+    if (disk.handles[i].file == file) return true;
+  return false;
+}
+
 int io_file_open(struct io *io, const char *path, unsigned flags, io_file *handle) {
   (void)io;
+  if (call_fails(path)) return E_IO;
   if ((flags & IO_FILE_DIRECT) != 0 && disk.faults.refuse_direct) return E_UNSUPPORTED;
   struct file *file = find(path);
   if (is_directory(path)) return E_IS_DIRECTORY;
   if (file != NULL && (flags & IO_FILE_EXCLUSIVE) != 0) return E_EXISTS;
   if (file == NULL && (flags & IO_FILE_CREATE) == 0) return E_NOT_FOUND;
   if (file == NULL) file = make(path);
+  if (disk.stats.failures > 0 && !is_open(file) && chance_once(3)) contents_evict(&file->contents);
   if ((flags & IO_FILE_LOCK) != 0 && file->locked) return E_BUSY;
   for (int i = 0; i < HANDLES_MAX; i++) {
     if (disk.handles[i].file != NULL) continue;
@@ -339,6 +275,7 @@ static int rename_directory(const char *from, const char *to) {
 
 int io_file_rename(struct io *io, const char *from, const char *to) {
   (void)io;
+  if (call_fails(from)) return E_IO;
   if (is_directory(from)) return rename_directory(from, to);
   struct file *file = find(from), *old = find(to);
   if (file == NULL) return E_NOT_FOUND;
@@ -352,7 +289,8 @@ int io_file_remove(struct io *io, const char *path) {
   (void)io;
   struct file *file = find(path);
   if (file == NULL) return E_NOT_FOUND;
-  for (int i = 0; i < HANDLES_MAX; i++) must(disk.handles[i].file != file);
+  if (call_fails(path)) return E_IO;
+  must(!is_open(file));
   if (file->name_safe) {
     file->removed = true;
   } else {
@@ -365,6 +303,7 @@ int io_file_remove(struct io *io, const char *path) {
 
 int io_directory_remove(struct io *io, const char *path) {
   (void)io;
+  if (call_fails(path)) return E_IO;
   if (!is_directory(path)) return E_NOT_FOUND;
   if (!is_empty(path)) return E_EXISTS;
   remove_directory(path);
@@ -387,6 +326,7 @@ int io_directory_make(struct io *io, const char *path) {
 
 int io_directory_sync(struct io *io, const char *path) {
   (void)io;
+  if (call_fails(path)) return E_IO;
   become_durable_or_die();
   disk.stats.directory_syncs++;
   for (unsigned i = 0; i < disk.renamings_count; i++)
@@ -425,6 +365,7 @@ void disk_list(const char *path, void (*each)(void *context, const char *name), 
 int io_directory_list(struct io *io, const char *path, void (*each)(void *context, const char *name), void *context) {
   (void)io;
   if (!is_directory(path)) return E_NOT_FOUND;
+  if (call_fails(path)) return E_IO;
   disk_list(path, each, context);
   return E_OK;
 }
@@ -442,7 +383,7 @@ int io_directory_space(struct io *io, const char *path, uint64_t *free_bytes, ui
 
 int io_file_size(struct io *io, io_file handle, uint64_t *size_bytes) {
   (void)io;
-  *size_bytes = file_of(handle)->size;
+  *size_bytes = file_of(handle)->contents.size;
   return E_OK;
 }
 
@@ -455,14 +396,15 @@ unsigned io_file_alignment(struct io *io, io_file handle) {
 int io_file_allocate(struct io *io, io_file handle, uint64_t size_bytes) {
   (void)io;
   struct file *file = file_of(handle);
+  if (call_fails(file->path)) return E_IO;
   if (!has_room(file, size_bytes)) return E_NO_SPACE;
-  if (size_bytes > file->size) file->size = size_bytes;
+  if (size_bytes > file->contents.size) file->contents.size = size_bytes;
   return E_OK;
 }
 
 int io_file_truncate(struct io *io, io_file handle, uint64_t size_bytes) {
   (void)io;
-  file_of(handle)->size = size_bytes;
+  file_of(handle)->contents.size = size_bytes;
   return E_OK;
 }
 
@@ -474,8 +416,9 @@ int io_file_read_now(struct io *io, io_file handle, void *at, size_t len, uint64
   (void)io;
   const struct file *file = file_of(handle);
   check_direct(handle, at, len, offset);
-  *got = offset >= file->size ? 0 : file->size - offset < len ? (size_t)(file->size - offset) : len;
-  get(file, offset, at, *got);
+  if (call_fails(file->path)) return E_IO;
+  *got = offset >= file->contents.size ? 0 : file->contents.size - offset < len ? (size_t)(file->contents.size - offset) : len;
+  contents_read(&file->contents, offset, at, *got);
   return E_OK;
 }
 
@@ -484,42 +427,67 @@ int io_file_write_now(struct io *io, io_file handle, const void *at, size_t len,
   struct file *file = file_of(handle);
   check_direct(handle, at, len, offset);
   if (!has_room(file, offset + len)) return E_NO_SPACE;
-  put_all(file, offset, at, len, 0, 1);
+  bool fails = call_fails(file->path);
+  contents_write(&file->contents, offset, span_of(at, len), fails ? (unsigned)chance(5) : 0, 4);
+  if (fails) {
+    contents_save_failed(&file->contents, 0, file->contents.size, UINT64_MAX, !disk.handles[handle].direct);
+    return E_IO;
+  }
   become_durable_or_die();
-  save(file, 0, file->size, UINT64_MAX);
+  contents_save(&file->contents, 0, file->contents.size, UINT64_MAX);
   return E_OK;
 }
 
 bool disk_contents(const char *path, uint8_t **bytes, size_t *len) {
   const struct file *file = find(path);
   if (file == NULL) return false;
-  *len = file->size;
-  *bytes = sim_alloc(file->size + 1);
-  get(file, 0, *bytes, file->size);
+  *len = file->contents.size;
+  *bytes = sim_alloc(file->contents.size + 1);
+  contents_read(&file->contents, 0, *bytes, file->contents.size);
   return true;
 }
 
 /* ---- under way ---- */
 
+static void tell(const struct operation *op, bool failed) {
+  if (disk.on_write != NULL && !is_of_events(op->file)) disk.on_write(op->file->path, span_of(op->copy, op->len), failed);
+}
+
+/* A write or a sync fails for good: what is known of it afterwards, nobody can say. */
+static int64_t fail(const struct operation *op) {
+  disk.stats.failures++;
+  if (op->sync) {
+    bool all = op->kind == SYNC;
+    contents_save_failed(&op->file->contents, all ? 0 : op->offset, all ? op->file->contents.size : op->len, all ? op->time : UINT64_MAX, op->cached);
+  }
+  tell(op, true);
+  return E_IO;
+}
+
 static int64_t do_write(struct operation *op) {
   for (size_t i = 0, at = 0; i < op->count; at += op->slices[i++].len) must(memcmp(op->copy + at, op->slices[i].at, op->slices[i].len) == 0);
-  if (op->append) op->offset = op->file->size;
+  if (op->append) op->offset = op->file->contents.size;
   disk.stats.writes++;
   disk.stats.synced_writes += op->sync;
-  int error = !has_room(op->file, op->offset + op->len) ? E_NO_SPACE : chance_once(disk.faults.write_fails) ? E_IO : E_OK;
-  if (error == E_NO_SPACE) return error;
-  put_all(op->file, op->offset, op->copy, op->len, error == E_OK ? 0 : (unsigned)chance(5), 4);
-  if (error == E_OK && op->sync) save(op->file, op->offset, op->len, UINT64_MAX);
-  return error == E_OK ? (int64_t)op->len : error;
+  if (!has_room(op->file, op->offset + op->len)) return E_NO_SPACE;
+  bool fails = chance_once(is_of_events(op->file) ? disk.faults.events_fail : disk.faults.write_fails);
+  contents_write(&op->file->contents, op->offset, span_of(op->copy, op->len), fails ? (unsigned)chance(5) : 0, 4);
+  if (fails || (op->sync && !is_of_events(op->file) && chance_once(disk.faults.sync_fails))) return fail(op);
+  if (op->sync) contents_save(&op->file->contents, op->offset, op->len, UINT64_MAX);
+  tell(op, false);
+  return (int64_t)op->len;
 }
 
 static int64_t do_read(const struct operation *op) {
   disk.stats.reads++;
-  if (chance_once(disk.faults.read_fails)) return E_IO;
+  if (chance_once(disk.faults.read_fails)) {
+    trace("disk fails to read %s at %llu", op->file->path, (unsigned long long)op->offset);
+    return E_IO;
+  }
   uint64_t at = op->offset;
-  for (unsigned i = 0; i < op->count && at < op->file->size; i++) {
-    size_t len = op->file->size - at < op->slices[i].len ? (size_t)(op->file->size - at) : op->slices[i].len;
-    get(op->file, at, op->slices[i].at, len);
+  for (unsigned i = 0; i < op->count && at < op->file->contents.size; i++) {
+    size_t len = op->file->contents.size - at < op->slices[i].len ? (size_t)(op->file->contents.size - at) : op->slices[i].len;
+    contents_read(&op->file->contents, at, op->slices[i].at, len);
     at += len;
   }
   return (int64_t)(at - op->offset);
@@ -527,8 +495,8 @@ static int64_t do_read(const struct operation *op) {
 
 static int64_t do_sync(const struct operation *op) {
   disk.stats.syncs++;
-  if (chance_once(disk.faults.sync_fails)) return E_IO;
-  save(op->file, 0, op->file->size, op->time);
+  if (!is_of_events(op->file) && chance_once(disk.faults.sync_fails)) return fail(op);
+  contents_save(&op->file->contents, 0, op->file->contents.size, op->time);
   return 0;
 }
 
@@ -561,7 +529,14 @@ static bool is_handle(io_file handle) { return handle >= 0 && handle < HANDLES_M
 
 static struct operation *start(struct io *io, enum kind kind, io_file handle, bool sync, uint64_t token) {
   struct operation *op = sim_alloc(sizeof *op);
-  *op = (struct operation){.kind = kind, .io = io, .file = file_of(handle), .token = token, .sync = sync, .time = disk.time, .next = disk.operations};
+  *op = (struct operation){.kind = kind,
+                           .io = io,
+                           .file = file_of(handle),
+                           .token = token,
+                           .sync = sync,
+                           .time = contents_writes(),
+                           .cached = !disk.handles[handle].direct,
+                           .next = disk.operations};
   disk.operations = op;
   op->file->operations++;
   world_after(duration(kind, sync), complete, op, 0);

@@ -1,4 +1,8 @@
-/* dns: the name server of the world: answers out of a zone (bench/lib/zone.h), over UDP and TCP, well or badly. */
+/*
+ * dns: the name server of the world: answers out of a zone (bench/lib/zone.h), over UDP and TCP, well or badly.
+ *
+ * Besides the zone there are aliases: a1.NAME is one of NAME, a2.NAME of a1.NAME and so on up to a9.NAME, and loop.test is one of itself.
+ */
 #ifndef TESTS_SIM_DNS_H
 #define TESTS_SIM_DNS_H
 
@@ -8,6 +12,8 @@
 /* Each happens once in so many times; 0: never. */
 struct dns_habits {
   unsigned silence, servfail, truncated, garbage, twice;
+  unsigned outage; /* for three seconds nothing is answered, or all with SERVFAIL */
+  unsigned forged; /* first comes somebody else's answer, with a wrong id: there is no such name */
   uint64_t low_ns, high_ns;
 };
 

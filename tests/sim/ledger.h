@@ -42,13 +42,20 @@ void ledger_refused(unsigned message);
 
 /*
  * A host took the message for this recipient. *read_ns, set to 0 now, gets the time when the relay has read the host's answer. `content`: in wire form; NULL: as
- * it was cut off. Any alteration is a fault.
+ * it was cut off. Any alteration is a fault. `late`: the relay has already given up the connection it comes from.
  */
-uint64_t *ledger_delivered(unsigned message, unsigned recipient);
+uint64_t *ledger_delivered(unsigned message, unsigned recipient, bool late);
 void ledger_check_content(unsigned message, struct span content);
 
-/* The relay was killed now. `power`: and what the disk had not synced may be lost. */
+/* These bytes of the spool, with records in them, were written, or that failed: then nothing in them may be answered 250 any more. */
+void ledger_written(struct span bytes, bool failed);
+/* From now on a spool takes nothing, until the relay is killed, or ends. */
+void ledger_failing(void);
+
+/* The relay was killed now, or ended as if it had been. `power`: and what the disk had not synced may be lost. */
 void ledger_killed(bool power);
+/* The clock on the wall jumped. What lay in the queue may then be, or seem, too old, and end as expired. */
+void ledger_clock_set(int64_t by_ms);
 /* A line of an event file. */
 void ledger_event(struct span line);
 bool ledger_was_killed(void);

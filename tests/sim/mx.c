@@ -30,8 +30,9 @@ struct out {
 struct session {
   struct session *next;
   struct end *end;
-  unsigned host;
+  unsigned host, number;
   bool over; /* nothing that comes is looked at */
+  bool mute, asleep;
   bool drips, liar, greeted, has_mail, in_data, is_last;
   bool chunk_refused;
   bool from_nobody; /* the reverse-path is null */
@@ -53,6 +54,8 @@ static struct {
   const struct mx_limits *limits, *special;
   struct mx_habits habits;
   struct session *sessions;
+  struct listener **listeners; /* of each host */
+  bool *is_down;
   struct mx_sums sums;
 } mx;
 
@@ -64,7 +67,6 @@ static const struct mx_limits *limits_of(unsigned host) {
 }
 
 const struct mx_sums *mx_sums(void) { return &mx.sums; }
-void mx_set_habits(const struct mx_habits *habits) { mx.habits = *habits; }
 
 /* ---- saying ---- */
 
@@ -117,13 +119,19 @@ static void later(struct session *s, struct out *out) {
 }
 
 static void hang_up(struct session *s, bool reset) {
-  trace("mx %u %s", s->host, reset ? "resets" : "hangs up");
+  trace("mx %u.%u %s", s->host, s->number, reset ? "resets" : "hangs up");
   later(s, new_out(s, reset ? OUT_RESET : OUT_CLOSE, "", 0));
   forget_session(s);
 }
 
 static void say_with(struct session *s, const char *text, uint64_t **read, unsigned read_count) {
-  trace("mx %u: %.60s", s->host, text);
+  if (chance_once(mx.habits.mute)) s->mute = true;
+  if (s->mute) {
+    trace("mx %u.%u is mute", s->host, s->number);
+    free(read);
+    return;
+  }
+  trace("mx %u.%u: %.60s", s->host, s->number, text);
   size_t len = strlen(text);
   bool drips = s->drips && mx.habits.drip > 0;
   for (size_t at = 0; drips && at + 1 < len; at++) {
@@ -163,6 +171,10 @@ static void clear(struct session *s) {
 
 /* Wire form of DATA is kept as it came; a chunk's content is put into it, for the ledger. */
 static void take_content(struct session *s, bool stuffed) {
+  if (chance_once(mx.habits.untaken_and_cut)) {
+    hang_up(s, chance_once(2));
+    return;
+  }
   if (chance_once(mx.habits.final_4xx)) {
     say(s, "451 4.3.0 not now\r\n");
     return;
@@ -185,8 +197,8 @@ static void take_content(struct session *s, bool stuffed) {
   }
   for (unsigned i = 0; i < s->recipients_count; i++) {
     if (i == 0 || s->recipients[i].message != s->recipients[i - 1].message) ledger_check_content(s->recipients[i].message, content);
-    read[i] = ledger_delivered(s->recipients[i].message, s->recipients[i].recipient);
-    trace("mx %u takes message %u for recipient %u", s->host, s->recipients[i].message, s->recipients[i].recipient);
+    read[i] = ledger_delivered(s->recipients[i].message, s->recipients[i].recipient, !end_is_held(s->end));
+    trace("mx %u.%u takes message %u for recipient %u", s->host, s->number, s->recipients[i].message, s->recipients[i].recipient);
   }
   free(wire);
   mx.sums.messages++;
@@ -283,6 +295,11 @@ static void hello(struct session *s, bool extended) {
 }
 
 static void append_content(struct session *s, const uint8_t *bytes, size_t len) {
+  if (chance_once(mx.habits.cut_in_content)) {
+    if (chance_once(2)) say_with(s, "421 4.3.2 no more of that\r\n", NULL, 0);
+    hang_up(s, chance_once(2));
+    return;
+  }
   if (s->content_len + len > s->content_capacity) {
     s->content_capacity = (s->content_len + len) * 2 + 4096;
     must(s->content_capacity <= CONTENT_MAX * 2);
@@ -320,7 +337,7 @@ static bool begins(struct span line, const char *verb) {
 }
 
 static void command(struct session *s, struct span line) {
-  trace("mx %u <- %.*s", s->host, (int)(line.len < 80 ? line.len : 80), (const char *)line.at);
+  trace("mx %u.%u <- %.*s", s->host, s->number, (int)(line.len < 80 ? line.len : 80), (const char *)line.at);
   if (begins(line, "EHLO") || begins(line, "HELO")) {
     hello(s, begins(line, "EHLO"));
   } else if (begins(line, "MAIL")) {
@@ -354,7 +371,7 @@ static void data_line(struct session *s, struct span line) {
     return;
   }
   append_content(s, line.at, line.len);
-  append_content(s, (const uint8_t *)"\r\n", 2);
+  if (!s->over) append_content(s, (const uint8_t *)"\r\n", 2);
 }
 
 /* How many bytes of it were used up: a command, a line of content, a piece of a chunk. 0: more has to come. */
@@ -363,7 +380,7 @@ static size_t hear(struct session *s, struct span in) {
     size_t len = in.len < s->chunk_left ? in.len : (size_t)s->chunk_left;
     if (!s->chunk_refused) append_content(s, in.at, len);
     s->chunk_left -= len;
-    if (s->chunk_left == 0) end_chunk(s);
+    if (s->chunk_left == 0 && !s->over) end_chunk(s);
     return len;
   }
   ptrdiff_t end = span_find(in, '\n');
@@ -378,10 +395,24 @@ static size_t hear(struct session *s, struct span in) {
   return (size_t)end + 1;
 }
 
+static void told(void *owner, struct end *end, enum net_news news);
+
+static void wakes(void *context, uint64_t number) {
+  (void)number;
+  struct session *s = context;
+  s->asleep = false;
+  if (!s->over) told(s, s->end, NET_ARRIVED);
+}
+
 static void told(void *owner, struct end *end, enum net_news news) {
   struct session *s = owner;
   if (news == NET_ROOM) write_pending(s);
-  if (news != NET_ARRIVED || s->over) return;
+  if (news != NET_ARRIVED || s->over || s->asleep) return;
+  if (chance_once(mx.habits.reads_slowly)) {
+    s->asleep = true;
+    world_after(chance_spread(MILLISECOND_NS, 15 * SECOND_NS), wakes, s, 0);
+    return;
+  }
   uint8_t room[16384];
   for (size_t got; (got = end_read(end, room, sizeof room)) > 0;) {
     if (s->in_len + got > s->in_capacity) {
@@ -416,7 +447,7 @@ static void greet(struct session *s) {
     say_with(s, "421 4.3.2 busy\r\n", NULL, 0);
     hang_up(s, false);
   } else if (chance_once(mx.habits.greeting_silence)) {
-    trace("mx %u is silent", s->host);
+    trace("mx %u.%u is silent", s->host, s->number);
   } else {
     say(s, "220 mx.test ESMTP\r\n");
   }
@@ -424,14 +455,15 @@ static void greet(struct session *s) {
 
 static void accepted(void *owner, struct end *end) {
   struct session *s = sim_alloc(sizeof *s);
-  *s = (struct session){.next = mx.sessions, .end = end, .host = (unsigned)(uintptr_t)owner, .recipients_max = RECIPIENTS_MAX};
+  *s = (struct session){
+      .next = mx.sessions, .end = end, .host = (unsigned)(uintptr_t)owner, .number = (unsigned)mx.sums.sessions, .recipients_max = RECIPIENTS_MAX};
   s->drips = chance_once(mx.habits.drip);
   s->recipients = sim_alloc(RECIPIENTS_MAX * sizeof *s->recipients);
   mx.sessions = s;
   mx.sums.sessions++;
   end->owner = s;
   end->tell = told;
-  trace("mx %u has a session", s->host);
+  trace("mx %u.%u has a session", s->host, s->number);
   check_limit(s);
   if (chance_once(mx.habits.refuse_connection)) {
     hang_up(s, true);
@@ -440,14 +472,47 @@ static void accepted(void *owner, struct end *end) {
   }
 }
 
+/* ---- hosts that are down ---- */
+
+static void listen_on(uint32_t host, net_accept accept) {
+  uint32_t ip = mx.zone->host_base + host;
+  struct netaddr address = {.family = 4, .port = 25, .bytes = {(uint8_t)(ip >> 24), (uint8_t)(ip >> 16), (uint8_t)(ip >> 8), (uint8_t)ip}};
+  mx.listeners[host] = net_listen(&address, accept, (void *)(uintptr_t)host);
+}
+
+static void comes_up(void *context, uint64_t host) {
+  (void)context;
+  if (mx.listeners[host] != NULL) net_unlisten(mx.listeners[host]);
+  listen_on((uint32_t)host, accepted);
+  mx.is_down[host] = false;
+}
+
+static void some_go_down(void *context, uint64_t number) {
+  (void)context;
+  (void)number;
+  for (uint32_t host = 0; host < mx.zone->host_count && mx.habits.down > 0; host++) {
+    if (mx.is_down[host] || !chance_once(mx.habits.down)) continue;
+    trace("mx %u is down", host);
+    net_unlisten(mx.listeners[host]);
+    mx.listeners[host] = NULL;
+    mx.is_down[host] = true;
+    if (chance_once(2)) listen_on(host, NULL);
+    world_after(chance_spread(10 * MILLISECOND_NS, 10 * SECOND_NS), comes_up, NULL, host);
+  }
+  if (mx.habits.down > 0) world_after(SECOND_NS, some_go_down, NULL, 0);
+}
+
+void mx_set_habits(const struct mx_habits *habits) {
+  mx.habits = *habits;
+  if (habits->down > 0) some_go_down(NULL, 0);
+}
+
 void mx_open(const struct zone *zone, const struct mx_limits *limits, const struct mx_limits *special) {
   memset(&mx, 0, sizeof mx);
   mx.zone = zone;
   mx.limits = limits;
   mx.special = special;
-  for (uint32_t host = 0; host < zone->host_count; host++) {
-    uint32_t ip = zone->host_base + host;
-    struct netaddr address = {.family = 4, .port = 25, .bytes = {(uint8_t)(ip >> 24), (uint8_t)(ip >> 16), (uint8_t)(ip >> 8), (uint8_t)ip}};
-    net_listen(&address, accepted, (void *)(uintptr_t)host);
-  }
+  mx.listeners = sim_alloc((zone->host_count + 1) * sizeof(struct listener *));
+  mx.is_down = sim_alloc(zone->host_count + 1);
+  for (uint32_t host = 0; host < zone->host_count; host++) listen_on(host, accepted);
 }

@@ -13,7 +13,12 @@ struct mx_habits {
   unsigned mail_4xx, rcpt_4xx, data_4xx, final_4xx, any_421;
   unsigned cut, reset;                                    /* instead of a reply */
   unsigned taken_and_cut;                                 /* the message is taken, the reply never comes */
+  unsigned untaken_and_cut;                               /* ... or it is not taken, and no reply comes either */
+  unsigned cut_in_content;                                /* in the middle of it, with a 421 or without a word */
   unsigned extra_reply;                                   /* a 451 nobody asked for, before another one, and then the end */
+  unsigned mute;                                          /* a reply is missing, and so is all that would follow */
+  unsigned reads_slowly;                                  /* does not read for a while */
+  unsigned down;                                          /* of a host, per second: connections are refused, or nothing comes of them, for a while */
   unsigned greylist;                                      /* recipients are refused for some seconds */
   unsigned drip;                                          /* sessions whose replies come byte by byte */
   unsigned no_pipelining, no_chunking, helo_only, limits; /* sessions that do not offer it, or offer RFC 9422 LIMITS */

@@ -59,10 +59,18 @@ void *sim_alloc(size_t size) {
   return block;
 }
 
+static uint64_t random_bits(void) { /* splitmix64 */
+  uint64_t z = (world.random += 0x9e3779b97f4a7c15);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return z ^ (z >> 31);
+}
+
 void world_open(uint64_t seed, FILE *trace_file) {
   memset(&world, 0, sizeof world);
   world.seed = seed;
-  world.random = seed * 0x9e3779b97f4a7c15 + 0x632be59bd9b4e019;
+  world.random = seed;
+  world.random = random_bits(); /* else each seed would have the numbers of the one before, from the second on */
   world.now_ns = 1000 * SECOND_NS;
   world.wall_ms = (int64_t)(START_WALL_MS - world.now_ns / MILLISECOND_NS);
   world.trace = trace_file;
@@ -74,13 +82,6 @@ void world_open(uint64_t seed, FILE *trace_file) {
 uint64_t world_now_ns(void) { return world.now_ns; }
 uint64_t world_wall_ms(void) { return (uint64_t)(world.wall_ms + (int64_t)(world.now_ns / MILLISECOND_NS)); }
 void world_set_wall(int64_t by_ms) { world.wall_ms += by_ms; }
-
-static uint64_t random_bits(void) { /* splitmix64 */
-  uint64_t z = (world.random += 0x9e3779b97f4a7c15);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
-}
 
 uint64_t chance(uint64_t n) {
   must(n > 0);

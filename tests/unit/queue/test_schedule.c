@@ -256,19 +256,69 @@ START_TEST(what_is_not_due_yet_waits) {
 }
 END_TEST
 
-START_TEST(a_clock_that_is_set_makes_nobody_early_or_lost) {
+START_TEST(a_clock_that_is_set_makes_nobody_early_or_late) {
+  static const int64_t jumps_ms[] = {-50, -500000, 50, 86400000};
   accept_message(7, &(struct plan){.due_ms = START_WALL_MS + 100});
-  shard.wall_ms -= 50; /* set back: the timer comes, the time has not */
-  pass(100);
+  pass(99);
   ck_assert_uint_eq(due_count, 0);
-  shard.wall_ms -= 1;
-  pass(50);
-  ck_assert_uint_eq(due_count, 0);
-  shard.wall_ms -= 49;
-  pass(49);
-  ck_assert_uint_eq(due_count, 0);
+  shard.wall_ms -= 50;
   pass(1);
   ck_assert_uint_eq(due_count, 1);
+  for (unsigned i = 0; i < 4; i++) {
+    answer_defer(i, 1000);
+    shard.wall_ms += (uint64_t)jumps_ms[i];
+    pass(999);
+    ck_assert_uint_eq(due_count, i + 1);
+    pass(1);
+    ck_assert_uint_eq(due_count, i + 2);
+  }
+  answer_done(4, RECORD_DELIVERED);
+  expect_nothing_left();
+}
+END_TEST
+
+START_TEST(a_clock_that_is_set_back_keeps_the_order) {
+  accept_message(7, &(struct plan){.recipients = 2, .due_ms = START_WALL_MS + 100});
+  pass(100);
+  ck_assert_uint_eq(due_count, 2);
+  answer_defer(0, 1000);
+  answer_defer(1, 3000);
+  shard.wall_ms -= 500000;
+  pass(1000);
+  ck_assert_uint_eq(due_count, 3);
+  pass(1999);
+  ck_assert_uint_eq(due_count, 3);
+  pass(1);
+  ck_assert_uint_eq(due_count, 4);
+  answer_done(2, RECORD_DELIVERED);
+  answer_done(3, RECORD_DELIVERED);
+  expect_nothing_left();
+}
+END_TEST
+
+/* They were noted when the clock was wrong, and are read back now. */
+START_TEST(nobody_waits_longer_than_may_be) {
+  schedule.wait_max_ms = 60000;
+  accept_message(7, &(struct plan){.recipients = 2, .due_ms = START_WALL_MS + 86400000});
+  first_of(SCHEDULE_STORED)->recipient[0].due_ms = START_WALL_MS + 1000; /* one is tried again and again meanwhile */
+  schedule_begin(&schedule);
+  schedule.waiting = 2; /* it had counted them already */
+  for (unsigned i = 0; i < 59; i++) {
+    pass(1000);
+    ck_assert_uint_eq(due_count, i + 1);
+    answer_defer(i, 1000);
+  }
+  pass(1000);
+  ck_assert_uint_eq(due_count, 61);
+  answer_done(59, RECORD_DELIVERED);
+  answer_done(60, RECORD_DELIVERED);
+  expect_nothing_left();
+}
+END_TEST
+
+START_TEST(a_time_further_than_the_wheel_goes) {
+  accept_message(7, &(struct plan){.due_ms = START_WALL_MS + 1});
+  pass(1);
   answer_defer(0, (uint64_t)90 * 86400000); /* further than the wheel goes */
   for (unsigned day = 0; day < 89; day++) pass(86400000);
   ck_assert_uint_eq(due_count, 1);
@@ -949,7 +999,10 @@ int main(void) {
   tcase_add_test(way, each_recipient_has_its_own_outcome);
   tcase_add_test(way, an_attempt_is_counted_if_there_was_one);
   tcase_add_test(way, what_is_not_due_yet_waits);
-  tcase_add_test(way, a_clock_that_is_set_makes_nobody_early_or_lost);
+  tcase_add_test(way, a_clock_that_is_set_makes_nobody_early_or_late);
+  tcase_add_test(way, a_clock_that_is_set_back_keeps_the_order);
+  tcase_add_test(way, nobody_waits_longer_than_may_be);
+  tcase_add_test(way, a_time_further_than_the_wheel_goes);
   tcase_add_test(way, answers_may_come_at_once);
   tcase_add_test(way, memory_is_kept_low);
   tcase_add_test(way, all_is_freed_at_the_end);

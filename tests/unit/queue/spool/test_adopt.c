@@ -390,6 +390,24 @@ START_TEST(a_full_disk_refuses_the_start_and_loses_nothing) {
 }
 END_TEST
 
+/* A start fails because a copy cannot be synced, the next finds it in the page cache, where it looks clean, and only then the power is cut. */
+START_TEST(what_could_not_be_synced_is_written_again) {
+  unsigned failed = 0;
+  for (uint64_t seed = 1; seed <= 60; seed++) {
+    unsigned shards = 1 + (unsigned)(seed % 3);
+    new_world(seed);
+    disk_set_faults(&(struct disk_faults){.refuse_direct = true, .sync_fails = 4, .calls_fail = seed % 2 == 0 ? 60 : 0});
+    ck_assert(run_start(shards));
+    failed += start.failed;
+    disk_set_faults(&(struct disk_faults){.refuse_direct = true});
+    must_start(shards);
+    disk_crash(true);
+    must_start(shards);
+  }
+  ck_assert_uint_gt(failed, 30);
+}
+END_TEST
+
 START_TEST(a_spool_in_use_is_not_taken) {
   new_world(1);
   struct io *io = new_io();
@@ -437,6 +455,7 @@ int main(void) {
   tcase_add_test(all, a_small_memory_takes_more_readings);
   tcase_add_test(all, the_power_is_cut_at_every_sync);
   tcase_add_test(all, a_full_disk_refuses_the_start_and_loses_nothing);
+  tcase_add_test(all, what_could_not_be_synced_is_written_again);
   tcase_add_test(all, a_spool_in_use_is_not_taken);
   tcase_add_test(all, what_is_not_in_order_is_kept);
   return unit_main("queue/spool/adopt", &all, 1);

@@ -104,6 +104,30 @@ START_TEST(damage_in_the_newest_costs_its_record_too) {
 }
 END_TEST
 
+/* On a full disk the newest segment goes on behind a commit that did not come to its end, of which only the first record was there. */
+START_TEST(what_comes_behind_an_unfinished_commit_counts) {
+  struct world *world = world_new(1);
+  world->options.disk_max_bytes = 3 * world->options.segment_size_bytes;
+  world->options.durability = _i == 0 ? SPOOL_SYNC : SPOOL_LAZY;
+  world_start(world);
+  for (unsigned id = 1; id <= 4; id++) {
+    struct message *m = message_new(world, id, 0, false, id <= 2 ? WORLD_LONG : 5120, 1);
+    spool_append(world->spool, &m->entry);
+    world_settle(world);
+    ck_assert(m->told && m->error == E_OK);
+    ck_assert_uint_eq(m->entry.place.segment, id <= 2 ? 1 : 2);
+    message_free(m);
+    if (id < 3) continue;
+    world_crash(world, true);
+    if (id == 3) world_file(world, 1)->now[4096 + 5120 + 100] ^= 1;
+    world_start(world);
+    check_seen(world, id == 3 ? "123" : "1234");
+    ck_assert_uint_eq(world->damaged, 0);
+  }
+  world_free(world);
+}
+END_TEST
+
 START_TEST(an_unfinished_commit_at_the_end_is_no_damage) {
   struct world *world = world_with_messages(6);
   world_crash(world, true);
@@ -375,6 +399,7 @@ int main(void) {
   tcase_add_test(start, sizes_that_cannot_work_are_refused);
   tcase_add_test(damage, damage_costs_its_record_and_is_counted);
   tcase_add_test(damage, damage_in_the_newest_costs_its_record_too);
+  tcase_add_loop_test(damage, what_comes_behind_an_unfinished_commit_counts, 0, 2);
   tcase_add_test(damage, an_unfinished_commit_at_the_end_is_no_damage);
   tcase_add_test(damage, a_file_cut_short_gives_what_is_there);
   tcase_add_test(damage, a_damaged_header_in_the_middle_is_set_aside);

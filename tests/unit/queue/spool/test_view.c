@@ -37,6 +37,31 @@ static uint64_t hash_of_disk(const struct world *world) {
   return hash;
 }
 
+/* As the next start of the spool itself would see it. */
+START_TEST(damage_in_the_newest_costs_its_record_alone_if_commits_were_synced) {
+  struct world *world = world_new(1);
+  world->options.segment_size_bytes = 1 << 20;
+  world_start(world);
+  for (unsigned id = 1; id <= 4; id++) {
+    struct message *m = message_new(world, id, 0, false, 5120, 1);
+    spool_append(world->spool, &m->entry);
+    world_settle(world);
+    message_free(m);
+  }
+  world_crash(world, true);
+  world_file(world, 0)->now[4096 + 8192 + 2000] ^= 1; /* number 2 */
+  struct view *view = open_view(world);
+  replay(world, view);
+  ck_assert_uint_eq(world->noted_count, 1);
+  view_expect_synced(view);
+  replay(world, view);
+  ck_assert_uint_eq(world->noted_count, 3);
+  ck_assert_uint_eq(world->damaged, 1);
+  view_close(view);
+  world_free(world);
+}
+END_TEST
+
 START_TEST(all_is_seen_and_nothing_is_changed) {
   struct world *world = world_with_messages(5);
   for (unsigned closed = 0; closed < 2; closed++) {
@@ -143,6 +168,7 @@ END_TEST
 int main(void) {
   TCase *all = tcase_create("view");
   tcase_add_test(all, all_is_seen_and_nothing_is_changed);
+  tcase_add_test(all, damage_in_the_newest_costs_its_record_alone_if_commits_were_synced);
   tcase_add_test(all, damage_has_a_place_and_a_reason);
   tcase_add_test(all, a_header_that_is_lost_leaves_a_gap_and_its_file);
   tcase_add_test(all, a_record_is_read_back_whole_or_not);
