@@ -8,6 +8,7 @@
 #include "dns/resolver.h"
 #include "net/in/session.h"
 #include "net/out/deliver.h"
+#include "queue/restore.h"
 #include "queue/schedule.h"
 #include "queue/spool/adopt.h"
 #include "queue/spool/log.h"
@@ -317,7 +318,7 @@ static int restore(struct relay *relay, struct fmt *why) {
   uint64_t damaged = 0, newest_id = 0;
   schedule_init(&relay->schedule, &relay->shard, &relay->slab, relay->spool, relay->o.counters, recipient_due, relay);
   relay->schedule_ready = true;
-  int error = schedule_restore(&relay->schedule, &newest_id, &damaged, why);
+  int error = restore_schedule(&relay->schedule, &newest_id, &damaged, why);
   note_newest(relay, newest_id);
   if (error == E_OK && relay->schedule.messages > 0)
     fprintf(stderr, "ringpost: shard=%u restored messages=%llu damaged_segments=%llu\n", relay->o.index, (unsigned long long)relay->schedule.messages,

@@ -55,12 +55,7 @@ void schedule_fini(struct schedule *schedule);
 /* Takes an accepted message and gives out its recipients: due now, or waiting for their time. */
 void schedule_add(struct schedule *schedule, struct message *message);
 
-/*
- * Reads the spool back; messages are known afterwards, and schedule_begin gives them out. They take three quarters of the memory at most, so that
- * there is room for jobs and content: what does not fit is counted in `unloaded`, stays on disk, and is for the next start. Those that nothing happened to, unless an
- * orderly stop followed, are `untold`. Errors as spool_replay.
- */
-must_check int schedule_restore(struct schedule *schedule, uint64_t *newest_id, uint64_t *damaged, struct fmt *why);
+/* Gives out what restore_schedule (restore.h) has read back. */
 void schedule_begin(struct schedule *schedule);
 
 /* The fate of a READY recipient. `kind`: RECORD_DELIVERED, RECORD_FAILED or RECORD_EXPIRED. May free the message: it frees it if its jobs are 0, else when the last job ends. */
@@ -93,6 +88,11 @@ struct load {
   uint32_t _chunk;
 };
 void schedule_load(struct schedule *schedule, struct load *load);
+
+/* For the restart: into and out of the lists, with its place and number of parts; the parts of one that is in a list, which takes them (malloc). */
+void schedule_link(struct schedule *schedule, struct message *message);
+void schedule_unlink(struct schedule *schedule, struct message *message);
+void schedule_set_parts(struct schedule *schedule, struct message *message, struct spool_place *parts);
 
 /* For the mover: part number `part`, or with part == parts_count the message record, now lies at `place`. The old place is still to be forgotten. */
 void schedule_set_place(struct schedule *schedule, struct message *message, uint32_t part, struct spool_place place);

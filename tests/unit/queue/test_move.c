@@ -2,6 +2,7 @@
  * What stays for long is taken to the front of the spool: the schedule on the real log, on a disk in memory that is full, or short of memory, or
  * loses its power at any moment. A ledger of what the schedule was told is held against what it knows after a restart.
  */
+#include "queue/restore.h"
 #include "queue/schedule.h"
 
 #include "tests/unit/queue/fake_slab.c"
@@ -278,7 +279,7 @@ static void open_all(void) {
   int error = spool_open(&spool, disk, &shard.wheel, &options, KIND, &why);
   must(error == E_OK);
   schedule_init(&schedule, &shard, &slab, spool, &counters, when_due, &schedule);
-  error = schedule_restore(&schedule, &newest_id, &damaged, &why);
+  error = restore_schedule(&schedule, &newest_id, &damaged, &why);
   must(error == E_OK && damaged == 0);
 }
 
