@@ -196,17 +196,32 @@ static int clear_rest(const struct segments *s, const struct segment *segment) {
   return error;
 }
 
+/* A commit begins with a whole block: what is left of the last one gets a record without outcomes, so that later nothing seems to be missing here. */
+static int fill_block(const struct segments *s, const struct segment *segment, uint64_t to) {
+  uint32_t length = (uint32_t)(to - segment->end);
+  struct record_header header = {.type = RECORD_OUTCOMES, .length = length};
+  if (length == 0) return E_OK;
+  memset(s->block, 0, SEGMENT_BLOCK); /* it is not in use yet */
+  record_header_encode(&header, s->block);
+  struct span body = span_of(s->block + RECORD_HEADER_SIZE, length - RECORD_HEADER_SIZE);
+  record_header_seal(s->block, segment->sequence, record_hash(segment->salt, &body, 1));
+  return io_file_write_now(s->io, segment->file, s->block, length, segment->end);
+}
+
 int segments_go_on(struct segments *s, bool *durable, struct fmt *why) {
   struct segment *newest = s->sequence == 0 ? NULL : segments_find(s, s->sequence);
   *durable = false;
   if (newest == NULL || !newest->recyclable || disk_gives_more(s)) return E_OK;
-  newest->end = (newest->end + SEGMENT_BLOCK - 1) / SEGMENT_BLOCK * SEGMENT_BLOCK;
-  int error = clear_rest(s, newest);
+  uint64_t end = (newest->end + SEGMENT_BLOCK - 1) / SEGMENT_BLOCK * SEGMENT_BLOCK;
+  *durable = newest->end < newest->size_bytes; /* else nothing is written */
+  int error = fill_block(s, newest, end);
+  newest->end = end;
+  if (error == E_OK) error = clear_rest(s, newest);
   if (error == E_OK) {
     s->head = newest;
     s->sequence_end = newest->end;
-    *durable = newest->end < newest->size_bytes; /* else nothing was written */
   } else {
+    *durable = false;
     fmt_text(why, segment_path(s, newest->slot));
     fmt_text(why, ": ");
     fmt_text(why, error_text(error));
