@@ -9,85 +9,147 @@
 #define MEMORY_PARTS 4
 #define MESSAGE_PARTS 3
 
+#define KNOWN_IN_BLOCK 4000 /* some pages less than a power of two */
+
+enum known_state { KNOWN_PARTS, KNOWN_MESSAGE, KNOWN_UNLOADED };
+
+/* A message id seen in the spool. There is one for each message in memory, too: hence small, and from blocks. */
+struct known {
+  uint64_t id;
+  union {
+    struct message *message;
+    uint32_t unloaded; /* its number in the list of those that found no room */
+    struct known *next_unused;
+  } as;
+  struct unloaded_parts *parts; /* NULL: none so far */
+  uint32_t stops;               /* before its record; UINT32_MAX: something happened to it, so it was told of */
+  uint8_t state;                /* enum known_state */
+};
+
+struct known_block {
+  struct known_block *next;
+  struct known known[KNOWN_IN_BLOCK];
+};
+
 struct restore {
   struct schedule *schedule;
   struct map by_id; /* struct known */
+  struct known_block *blocks;
+  unsigned used; /* of the first block */
+  struct known *unused;
   uint64_t newest_id;
   uint32_t stops; /* orderly ones, so far */
 };
 
-struct known { /* a message id seen in the spool */
-  uint64_t id;
-  struct message *message; /* NULL: only parts so far */
-  struct spool_place *parts;
-  uint64_t parts_bytes; /* of content */
-  uint32_t parts_count, parts_capacity;
-  uint32_t stops; /* before its record; UINT32_MAX: something happened to it, so it was told of */
-  bool unread;    /* its message is on disk, but there was no memory for it */
-  bool single;    /* ... and it has one recipient, number `only` */
-  uint16_t only;
-  struct spool_place place; /* of the unread one */
-};
+/* ---- what is known of an id ---- */
 
 static struct span known_key(const void *object) { return span_of(&((const struct known *)object)->id, sizeof(uint64_t)); }
+
+static struct known *known_new(struct restore *restore) {
+  struct known *known = restore->unused;
+  if (known != NULL) {
+    restore->unused = known->as.next_unused;
+    return known;
+  }
+  if (restore->blocks == NULL || restore->used == KNOWN_IN_BLOCK) {
+    struct known_block *block = malloc(sizeof *block);
+    must(block != NULL);
+    block->next = restore->blocks;
+    restore->blocks = block;
+    restore->used = 0;
+  }
+  return &restore->blocks->known[restore->used++];
+}
 
 static struct known *know(struct restore *restore, uint64_t id) {
   struct known *known = map_find(&restore->by_id, span_of(&id, sizeof id));
   if (known != NULL) return known;
-  known = calloc(1, sizeof *known);
-  must(known != NULL);
-  known->id = id;
+  known = known_new(restore);
+  *known = (struct known){.id = id, .state = KNOWN_PARTS};
   int error = map_insert(&restore->by_id, known);
   must(error == E_OK);
   if (id > restore->newest_id) restore->newest_id = id;
   return known;
 }
 
-static void restore_part(struct restore *restore, struct known *known, const struct record_header *header, struct spool_place place) {
-  uint32_t number = header->parts;
-  if (number >= 65536) return;
-  if (number >= known->parts_capacity) {
-    uint32_t capacity = number < 8 ? 16 : number * 2;
-    known->parts = realloc(known->parts, capacity * sizeof *known->parts);
-    must(known->parts != NULL);
-    memset(known->parts + known->parts_capacity, 0, (capacity - known->parts_capacity) * sizeof *known->parts);
-    known->parts_capacity = capacity;
-  }
-  if (known->parts[number].segment != 0) { /* moved ahead: the newer one counts */
-    spool_forget(restore->schedule->spool, known->parts[number]);
-  } else {
-    known->parts_bytes += header->content_size;
-  }
-  known->parts[number] = place;
-  if (number >= known->parts_count) known->parts_count = number + 1;
+static struct unloaded_message *unloaded_of(const struct restore *restore, const struct known *known) {
+  return &restore->schedule->loader.list.message[known->as.unloaded];
+}
+
+static void forget_parts(const struct restore *restore, struct known *known) {
+  for (uint32_t i = 0; known->parts != NULL && i < known->parts->count; i++) spool_forget(restore->schedule->spool, known->parts->place[i]);
+  if (known->parts != NULL) free(known->parts->place);
+  free(known->parts);
+  known->parts = NULL;
 }
 
 /* What is known of its record until now is over. */
 static void forget_record(struct restore *restore, struct known *known) {
   struct schedule *schedule = restore->schedule;
-  if (known->unread) spool_forget(schedule->spool, known->place);
-  known->unread = false;
-  if (known->message == NULL) return;
-  spool_forget(schedule->spool, known->message->place);
-  schedule_unlink(schedule, known->message);
-  message_free(schedule->slab, known->message);
-  known->message = NULL;
+  if (known->state == KNOWN_MESSAGE) {
+    struct message *message = known->as.message;
+    spool_forget(schedule->spool, message->place);
+    schedule_unlink(schedule, message);
+    message_free(schedule->slab, message);
+  } else if (known->state == KNOWN_UNLOADED) {
+    struct unloaded_message *unloaded = unloaded_of(restore, known);
+    spool_forget(schedule->spool, unloaded->place);
+    unloaded_remove(&schedule->loader.list, unloaded);
+  }
+  known->state = KNOWN_PARTS;
 }
 
-/* It stays live in its segment, for the next start, unless an outcome of its only recipient follows. */
-static void leave_unread(struct known *known, struct span envelope, struct spool_place place) {
-  struct record_envelope decoded;
-  struct record_recipient recipient;
-  known->unread = true;
-  known->place = place;
-  known->single =
-      record_envelope_decode(&decoded, &envelope) == E_OK && decoded.recipients == 1 && record_recipient_decode(&recipient, &envelope) == E_OK;
-  if (known->single) known->only = recipient.index;
+/* It has ended: what it took is for others that are still to be read. */
+static void forget(struct restore *restore, struct known *known) {
+  forget_record(restore, known);
+  forget_parts(restore, known);
+  map_remove(&restore->by_id, known_key(known));
+  known->as.next_unused = restore->unused;
+  restore->unused = known;
+}
+
+/* ---- records ---- */
+
+static void make_room(struct unloaded_parts *parts, uint32_t number) {
+  if (number < parts->capacity) return;
+  uint32_t capacity = number < 8 ? 16 : number * 2;
+  parts->place = realloc(parts->place, capacity * sizeof *parts->place);
+  must(parts->place != NULL);
+  memset(parts->place + parts->capacity, 0, (capacity - parts->capacity) * sizeof *parts->place);
+  parts->capacity = capacity;
+}
+
+static void restore_part(struct restore *restore, struct known *known, const struct record_header *header, struct spool_place place) {
+  uint32_t number = header->parts;
+  if (number >= 65536) return;
+  if (known->parts == NULL) known->parts = calloc(1, sizeof *known->parts);
+  struct unloaded_parts *parts = known->parts;
+  must(parts != NULL);
+  make_room(parts, number);
+  if (parts->place[number].segment != 0) { /* moved ahead: the newer one counts */
+    spool_forget(restore->schedule->spool, parts->place[number]);
+  } else {
+    parts->bytes += header->content_size;
+  }
+  parts->place[number] = place;
+  if (number >= parts->count) parts->count = number + 1;
+}
+
+static struct message *restore_message(const struct restore *restore, const struct record_header *header, struct span envelope,
+                                       struct spool_place place) {
+  struct schedule *schedule = restore->schedule;
+  bool has_room = schedule->slab->used_bytes < schedule->slab->limit_bytes / MEMORY_PARTS * MESSAGE_PARTS;
+  struct message *message = has_room ? message_new(schedule->slab, header->id, envelope) : NULL;
+  if (message == NULL) return NULL;
+  message->place = place;
+  message->size = header->content_size;
+  message->parts_count = header->parts;
+  schedule_link(schedule, message);
+  return message;
 }
 
 static void restore_record(void *context, struct span record, struct spool_place place) {
   struct restore *restore = context;
-  struct schedule *schedule = restore->schedule;
   struct record_header header;
   uint64_t hash;
   int error = record_header_decode(&header, record.at, record.len, place.segment, &hash);
@@ -99,24 +161,30 @@ static void restore_record(void *context, struct span record, struct spool_place
   }
   forget_record(restore, known); /* if it was written anew under way: the newer one has the present recipients */
   struct span envelope = span_of(record.at + RECORD_HEADER_SIZE, header.envelope_size);
-  bool has_room = schedule->slab->used_bytes < schedule->slab->limit_bytes / MEMORY_PARTS * MESSAGE_PARTS;
-  struct message *message = has_room ? message_new(schedule->slab, header.id, envelope) : NULL;
-  known->message = message;
-  if (message == NULL) {
-    leave_unread(known, envelope, place);
-    return;
+  struct message *message = restore_message(restore, &header, envelope, place);
+  bool is_new;
+  if (message != NULL) {
+    known->state = KNOWN_MESSAGE;
+    known->as.message = message;
+    is_new = message->recipients > 0 && record_is_new(message->recipient[0].attempts, message->recipient[0].due_ms);
+  } else {
+    known->state = KNOWN_UNLOADED;
+    known->as.unloaded = unloaded_add(&restore->schedule->loader.list, &header, envelope, place);
+    is_new = unloaded_of(restore, known)->untold;
   }
-  known->stops = record_is_new(message->recipient[0].attempts, message->recipient[0].due_ms) ? restore->stops : UINT32_MAX;
-  message->place = place;
-  message->size = header.content_size;
-  message->parts_count = header.parts;
-  schedule_link(schedule, message);
+  known->stops = is_new ? restore->stops : UINT32_MAX;
 }
 
-static void restore_warning(const struct known *known, const struct record_outcome *outcome) {
-  struct message *message = known->message;
-  for (unsigned i = 0; message != NULL && i < message->recipients; i++)
-    if (message->recipient[i].index == outcome->recipient) message->recipient[i].notify |= RECORD_WARNED_BIT;
+/* ---- outcomes ---- */
+
+/* True: it has ended for all. */
+static bool apply(const struct restore *restore, const struct known *known, const struct record_outcome *outcome) {
+  switch ((enum known_state)known->state) {
+  case KNOWN_MESSAGE: message_outcome(known->as.message, outcome); return known->as.message->live == 0;
+  case KNOWN_UNLOADED: return unloaded_outcome(&restore->schedule->loader.list, known->as.unloaded, outcome);
+  case KNOWN_PARTS: break;
+  }
+  return false;
 }
 
 static void restore_outcome(void *context, struct span bytes) {
@@ -128,60 +196,59 @@ static void restore_outcome(void *context, struct span bytes) {
     return;
   }
   struct known *known = map_find(&restore->by_id, span_of(&outcome.id, sizeof outcome.id));
-  if (known == NULL) return; /* of a message whose segment is long recycled */
-  if (outcome.kind == RECORD_WARNED) {
-    restore_warning(known, &outcome);
-    return;
-  }
-  bool ended = record_outcome_is_end(outcome.kind);
-  if (known->unread && known->single && ended && outcome.recipient == known->only) forget_record(restore, known);
-  struct message *message = known->message;
-  if (message == NULL) return;
-  known->stops = UINT32_MAX;
-  for (unsigned i = 0; i < message->recipients; i++) {
-    struct recipient *recipient = &message->recipient[i];
-    if (recipient->index != outcome.recipient || recipient->state == RECIPIENT_DONE) continue;
-    if (!ended && outcome.attempts < recipient->attempts) continue; /* from before the record was written anew */
-    recipient->attempts = outcome.attempts;
-    recipient->due_ms = outcome.due_ms;
-    if (!ended) continue;
-    recipient->state = RECIPIENT_DONE;
-    message->live--;
-  }
-  if (message->live == 0) forget_record(restore, known); /* its memory is for others that are still to be read */
+  if (known == NULL) return; /* of a message that has ended, or whose segment is long recycled */
+  if (outcome.kind != RECORD_WARNED) known->stops = UINT32_MAX;
+  if (apply(restore, known, &outcome)) forget(restore, known);
 }
 
-static bool has_all_parts(const struct message *message, const struct known *known) {
-  if (known->parts_count < message->parts_count) return false;
-  for (uint32_t i = 0; i < message->parts_count; i++)
-    if (known->parts[i].segment == 0) return false;
+/* ---- the end ---- */
+
+static bool has_all_parts(const struct known *known, uint32_t count) {
+  if (count == 0) return true;
+  if (known->parts == NULL || known->parts->count < count) return false;
+  for (uint32_t i = 0; i < count; i++)
+    if (known->parts->place[i].segment == 0) return false;
   return true;
 }
 
 /* Now the message has its true size and its places, and is older than its own record. */
-static void attach_parts(struct schedule *schedule, struct message *message, struct known *known) {
-  message->size += known->parts_bytes;
-  schedule_set_parts(schedule, message, known->parts);
+static void end_message(struct restore *restore, struct known *known) {
+  struct message *message = known->as.message;
+  message->untold = known->stops == restore->stops;
+  if (message->parts_count == 0) return;
+  message->size += known->parts->bytes;
+  schedule_set_parts(restore->schedule, message, known->parts->place);
+  known->parts->place = NULL;
+  known->parts->count = 0;
+}
+
+static void end_unloaded(const struct restore *restore, struct known *known) {
+  struct unloaded_message *unloaded = unloaded_of(restore, known);
+  unloaded->untold = known->stops == restore->stops;
+  if (unloaded->parts_count == 0) return;
+  unloaded->parts = known->parts;
   known->parts = NULL;
+  for (uint32_t i = 0; i < unloaded->parts->count; i++)
+    if (unloaded->parts->place[i].segment < unloaded->oldest) unloaded->oldest = unloaded->parts->place[i].segment;
 }
 
 static void restore_end(struct restore *restore, struct known *known) {
-  struct schedule *schedule = restore->schedule;
-  struct message *message = known->message;
-  bool whole = message != NULL && has_all_parts(message, known);
-  if (message != NULL) message->untold = known->stops == restore->stops;
-  if (whole && message->parts_count > 0) attach_parts(schedule, message, known);
-  if (!whole && !known->unread) /* its end never came: never answered with 250 */
-    for (uint32_t i = 0; i < known->parts_count; i++) spool_forget(schedule->spool, known->parts[i]);
-  if (message != NULL && (message->live == 0 || !whole)) {
-    schedule_unlink(schedule, message);
-    spool_forget(schedule->spool, message->place);
-    for (uint32_t i = 0; whole && i < message->parts_count; i++) spool_forget(schedule->spool, message->parts[i]);
-    message_free(schedule->slab, message);
+  if (known->state == KNOWN_MESSAGE && known->as.message->live > 0 && has_all_parts(known, known->as.message->parts_count)) {
+    end_message(restore, known);
+  } else if (known->state == KNOWN_UNLOADED && has_all_parts(known, unloaded_of(restore, known)->parts_count)) {
+    end_unloaded(restore, known);
+  } else { /* its end never came: never answered with 250 */
+    forget_record(restore, known);
   }
-  if (known->unread) schedule->unloaded++;
-  free(known->parts);
-  free(known);
+  forget_parts(restore, known); /* of nobody */
+}
+
+static void free_known(struct restore *restore) {
+  map_fini(&restore->by_id);
+  for (struct known_block *block = restore->blocks, *next; block != NULL; block = next) {
+    next = block->next;
+    free(block);
+  }
 }
 
 int restore_schedule(struct schedule *schedule, uint64_t *newest_id, uint64_t *damaged, struct fmt *why) {
@@ -191,7 +258,8 @@ int restore_schedule(struct schedule *schedule, uint64_t *newest_id, uint64_t *d
   int error = spool_replay(schedule->spool, &replay, damaged, why);
   uint32_t cursor = 0;
   for (struct known *known; (known = map_next(&restore.by_id, &cursor)) != NULL;) restore_end(&restore, known);
-  map_fini(&restore.by_id);
+  free_known(&restore);
+  loader_begin(&schedule->loader);
   *newest_id = restore.newest_id;
   return error;
 }

@@ -15,8 +15,8 @@
 #include "queue/schedule.h"
 
 /*
- * Reads the spool back into an empty schedule; messages are known afterwards, and schedule_begin gives them out. What does not fit is counted in
- * `unloaded`, stays on disk, and is for the next start. Those that nothing happened to, unless an orderly stop followed, are `untold`.
+ * Reads the spool back into an empty schedule; messages are known afterwards, and schedule_begin gives them out. What does not fit
+ * stays on disk and is left to the loader (loader.h). Those that nothing happened to, unless an orderly stop followed, are `untold`.
  * Errors as spool_replay.
  */
 must_check int restore_schedule(struct schedule *schedule, uint64_t *newest_id, uint64_t *damaged, struct fmt *why);

@@ -22,9 +22,11 @@ void schedule_init(struct schedule *schedule, struct shard *shard, struct slab *
   schedule->spare = calloc(1, sizeof *schedule->spare);
   must(schedule->spare != NULL);
   mover_init(&schedule->mover, schedule);
+  loader_init(&schedule->loader, schedule);
 }
 
 void schedule_fini(struct schedule *schedule) {
+  loader_fini(&schedule->loader);
   mover_fini(&schedule->mover);
   free(schedule->spare);
   for (unsigned i = 0; i < SCHEDULE_LISTS; i++) {
@@ -41,6 +43,7 @@ void schedule_fini(struct schedule *schedule) {
 
 static struct message_list *list_of(struct schedule *schedule, const struct message *message) {
   if (message->place.segment == 0) return &schedule->list[SCHEDULE_UNSTORED];
+  if (message->late) return &schedule->list[SCHEDULE_LATE];
   return &schedule->list[message->parts_count > 0 ? SCHEDULE_LONG : SCHEDULE_STORED];
 }
 
@@ -84,6 +87,7 @@ void schedule_set_place(struct schedule *schedule, struct message *message, uint
   struct message_list *before = list_of(schedule, message), *list;
   list_remove(before, message);
   *(part < message->parts_count ? &message->parts[part] : &message->place) = place;
+  if (part == message->parts_count) message->late = false; /* the record is moved last: now all of it lies where what is new does */
   list = list_of(schedule, message);
   bool is_newest = list->last == NULL || oldest_of(message) >= list->last->oldest;
   list_insert(list, message, list != before || is_newest ? list->last : message->prev);
@@ -182,7 +186,8 @@ void schedule_warned(struct schedule *schedule, struct message *message, unsigne
 
 bool schedule_all_told(struct schedule *schedule) {
   uint8_t room[RECORD_OUTCOME_SIZE];
-  if (schedule->messages == 0 || schedule->unloaded > 0 || spool_full(schedule->spool)) return false; /* what room there is, is for outcomes */
+  if (schedule->messages == 0 || schedule->loader.list.untold > 0 || spool_full(schedule->spool))
+    return false; /* what room there is, is for outcomes */
   record_outcome_encode(&(struct record_outcome){.kind = RECORD_TOLD}, room);
   spool_append_outcome(schedule->spool, span_of(room, sizeof room));
   return true;
@@ -198,6 +203,7 @@ static void free_if_over(struct schedule *schedule, struct message *message) {
   timer_cancel(&schedule->shard->wheel, &message->timer);
   forget(schedule, message);
   schedule_unlink(schedule, message);
+  schedule->ended++;
   message_free(schedule->slab, message);
 }
 

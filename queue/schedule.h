@@ -12,6 +12,7 @@
 
 #include "core/event/counters.h"
 #include "core/shard/shard.h"
+#include "queue/loader.h"
 #include "queue/message.h"
 #include "queue/move.h"
 
@@ -27,6 +28,7 @@ struct message_list {
 enum schedule_list {
   SCHEDULE_STORED,
   SCHEDULE_LONG,     /* stored in parts */
+  SCHEDULE_LATE,     /* taken up after the start, in parts or not, and where it lay then */
   SCHEDULE_UNSTORED, /* only in memory */
   SCHEDULE_LISTS,
 };
@@ -41,7 +43,9 @@ struct schedule {
   struct message_list list[SCHEDULE_LISTS]; /* of all messages */
   struct mover mover;
   uint64_t messages;
-  uint64_t unloaded;          /* messages on disk that found no room in memory at the start */
+  struct loader loader;
+  uint64_t unloaded;          /* messages on disk that found no room in memory yet */
+  uint64_t ended;             /* messages that have been freed, so far */
   uint64_t waiting, ready;    /* recipients */
   struct store *spare;        /* for storing a message when the slab has nothing left; NULL: in use */
   uint64_t memory_high_bytes; /* slab use above which contents leave memory as soon as they are on disk */
@@ -99,8 +103,8 @@ void schedule_set_place(struct schedule *schedule, struct message *message, uint
 
 /*
  * Before an orderly end, when every event is written: what is left in the queue need not be told of again at the next start. Returns whether there
- * was something to append, an outcome as any other. Not in a spool that is full, nor while some of it could not be loaded: then they are told of
- * again.
+ * was something to append, an outcome as any other. Not in a spool that is full, nor while some are on disk only that were not told of: then they are
+ * told of again.
  */
 bool schedule_all_told(struct schedule *schedule);
 
