@@ -10,6 +10,7 @@
 #include "bench/lib/options.h"
 #include "bench/lib/report.h"
 #include "core/base/error.h"
+#include "queue/restore.h"
 #include "queue/schedule.h"
 #include "queue/spool/log.h"
 #include "queue/spool/record.h"
@@ -177,7 +178,7 @@ static void restore(struct bench *bench) {
   slab_init(&slab, 8ull << 30);
   open_spool(bench);
   schedule_init(&schedule, &shard, &slab, bench->spool, &counters, when_due, NULL);
-  if (schedule_restore(&schedule, &newest_id, &damaged, &why) != E_OK || schedule.messages != bench->plan->messages)
+  if (restore_schedule(&schedule, &newest_id, &damaged, &why) != E_OK || schedule.messages != bench->plan->messages)
     fail("restore", "messages are missing");
   schedule_begin(&schedule);
   schedule_fini(&schedule);

@@ -9,6 +9,7 @@
 #include "net/in/intake.h"
 #include "net/out/deliver.h"
 #include "net/out/operate.h"
+#include "queue/restore.h"
 #include "queue/schedule.h"
 #include "queue/spool/adopt.h"
 #include "queue/spool/log.h"
@@ -156,8 +157,15 @@ static void release_outcomes(struct relay *relay) {
   if (settled >= relay->waiting.events) spool_release_outcomes(relay->spool, relay->waiting.outcomes);
 }
 
+/* Each may have a line of its Reception to write: they wait while many others do. */
+static void take_up_unloaded(struct relay *relay) {
+  if (event_writer_gathered(relay->events) - event_writer_settled(relay->events) > TELL_LINES) return;
+  loader_turn(&relay->schedule.loader, relay->o.conf->max_age_ms);
+}
+
 static void end_of_turn(void *context) {
   struct relay *relay = context;
+  take_up_unloaded(relay);
   outlet_turn(relay->outlet);
   event_writer_turn(relay->events, relay->shard.now_ms, false);
   release_outcomes(relay);
@@ -202,6 +210,7 @@ static void on_stop(void *context) {
   relay->stopping = true;
   count_set(relay->o.counters, GAUGE_READY, 0);
   intake_stop(relay->intake);
+  loader_stop(&relay->schedule.loader);
   outlet_stop(relay->outlet);
   relay->stop_timer.fire = out_of_time;
   timer_set(&relay->shard.wheel, &relay->stop_timer, relay->shard.now_ms + RELAY_STOP_MS);
@@ -328,12 +337,26 @@ static uint64_t wait_max_ms(const struct conf *conf) {
   return 2 * longest_ms + WAIT_MORE_MS;
 }
 
+/* ---- what was on disk at the start ---- */
+
+static void tell_loaded(void *context, struct message *message) {
+  struct relay *relay = context;
+  if (message->untold) intake_tell_restored(relay->intake, message);
+}
+
+static void tell_unreadable(void *context, const struct unloaded_message *message, int error, bool given_up) {
+  const struct relay *relay = context;
+  fprintf(stderr, "ringpost: shard=%u spool %s/shard-%03u: message %016llx in segment %u cannot be read: %s; %s\n", relay->o.index,
+          relay->o.conf->spool_path, relay->o.index, (unsigned long long)message->id, message->place.segment, error_text(error),
+          given_up ? "past its age it is given up" : "it is tried again each minute");
+}
+
 static int restore(struct relay *relay, struct fmt *why) {
   uint64_t damaged = 0, newest_id = 0;
   schedule_init(&relay->schedule, &relay->shard, &relay->slab, relay->spool, relay->o.counters, recipient_due, relay);
   relay->schedule.wait_max_ms = wait_max_ms(relay->o.conf);
   relay->schedule_ready = true;
-  int error = schedule_restore(&relay->schedule, &newest_id, &damaged, why);
+  int error = restore_schedule(&relay->schedule, &newest_id, &damaged, why);
   note_newest(relay, newest_id);
   if (error == E_OK && relay->schedule.messages > 0)
     fprintf(stderr, "ringpost: shard=%u restored messages=%llu damaged_segments=%llu\n", relay->o.index, (unsigned long long)relay->schedule.messages,
@@ -344,10 +367,12 @@ static int restore(struct relay *relay, struct fmt *why) {
             "stopped\n",
             relay->o.index, relay->o.conf->spool_path, (unsigned long long)damaged);
   if (error == E_OK && relay->schedule.unloaded > 0)
-    fprintf(stderr, "ringpost: shard=%u waiting on disk: %llu messages do not fit in limits.memory; they are taken up at the next start\n",
+    fprintf(stderr, "ringpost: shard=%u waiting on disk: %llu messages do not fit in limits.memory; they are taken up as memory gets free\n",
             relay->o.index, (unsigned long long)relay->schedule.unloaded);
   return error;
 }
+
+/* ---- both sides ---- */
 
 static uint64_t new_id(void *context) { return intake_new_id(((struct relay *)context)->intake); }
 
@@ -379,6 +404,7 @@ static int open_sides(struct relay *relay, struct fmt *why) {
   if (error == E_OK && relay->o.held) operate_hold_all(relay->outlet, true);
   if (error == E_OK) error = intake_open(&relay->intake, &intake);
   if (error == E_OK) mover_on_pinned(&relay->schedule.mover, intake_clear_segment, relay->intake);
+  if (error == E_OK) loader_on_news(&relay->schedule.loader, &(struct loader_news){tell_loaded, tell_unreadable, relay});
   if (error != E_OK) fmt_text(why, error_text(error));
   return error;
 }

@@ -93,6 +93,25 @@ void message_free(struct slab *slab, struct message *message) {
   }
 }
 
+static void recipient_outcome(struct message *message, struct recipient *recipient, const struct record_outcome *outcome) {
+  if (outcome->kind == RECORD_WARNED) {
+    recipient->notify |= RECORD_WARNED_BIT;
+    return;
+  }
+  bool ended = record_outcome_is_end(outcome->kind);
+  if (recipient->state == RECIPIENT_DONE || (!ended && outcome->attempts < recipient->attempts)) return; /* from before the record was written anew */
+  recipient->attempts = outcome->attempts;
+  recipient->due_ms = outcome->due_ms;
+  if (!ended) return;
+  recipient->state = RECIPIENT_DONE;
+  message->live--;
+}
+
+void message_outcome(struct message *message, const struct record_outcome *outcome) {
+  for (unsigned i = 0; i < message->recipients; i++)
+    if (message->recipient[i].index == outcome->recipient) recipient_outcome(message, &message->recipient[i], outcome);
+}
+
 struct span message_sender(const struct message *m) {
   return span_of(strings_of(m), m->sender_len);
 }

@@ -61,12 +61,18 @@ struct message {
   bool storing : 1; /* an append of it is under way */
   bool untold : 1;  /* it was restored, and its Reception event may be missing */
   bool moving : 1;  /* something of it is being written anew */
+  bool late : 1;    /* it was taken up after the start, and lies where it lay then */
   struct recipient recipient[];
 };
 
 /* Builds a message from an encoded envelope (record.h); NULL without memory, or if the envelope is damaged. State of all recipients: WAITING. */
 struct message *message_new(struct slab *slab, uint64_t id, struct span envelope);
 void message_free(struct slab *slab, struct message *message);
+/*
+ * For a message as its record says: an outcome of this message that stands behind the record. Ends a recipient, sets its next try, or notes that its
+ * sender was warned; of a recipient that the record does not have, or that has ended, or by a deferral of before the record, it changes nothing.
+ */
+void message_outcome(struct message *message, const struct record_outcome *outcome);
 
 /*
  * The content comes back from disk (on the message's own shard) while a job of the message may be looked at on another: whoever sees the pointer

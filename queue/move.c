@@ -186,8 +186,9 @@ static void begin_some(struct mover *mover) {
   while (may_begin(mover)) {
     struct message *message = find(mover, SCHEDULE_STORED);
     if (message == NULL) message = find(mover, SCHEDULE_LONG);
+    if (message == NULL) message = find(mover, SCHEDULE_LATE);
     if (message == NULL) {
-      if (mover->moves == 0) mover->segment = 0;
+      if (mover->moves == 0 && !unloaded_holds(&schedule->loader.list, mover->segment)) mover->segment = 0; /* else more will come */
       return;
     }
     struct move *move = new_move(mover, message, part_in(message, mover->segment));

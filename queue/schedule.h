@@ -13,6 +13,7 @@
 #include "core/event/counters.h"
 #include "core/shard/shard.h"
 #include "queue/domain_queue.h"
+#include "queue/loader.h"
 #include "queue/message.h"
 #include "queue/move.h"
 
@@ -28,6 +29,7 @@ struct message_list {
 enum schedule_list {
   SCHEDULE_STORED,
   SCHEDULE_LONG,     /* stored in parts */
+  SCHEDULE_LATE,     /* taken up after the start, in parts or not, and where it lay then */
   SCHEDULE_UNSTORED, /* only in memory */
   SCHEDULE_LISTS,
 };
@@ -42,10 +44,12 @@ struct schedule {
   struct message_list list[SCHEDULE_LISTS]; /* of all messages */
   struct mover mover;
   uint64_t messages;
-  uint64_t unloaded;       /* messages on disk that found no room in memory at the start */
-  uint64_t waiting, ready; /* recipients */
-  uint64_t held;           /* of those that wait */
+  struct loader loader;
   struct domain_queues domains;
+  uint64_t unloaded;          /* messages on disk that found no room in memory yet */
+  uint64_t ended;             /* messages that have been freed, so far */
+  uint64_t waiting, ready;    /* recipients */
+  uint64_t held;              /* of those that wait */
   struct store *spare;        /* for storing a message when the slab has nothing left; NULL: in use */
   uint64_t wait_max_ms;       /* nobody waits longer, whatever a due time says: the clock may have been set. 0 (at first): as long as it says */
   uint64_t memory_high_bytes; /* slab use above which contents leave memory as soon as they are on disk */
@@ -59,12 +63,7 @@ void schedule_fini(struct schedule *schedule);
 /* Takes an accepted message and gives out its recipients: due now, or waiting for their time. */
 void schedule_add(struct schedule *schedule, struct message *message);
 
-/*
- * Reads the spool back; messages are known afterwards, and schedule_begin gives them out. They take three quarters of the memory at most, so that
- * there is room for jobs and content: what does not fit is counted in `unloaded`, stays on disk, and is for the next start. Those that nothing happened to, unless an
- * orderly stop followed, are `untold`. Errors as spool_replay.
- */
-must_check int schedule_restore(struct schedule *schedule, uint64_t *newest_id, uint64_t *damaged, struct fmt *why);
+/* Gives out what restore_schedule (restore.h) has read back. */
 void schedule_begin(struct schedule *schedule);
 
 /* The fate of a READY recipient. `kind`: RECORD_DELIVERED, RECORD_FAILED or RECORD_EXPIRED. May free the message: it frees it if its jobs are 0, else when the last job ends. */
@@ -108,13 +107,18 @@ struct load {
 };
 void schedule_load(struct schedule *schedule, struct load *load);
 
+/* For the restart: into and out of the lists, with its place and number of parts; the parts of one that is in a list, which takes them (malloc). */
+void schedule_link(struct schedule *schedule, struct message *message);
+void schedule_unlink(struct schedule *schedule, struct message *message);
+void schedule_set_parts(struct schedule *schedule, struct message *message, struct spool_place *parts);
+
 /* For the mover: part number `part`, or with part == parts_count the message record, now lies at `place`. The old place is still to be forgotten. */
 void schedule_set_place(struct schedule *schedule, struct message *message, uint32_t part, struct spool_place place);
 
 /*
  * Before an orderly end, when every event is written: what is left in the queue need not be told of again at the next start. Returns whether there
- * was something to append, an outcome as any other. Not in a spool that is full, nor while some of it could not be loaded: then they are told of
- * again.
+ * was something to append, an outcome as any other. Not in a spool that is full, nor while some are on disk only that were not told of: then they are
+ * told of again.
  */
 bool schedule_all_told(struct schedule *schedule);
 

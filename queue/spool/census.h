@@ -2,7 +2,7 @@
  * census: what a spool's records and outcomes, in the order of their replay, say of its messages: which are live, where their newest records are, and
  * how far each recipient is. For those who read a spool without running it: adoption, `ringpost spool`. Pure but for malloc.
  *
- * It follows the rules of FORMAT.md ("Within a commit...") as schedule_restore does. Its memory has a limit: a spool that does not fit is counted in
+ * It follows the rules of FORMAT.md ("Within a commit...") as restore_schedule does. Its memory has a limit: a spool that does not fit is counted in
  * shares, by the ids of its messages, each with a reading of its own:
  *
  *   census_init(&census, limit, seed);

@@ -1,3 +1,4 @@
+#include "queue/restore.h"
 #include "queue/schedule.h"
 
 #include "tests/unit/queue/fake_slab.c"
@@ -389,7 +390,7 @@ static void restart(void) {
   uint64_t newest_id, damaged;
   uint8_t room[128];
   struct fmt why = fmt_over(room, sizeof room);
-  ck_assert_int_eq(schedule_restore(&schedule, &newest_id, &damaged, &why), E_OK);
+  ck_assert_int_eq(restore_schedule(&schedule, &newest_id, &damaged, &why), E_OK);
 }
 
 START_TEST(in_memory_mode_the_first_deferral_stores) {
@@ -793,7 +794,7 @@ START_TEST(the_newest_id_is_known_even_of_what_is_over) {
   struct fmt why = fmt_over(room, sizeof room);
   put_on_disk(9, &(struct plan){.type = RECORD_PART, .content = 10});
   put_on_disk(4, &(struct plan){0});
-  ck_assert_int_eq(schedule_restore(&schedule, &newest_id, &damaged, &why), E_OK);
+  ck_assert_int_eq(restore_schedule(&schedule, &newest_id, &damaged, &why), E_OK);
   ck_assert_uint_eq(newest_id, 9);
 }
 END_TEST
@@ -826,7 +827,7 @@ START_TEST(without_memory_at_the_start_nothing_on_disk_is_given_up) {
   uint64_t newest_id = 0, damaged;
   uint8_t room[128];
   struct fmt why = fmt_over(room, sizeof room);
-  ck_assert_int_eq(schedule_restore(&schedule, &newest_id, &damaged, &why), E_OK);
+  ck_assert_int_eq(restore_schedule(&schedule, &newest_id, &damaged, &why), E_OK);
   fake_slab_requests_left = UINT64_MAX;
   ck_assert_uint_eq(newest_id, 3);
   ck_assert_uint_eq(schedule.messages, 0);

@@ -482,6 +482,38 @@ START_TEST(a_sequence_number_is_never_on_disk_twice) {
 }
 END_TEST
 
+/* What is left of it is the end of a commit, not a gap in which something seems to be missing at each later start. */
+START_TEST(behind_a_commit_that_was_cut_short_nothing_seems_to_be_missing) {
+  struct world *world = world_new((uint64_t)_i + 1);
+  world->options.disk_max_bytes = 3 * world->options.segment_size_bytes;
+  world_start(world);
+  for (uint64_t id = 1; id <= 3; id++) ck_assert_int_eq(store(world, id, LONG, NULL), E_OK);
+  struct message *cut[4];
+  for (unsigned i = 0; i < 4; i++) {
+    cut[i] = message_new(world, 11 + i, 0, false, 1536, 1);
+    cut[i]->entry.move = true;
+    spool_append(world->spool, &cut[i]->entry);
+  }
+  world->io->hold = true;
+  world_turn(world);
+  world_crash(world, true);
+  world_start(world);
+  struct message *next = message_new(world, 20, 0, false, 1536, 1);
+  next->entry.move = true;
+  spool_append(world->spool, &next->entry);
+  world_settle(world);
+  ck_assert(next->told && next->error == E_OK);
+  ck_assert_uint_eq(next->entry.place.segment, 2); /* it went on */
+  world_crash(world, false);
+  world_start(world);
+  ck_assert_uint_eq(world->damaged, 0);
+  ck_assert_uint_eq(world->noted[world->noted_count - 1].id, 20);
+  for (unsigned i = 0; i < 4; i++) message_free(cut[i]);
+  message_free(next);
+  world_free(world);
+}
+END_TEST
+
 START_TEST(sequence_numbers_go_on_after_a_restart) {
   struct world *world = world_new(1);
   world_start(world);
@@ -614,6 +646,7 @@ int main(void) {
   tcase_add_test(full, what_was_refused_is_not_found_behind_what_comes_next);
   tcase_add_loop_test(full, a_sequence_number_is_never_on_disk_twice, 0, 60);
   tcase_add_test(life, sequence_numbers_go_on_after_a_restart);
+  tcase_add_loop_test(life, behind_a_commit_that_was_cut_short_nothing_seems_to_be_missing, 0, 20);
   tcase_add_loop_test(life, the_old_copy_stays_until_the_new_one_is_synced, 0, 10);
   tcase_add_loop_test(life, the_old_copy_stays_though_the_new_one_was_replayed, 0, 10);
   tcase_add_loop_test(full, no_space_for_a_write_refuses_and_goes_on, 0, 12);
