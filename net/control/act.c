@@ -5,22 +5,25 @@
 #include "net/control/inside.h"
 
 #define RECIPIENTS_A_STEP 256
-#define HOME_TURNS 200 /* so long what was ready may be on its way home */
+#define HOME_MS 2000  /* so long what was ready may be on its way home: until the events of its shard are written */
+#define HOME_ROUNDS 3 /* over all shards: what was on its way to another is there; it is on its way back; it is home */
 
 struct act {
   struct asked asked;
   const struct target_of *target;
   bool bounces, quiet;
   struct span reason;
+  uint64_t since_ms; /* wall clock: what came later is not meant, such as the reports of a bounce */
   bool begun;
   struct domain_queue *queue; /* at which it is */
   uint32_t left;              /* recipients of it still to be looked at */
-  unsigned turns;
-  uint64_t done, untouched; /* recipients: acted on; ready or in flight */
-  bool found;               /* the message, or the domain */
+  uint64_t home_by_ms;        /* monotonic; 0: not begun */
+  uint64_t done, untouched;   /* recipients: acted on; ready or in flight */
+  bool found;                 /* the message, or the domain */
 };
 
 static void act_on(struct act *act, struct relay *relay, struct message *message, unsigned recipient) {
+  if (message->created_ms >= act->since_ms) return;
   act->done++;
   if (act->bounces) {
     operate_bounce(relay_outlet(relay), message, recipient, act->reason, act->quiet);
@@ -37,10 +40,11 @@ static bool act_on_message(struct act *act, struct relay *relay) {
   act->found = true;
   schedule_job_began(message); /* it is not freed while we go through it */
   for (unsigned i = 0; i < message->recipients; i++) {
+    if (message->recipient[i].state == RECIPIENT_DONE) continue;
+    if (!act->bounces) operate_forget_failures(relay_outlet(relay), message->recipient[i].domain);
     if (message->recipient[i].state == RECIPIENT_WAITING) {
-      if (!act->bounces) operate_forget_failures(relay_outlet(relay), message->recipient[i].domain);
       act_on(act, relay, message, i);
-    } else if (message->recipient[i].state == RECIPIENT_READY) {
+    } else {
       act->untouched++;
     }
   }
@@ -66,7 +70,7 @@ static void begin_queue(struct act *act, struct relay *relay) {
   act->found = true;
   act->left = act->queue->waiting;
   act->untouched += act->queue->given;
-  if (!act->bounces && act->left > 0) operate_forget_failures(relay_outlet(relay), act->queue);
+  if (!act->bounces) operate_forget_failures(relay_outlet(relay), act->queue);
 }
 
 static void begin(struct act *act, struct relay *relay) {
@@ -103,7 +107,10 @@ static bool act_step(struct errand *errand, void *context) {
 /* What was ready comes back to its owners, over other shards too. */
 static bool home_step(struct errand *errand, void *context) {
   struct act *act = (struct act *)errand;
-  return act->turns++ > 1 && (operate_all_home(relay_outlet(context)) || act->turns > HOME_TURNS);
+  uint64_t now_ms = relay_shard(context)->now_ms;
+  bool is_first = act->home_by_ms == 0; /* a turn of its own: the letters of this one leave at its end */
+  if (is_first) act->home_by_ms = now_ms + HOME_MS;
+  return !is_first && (operate_all_home(relay_outlet(context)) || now_ms >= act->home_by_ms);
 }
 
 static struct reply act_reply(const struct act *acts, unsigned shards, const char *done_name) {
@@ -119,38 +126,48 @@ static struct reply act_reply(const struct act *acts, unsigned shards, const cha
   return reply_ok(json_pack("{s:I,s:I}", done_name, (json_int_t)done, "in_delivery", (json_int_t)untouched));
 }
 
-static struct reply act_all(struct control *control, struct act *plan, errand_step step, const char *done_name) {
+static bool ask_all(struct control *control, const struct act *plan, struct act *acts, errand_step step) {
+  for (unsigned i = 0; i < control->o.shards; i++) acts[i] = *plan;
+  return control_ask_all(control, step, acts, sizeof *acts);
+}
+
+static struct reply act_all(struct control *control, const struct act *plan, const char *done_name) {
   struct act *acts = calloc(control->o.shards, sizeof *acts);
   if (acts == NULL) return (struct reply){500, NULL};
-  for (unsigned i = 0; i < control->o.shards; i++) acts[i] = *plan;
   struct reply reply =
-      control_ask_all(control, step, acts, sizeof *acts) ? act_reply(acts, control->o.shards, done_name) : reply_error(503, "the relay is stopping");
+      ask_all(control, plan, acts, act_step) ? act_reply(acts, control->o.shards, done_name) : reply_error(503, "the relay is stopping");
   free(acts);
   return reply;
 }
 
-struct reply act_retry(struct control *control, const struct target_of *target) {
-  struct act plan = {.target = target};
-  return act_all(control, &plan, act_step, "retried");
+static bool wait_for_home(struct control *control, const struct act *plan) {
+  struct act *acts = calloc(control->o.shards, sizeof *acts);
+  bool all = acts != NULL;
+  for (unsigned round = 0; all && round < HOME_ROUNDS; round++) all = ask_all(control, plan, acts, home_step);
+  free(acts);
+  return all;
 }
 
-static struct reply bounce_held(struct control *control, struct act *plan) {
-  struct reply home = act_all(control, plan, home_step, "home");
-  json_decref(home.json);
-  if (home.status != 200 && home.status != 404) return reply_error(503, "the relay is stopping");
-  return act_all(control, plan, act_step, "bounced");
+struct reply act_retry(struct control *control, const struct target_of *target) {
+  struct act plan = {.target = target, .since_ms = UINT64_MAX};
+  return act_all(control, &plan, "retried");
+}
+
+/* On no shard anything stays held, whatever went wrong. */
+static bool let_go(struct control *control, const struct target_of *target) {
+  bool ended = suspend_hold(control, target, false);
+  return suspend_release(control) && ended;
 }
 
 /* What is ready waits for a connection, and would be missed: it is called back first, as for a suspension, which ends with this. */
 struct reply act_bounce(struct control *control, const struct target_of *target, const char *reason, bool quiet) {
-  struct act plan = {.target = target, .bounces = true, .quiet = quiet, .reason = span_of_text(reason)};
-  if (target->kind == TARGET_MESSAGE) return act_all(control, &plan, act_step, "bounced");
-  bool was_held = suspension_of(control, target) != NULL;
-  if (!was_held && !suspend_hold(control, target, true)) return reply_error(503, "the relay is stopping");
-  struct reply reply = bounce_held(control, &plan);
-  if (!was_held && !(suspend_hold(control, target, false) && suspend_release(control))) {
-    json_decref(reply.json);
-    return reply_error(503, "the relay is stopping");
-  }
-  return reply;
+  struct act plan = {.target = target, .bounces = true, .quiet = quiet, .reason = span_of_text(reason), .since_ms = control_wall_ms()};
+  if (target->kind == TARGET_MESSAGE) return act_all(control, &plan, "bounced");
+  bool holds = suspension_of(control, target) == NULL;
+  bool held = !holds || suspend_hold(control, target, true);
+  struct reply reply =
+      held && wait_for_home(control, &plan) ? act_all(control, &plan, "bounced") : reply_error(503, "the relay is stopping, or out of memory");
+  if (!holds || let_go(control, target)) return reply;
+  json_decref(reply.json);
+  return reply_error(503, "the relay is stopping");
 }

@@ -65,6 +65,26 @@ bool parse_id(struct span text, uint64_t *id) {
   return text.len > 0 && text.len <= 16;
 }
 
+static bool keep_name(struct target_of *target, enum target_kind kind, const char *name, size_t most) {
+  size_t len = strlen(name);
+  if (len == 0 || len > most) return false;
+  target->kind = kind;
+  for (size_t i = 0; i <= len; i++) target->name[i] = (char)ascii_lower((uint8_t)name[i]);
+  return true;
+}
+
+bool read_target(const json_t *json, struct target_of *target) {
+  const json_t *domain = json_object_get(json, "domain"), *site = json_object_get(json, "site");
+  const json_t *message = json_object_get(json, "message"), *all = json_object_get(json, "all");
+  *target = (struct target_of){.kind = TARGET_INVALID};
+  if ((domain != NULL) + (site != NULL) + (message != NULL) + (all != NULL) != 1) return false;
+  if (json_is_string(domain)) return keep_name(target, TARGET_DOMAIN, json_string_value(domain), TARGET_DOMAIN_MAX);
+  if (json_is_string(site)) return keep_name(target, TARGET_SITE, json_string_value(site), MX_SITE_NAME_MAX);
+  if (json_is_true(all)) target->kind = TARGET_ALL;
+  if (json_is_string(message) && parse_id(span_of_text(json_string_value(message)), &target->id)) target->kind = TARGET_MESSAGE;
+  return target->kind != TARGET_INVALID;
+}
+
 struct reply reply_error(unsigned status, const char *format, ...) {
   char text[512];
   va_list arguments;
