@@ -5,8 +5,9 @@
 #include "net/control/inside.h"
 
 #define RECIPIENTS_A_STEP 256
-#define HOME_MS 2000  /* so long what was ready may be on its way home: until the events of its shard are written */
-#define HOME_ROUNDS 3 /* over all shards: what was on its way to another is there; it is on its way back; it is home */
+#define READY_DOMAINS_MAX 16 /* of one message; its recipients that are ready for others are left alone */
+#define HOME_MS 2000         /* so long what was ready may be on its way home: until the events of its shard are written */
+#define HOME_ROUNDS 3        /* over all shards: what was on its way to another is there; it is on its way back; it is home */
 
 struct act {
   struct asked asked;
@@ -153,21 +154,57 @@ struct reply act_retry(struct control *control, const struct target_of *target) 
   return act_all(control, &plan, "retried");
 }
 
-/* On no shard anything stays held, whatever went wrong. */
-static bool let_go(struct control *control, const struct target_of *target) {
-  bool ended = suspend_hold(control, target, false);
-  return suspend_release(control) && ended;
-}
-
 /* What is ready waits for a connection, and would be missed: it is called back first, as for a suspension, which ends with this. */
-struct reply act_bounce(struct control *control, const struct target_of *target, const char *reason, bool quiet) {
-  struct act plan = {.target = target, .bounces = true, .quiet = quiet, .reason = span_of_text(reason), .since_ms = control_wall_ms()};
-  if (target->kind == TARGET_MESSAGE) return act_all(control, &plan, "bounced");
-  bool holds = suspension_of(control, target) == NULL;
-  bool held = !holds || suspend_hold(control, target, true);
-  struct reply reply =
-      held && wait_for_home(control, &plan) ? act_all(control, &plan, "bounced") : reply_error(503, "the relay is stopping, or out of memory");
-  if (!holds || let_go(control, target)) return reply;
+static struct reply bounce(struct control *control, const struct act *plan, const struct target_of *targets, unsigned count) {
+  bool held = true, let_go = true;
+  for (unsigned i = 0; i < count; i++) held &= suspension_of(control, &targets[i]) != NULL || suspend_hold(control, &targets[i], true);
+  if (count > 0) held = held && wait_for_home(control, plan);
+  struct reply reply = held ? act_all(control, plan, "bounced") : reply_error(503, "the relay is stopping, or out of memory");
+  for (unsigned i = 0; i < count; i++) let_go &= suspension_of(control, &targets[i]) != NULL || suspend_hold(control, &targets[i], false);
+  if (count > 0) let_go &= suspend_release(control); /* whatever went wrong: nothing stays behind */
+  if (let_go) return reply;
   json_decref(reply.json);
   return reply_error(503, "the relay is stopping");
+}
+
+/* The domains of those recipients of a message that are ready. */
+struct ready_domains {
+  struct asked asked;
+  uint64_t id;
+  unsigned count;
+  struct target_of domain[READY_DOMAINS_MAX];
+};
+
+static void note_domain(struct ready_domains *ready, const struct domain_queue *queue) {
+  for (unsigned i = 0; i < ready->count; i++)
+    if (strcmp(ready->domain[i].name, queue->name) == 0) return;
+  if (ready->count == READY_DOMAINS_MAX || queue->name_len == 0) return;
+  struct target_of *target = &ready->domain[ready->count++];
+  target->kind = TARGET_DOMAIN;
+  memcpy(target->name, queue->name, queue->name_len + 1u);
+}
+
+static bool ready_step(struct errand *errand, void *context) {
+  struct ready_domains *ready = (struct ready_domains *)errand;
+  const struct message *message = schedule_find(relay_schedule(context), ready->id);
+  for (unsigned i = 0; message != NULL && i < message->recipients; i++)
+    if (message->recipient[i].state == RECIPIENT_READY) note_domain(ready, message->recipient[i].domain);
+  return true;
+}
+
+static struct reply bounce_message(struct control *control, const struct act *plan) {
+  struct ready_domains *ready = calloc(control->o.shards, sizeof *ready), none = {.count = 0}, *found = &none;
+  if (ready == NULL) return (struct reply){500, NULL};
+  for (unsigned i = 0; i < control->o.shards; i++) ready[i].id = plan->target->id;
+  bool asked = control_ask_all(control, ready_step, ready, sizeof *ready);
+  for (unsigned i = 0; i < control->o.shards; i++)
+    if (ready[i].count > 0) found = &ready[i];
+  struct reply reply = asked ? bounce(control, plan, found->domain, found->count) : reply_error(503, "the relay is stopping");
+  free(ready);
+  return reply;
+}
+
+struct reply act_bounce(struct control *control, const struct target_of *target, const char *reason, bool quiet) {
+  struct act plan = {.target = target, .bounces = true, .quiet = quiet, .reason = span_of_text(reason), .since_ms = control_wall_ms()};
+  return target->kind == TARGET_MESSAGE ? bounce_message(control, &plan) : bounce(control, &plan, target, 1);
 }

@@ -37,7 +37,12 @@ json_t *json_span(struct span text) {
   json_t *json = json_stringn((const char *)text.at, text.len);
   if (json != NULL || text.len == 0) return json != NULL ? json : json_string("");
   char *copy = malloc(text.len);
-  for (size_t i = 0; copy != NULL && i < text.len; i++) copy[i] = text.at[i] < 0x80 ? (char)text.at[i] : '?';
+  for (size_t at = 0, len; copy != NULL && at < text.len; at += len) {
+    struct span rest = span_skip(text, at);
+    bool is_sound = (len = span_utf8_length(rest)) > 0;
+    if (!is_sound) len = 1;
+    memcpy(copy + at, is_sound ? (const char *)rest.at : "?", len);
+  }
   json = copy == NULL ? NULL : json_stringn(copy, text.len);
   free(copy);
   return json;
