@@ -42,7 +42,10 @@ void domain_queues_init(struct domain_queues *queues, uint64_t seed) {
 }
 
 void domain_queues_fini(struct domain_queues *queues) {
-  while (queues->first != NULL) queue_free(queues, queues->first);
+  for (struct domain_queue *queue = queues->first, *next; queue != NULL; queue = next) {
+    next = queue->next;
+    queue_free(queues, queue);
+  }
   map_fini(&queues->map);
 }
 

@@ -153,7 +153,7 @@ static void show_table(const json_t *rows, const struct column *columns, unsigne
   }
 }
 
-#define SHOW_TABLE(rows, columns) show_table(rows, columns, sizeof columns / sizeof *columns)
+#define SHOW_TABLE(rows, columns) show_table(rows, columns, sizeof(columns) / sizeof *(columns))
 
 /* ---- answers ---- */
 

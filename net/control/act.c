@@ -127,13 +127,18 @@ static struct reply act_reply(const struct act *acts, unsigned shards, const cha
   return reply_ok(json_pack("{s:I,s:I}", done_name, (json_int_t)done, "in_delivery", (json_int_t)untouched));
 }
 
+static struct act *make_acts(const struct control *control) {
+  must(control->o.shards > 0);
+  return calloc(control->o.shards, sizeof(struct act));
+}
+
 static bool ask_all(struct control *control, const struct act *plan, struct act *acts, errand_step step) {
   for (unsigned i = 0; i < control->o.shards; i++) acts[i] = *plan;
   return control_ask_all(control, step, acts, sizeof *acts);
 }
 
 static struct reply act_all(struct control *control, const struct act *plan, const char *done_name) {
-  struct act *acts = calloc(control->o.shards, sizeof *acts);
+  struct act *acts = make_acts(control);
   if (acts == NULL) return (struct reply){500, NULL};
   struct reply reply =
       ask_all(control, plan, acts, act_step) ? act_reply(acts, control->o.shards, done_name) : reply_error(503, "the relay is stopping");
@@ -142,7 +147,7 @@ static struct reply act_all(struct control *control, const struct act *plan, con
 }
 
 static bool wait_for_home(struct control *control, const struct act *plan) {
-  struct act *acts = calloc(control->o.shards, sizeof *acts);
+  struct act *acts = make_acts(control);
   bool all = acts != NULL;
   for (unsigned round = 0; all && round < HOME_ROUNDS; round++) all = ask_all(control, plan, acts, home_step);
   free(acts);
