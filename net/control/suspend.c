@@ -1,4 +1,5 @@
 /* Suspensions: told to the shards, kept in a file beside the spools, ended when their time is over. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -179,6 +180,14 @@ static int write_synced(const char *path, const char *text) {
   return fclose(file) == 0 && written ? E_OK : E_IO;
 }
 
+/* Only then is a rename on stable storage. */
+static int sync_directory(const char *path) {
+  int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int error = directory >= 0 && fsync(directory) == 0 ? E_OK : E_IO;
+  if (directory >= 0) close(directory);
+  return error;
+}
+
 /* The old file or the new one, whole. */
 static int save(const struct control *control) {
   char path[4096], beside[4096];
@@ -189,6 +198,7 @@ static int save(const struct control *control) {
   json_decref(list);
   int error = text == NULL ? E_NO_MEMORY : write_synced(beside, text);
   if (error == E_OK && rename(beside, path) != 0) error = E_IO;
+  if (error == E_OK) error = sync_directory(control->o.spool_path);
   free(text);
   return error;
 }
