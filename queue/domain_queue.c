@@ -29,6 +29,7 @@ static struct domain_queue *queue_new(struct domain_queues *queues, struct span 
 static void queue_free(struct domain_queues *queues, struct domain_queue *queue) {
   *(queue->prev != NULL ? &queue->prev->next : &queues->first) = queue->next;
   *(queue->next != NULL ? &queue->next->prev : &queues->last) = queue->prev;
+  free(queue->site);
   free(queue->error);
   free(queue);
 }
@@ -43,6 +44,7 @@ void domain_queues_init(struct domain_queues *queues, uint64_t seed) {
 void domain_queues_fini(struct domain_queues *queues) {
   for (struct domain_queue *queue = queues->first, *next; queue != NULL; queue = next) {
     next = queue->next;
+    free(queue->site);
     free(queue->error);
     free(queue);
   }
@@ -109,6 +111,13 @@ struct message *domain_queue_rotate(struct domain_queue *queue, unsigned *i) {
   return message_of(recipient);
 }
 
+void domain_queue_hold(struct domain_queues *queues, struct domain_queue *queue, bool held) {
+  if (queue->held == held) return;
+  queue->held = held;
+  queues->held += held ? 1u : 0u;
+  queues->held -= held ? 0u : 1u;
+}
+
 void domain_queue_note_error(struct domain_queue *queue, const char *text, uint64_t wall_ms) {
   queue->error_ms = wall_ms;
   if (queue->error != NULL && strcmp(queue->error, text) == 0) return; /* a dead site says the same to all */
@@ -118,8 +127,9 @@ void domain_queue_note_error(struct domain_queue *queue, const char *text, uint6
 
 /* ---- sweep ---- */
 
-static bool is_unused(const struct domain_queues *queues, struct domain_queue *queue, uint64_t now_ms) {
-  bool needed = queue->waiting > 0 || queue->given > 0 || queue->held || queue->outgoing != NULL || queue == queues->nowhere;
+/* One without a name stands for many: the outgoing side may know it without having said so. */
+static bool is_unused(struct domain_queue *queue, uint64_t now_ms) {
+  bool needed = queue->waiting > 0 || queue->given > 0 || queue->held || queue->outgoing != NULL || queue->name_len == 0;
   if (needed) {
     queue->empty_ms = 0;
   } else if (queue->empty_ms == 0) {
@@ -133,7 +143,7 @@ bool domain_queues_sweep(struct domain_queues *queues, uint64_t now_ms) {
   struct domain_queue *queue = queues->swept != NULL ? queues->swept : queues->first;
   for (unsigned i = 0; i < SWEEP_COUNT && queue != NULL; i++) {
     struct domain_queue *next = queue->next;
-    if (is_unused(queues, queue, now_ms)) {
+    if (is_unused(queue, now_ms)) {
       map_remove(&queues->map, queue_key(queue));
       queue_free(queues, queue);
     }

@@ -22,6 +22,7 @@ struct domain_queue {
   bool oldest_stale;                /* it may be younger in truth: domain_queue_oldest */
   bool held;                        /* nothing is to be delivered there */
   void *outgoing;                   /* of the outgoing side: where the domain's mail goes; NULL: not known. It is cleared by whoever set it */
+  char *site;                       /* its mail went there when that was last known, and `outgoing` is NULL; owned (malloc); NULL: not known */
   char *error;                      /* what was said to the last attempt that failed; owned (malloc); NULL: nothing yet */
   uint64_t error_ms;
   uint64_t empty_ms; /* monotonic: when the sweep found it empty; 0: it did not */
@@ -34,6 +35,7 @@ struct domain_queues {
   struct domain_queue *first, *last;
   struct domain_queue *nowhere; /* for those for whom there was no memory */
   struct domain_queue *swept;   /* where the sweep goes on */
+  unsigned held;                /* how many are */
   unsigned walkers;             /* who walks over `next` and comes back: none is freed meanwhile */
 };
 
@@ -55,10 +57,13 @@ void domain_queue_remove(struct domain_queue *queue, struct message *message, un
  */
 struct message *domain_queue_rotate(struct domain_queue *queue, unsigned *recipient);
 
+/* From now on nothing is to be delivered there, or again. */
+void domain_queue_hold(struct domain_queues *queues, struct domain_queue *queue, bool held);
+
 /* A new failure takes the place of the last; the text is copied. */
 void domain_queue_note_error(struct domain_queue *queue, const char *text, uint64_t wall_ms);
 
-/* Forgets some of those that are empty, not held, known to nobody and unused for a while. False: the last was looked at. */
+/* Forgets some of those that are empty, not held, known to nobody and unused for a while. False: the last was looked at (or somebody walks). */
 bool domain_queues_sweep(struct domain_queues *queues, uint64_t now_ms);
 
 #endif

@@ -171,7 +171,7 @@ bool message_write_head(struct slab *slab, const struct message *message, struct
                                          .index = message->recipient[i].index,
                                          .notify = message->recipient[i].notify,
                                          .attempts = message->recipient[i].attempts,
-                                         .due_ms = message->recipient[i].due_ms == 0 ? RECORD_DUE_OLD : message->recipient[i].due_ms};
+                                         .due_ms = recipient_due_on_disk(&message->recipient[i])};
     out = fmt_over(room, sizeof room);
     record_recipient_encode(&recipient, &out);
     if (out.overflow || !content_append(slab, content, fmt_span(&out))) return false;

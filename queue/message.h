@@ -88,6 +88,13 @@ struct span message_envid(const struct message *message);
 struct span message_peer(const struct message *message);
 struct span message_address(const struct message *message, unsigned recipient);
 struct span message_orcpt(const struct message *message, unsigned recipient);
+/*
+ * What a record or outcome written now says of when it is due: never tried, or suspended (its own due time is then that of its end): long ago, and a start gives it out
+ * at once, to find it suspended still, or not.
+ */
+static inline uint64_t recipient_due_on_disk(const struct recipient *recipient) {
+  return recipient->due_ms == 0 || recipient->held ? RECORD_DUE_OLD : recipient->due_ms;
+}
 /* Behind the last '@'. */
 struct span message_domain(const struct message *message, unsigned recipient);
 

@@ -242,7 +242,7 @@ static void append_outcome(struct schedule *schedule, const struct message *mess
                                                  .id = message->id,
                                                  .recipient = recipient->index,
                                                  .attempts = recipient->attempts,
-                                                 .due_ms = kind == RECORD_DEFERRED ? recipient->due_ms : 0},
+                                                 .due_ms = kind == RECORD_DEFERRED ? recipient_due_on_disk(recipient) : 0},
                         room);
   spool_append_outcome(schedule->spool, span_of(room, sizeof room));
 }

@@ -32,3 +32,16 @@ bool span_to_u64(struct span s, uint64_t *value) {
   *value = sum;
   return true;
 }
+
+size_t span_utf8_length(struct span s) {
+  uint8_t first = s.at[0];
+  if (first < 0x80) return 1;
+  size_t len = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+  if (len == 0 || s.len < len) return 0;
+  uint8_t low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;  /* no overlong forms */
+  uint8_t high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf; /* no surrogates, nothing above U+10FFFF */
+  if (s.at[1] < low || s.at[1] > high) return 0;
+  for (size_t i = 2; i < len; i++)
+    if ((s.at[i] & 0xc0) != 0x80) return 0;
+  return len;
+}

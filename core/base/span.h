@@ -48,6 +48,9 @@ static inline ptrdiff_t span_find(struct span s, uint8_t byte) {
   return hit == NULL ? -1 : hit - s.at;
 }
 
+/* Bytes of the well-formed UTF-8 character (RFC 3629 section 4) at the start of s; 0 if there is none. */
+size_t span_utf8_length(struct span s);
+
 /* Decimal digits only, the whole span, no sign; false on anything else or on overflow. */
 bool span_to_u64(struct span s, uint64_t *value);
 

@@ -120,20 +120,6 @@ always_inline bool copy_plain(uint8_t *to, const uint8_t *from, size_t len) {
   return word_is_plain(word);
 }
 
-/* Bytes of the well-formed UTF-8 character (RFC 3629 section 4) at the start of s; 0 if there is none. */
-static size_t utf8_length(struct span s) {
-  uint8_t first = s.at[0];
-  if (first < 0x80) return 1;
-  size_t len = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-  if (len == 0 || s.len < len) return 0;
-  uint8_t low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;  /* no overlong forms */
-  uint8_t high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf; /* no surrogates, nothing above U+10FFFF */
-  if (s.at[1] < low || s.at[1] > high) return 0;
-  for (size_t i = 2; i < len; i++)
-    if ((s.at[i] & 0xc0) != 0x80) return 0;
-  return len;
-}
-
 static struct line put_control(struct line line, uint8_t c) {
   switch (c) {
   case '"': return put_literal(line, "\\\"");
@@ -148,7 +134,7 @@ static struct line put_control(struct line line, uint8_t c) {
 
 static __attribute__((noinline)) struct line put_escaped(struct line line, struct span s) {
   while (s.len > 0) {
-    size_t len = utf8_length(s);
+    size_t len = span_utf8_length(s);
     if (len == 0) {
       line = put_literal(line, "\xef\xbf\xbd"); /* U+FFFD stands for each byte that is no part of a character */
       len = 1;

@@ -11,6 +11,7 @@
 
 #define ANSWER_TIMEOUT_S 60L
 #define CONNECT_TIMEOUT_S 5L
+#define NAME_MAX_BYTES 255 /* of a domain */
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -45,6 +46,7 @@ struct ctl {
   char base[128]; /* http://ADDRESS:PORT/api/v1/ */
   const char *config, *http;
   bool json, sites, quiet, all;
+  unsigned given; /* which of the options that are for some commands only */
   const char *limit, *site, *message, *reason, *time;
   char *answer;
   size_t answer_len;
@@ -81,7 +83,10 @@ static int base_from_conf(struct ctl *ctl) {
   struct netaddr address = conf.http;
   conf_free(&conf);
   if (address.family == 0) return complain("%s has no http.address: the relay has no API", ctl->config);
-  if (netaddr_is_any(&address)) address = (struct netaddr){.family = 4, .port = address.port, .bytes = {127, 0, 0, 1}};
+  static const struct netaddr loopback[] = {{.family = 4, .bytes = {127, 0, 0, 1}}, {.family = 6, .bytes = {[15] = 1}}};
+  uint16_t port = address.port;
+  if (netaddr_is_any(&address)) address = loopback[address.family == 6];
+  address.port = port;
   set_base(ctl, &address);
   return 0;
 }
@@ -142,7 +147,7 @@ static int show(const struct ctl *ctl, long status, void (*print)(const json_t *
   if (status == 0) {
     /* said already */
   } else if (status != 200) {
-    fprintf(stderr, "ringpost ctl: %s\n", error != NULL ? error : "the relay's answer is not from its API");
+    show_error_text(error != NULL ? error : "the relay's answer is not from its API");
   } else if (ctl->json) {
     fputs(ctl->answer, stdout);
   } else if (json != NULL) {
@@ -174,40 +179,83 @@ static int queue(struct ctl *ctl, const char *domain) {
   return ctl->sites ? get_named(ctl, "queue", "", "by=site", show_sites) : get_named(ctl, "queue", "", "", show_queue);
 }
 
-static int post(struct ctl *ctl, const char *command, const char *domain) {
+/* False: it is no UTF-8. */
+static bool put_text(json_t *body, const char *key, const char *text) {
+  return text == NULL || json_object_set_new(body, key, json_string(text)) == 0;
+}
+
+static char *make_body(const struct ctl *ctl, const char *domain) {
   json_t *body = json_object();
-  bool bounces = strcmp(command, "bounce") == 0, suspends = strcmp(command, "suspend") == 0;
+  bool is_text = put_text(body, "domain", domain) && put_text(body, "site", ctl->site) && put_text(body, "message", ctl->message) &&
+                 put_text(body, "reason", ctl->reason) && put_text(body, "for", ctl->time);
+  if (ctl->all) json_object_set_new(body, "all", json_true());
+  if (ctl->quiet) json_object_set_new(body, "quiet", json_true());
+  char *text = is_text ? json_dumps(body, JSON_COMPACT) : NULL;
+  json_decref(body);
+  return text;
+}
+
+static int post(struct ctl *ctl, const char *command, const char *domain) {
   int targets = (domain != NULL) + (ctl->site != NULL) + (ctl->message != NULL) + ctl->all;
   if (targets != 1) return complain("%s needs one of: DOMAIN, --site NAME, --message ID, --all", command);
-  if (ctl->reason != NULL && !bounces && !suspends) return complain("--reason is for bounce and suspend");
-  if (ctl->time != NULL && !suspends) return complain("--for is for suspend");
-  if (ctl->quiet && !bounces) return complain("--quiet is for bounce");
-  if (domain != NULL) json_object_set_new(body, "domain", json_string(domain));
-  if (ctl->site != NULL) json_object_set_new(body, "site", json_string(ctl->site));
-  if (ctl->message != NULL) json_object_set_new(body, "message", json_string(ctl->message));
-  if (ctl->all) json_object_set_new(body, "all", json_true());
-  if (ctl->reason != NULL) json_object_set_new(body, "reason", json_string(ctl->reason));
-  if (ctl->time != NULL) json_object_set_new(body, "for", json_string(ctl->time));
-  if (ctl->quiet) json_object_set_new(body, "quiet", json_true());
-  char *text = json_dumps(body, JSON_COMPACT);
-  json_decref(body);
-  if (text == NULL) return complain("that is no UTF-8 text");
-  int status = show(ctl, request(ctl, command, text), show_done);
-  free(text);
+  char *body = make_body(ctl, domain);
+  if (body == NULL) return complain("that is no UTF-8 text");
+  int status = show(ctl, request(ctl, command, body), show_done);
+  free(body);
   return status;
 }
 
+static int message(struct ctl *ctl, const char *id) {
+  return id == NULL ? complain("message needs an ID") : get_named(ctl, "message/", id, "", show_message_text);
+}
+
+static int status(struct ctl *ctl, const char *command) { return get(ctl, command, show_status); }
+
+static int suspensions(struct ctl *ctl, const char *command) { return get(ctl, command, show_suspensions); }
+
+static int reload(struct ctl *ctl, const char *command) { return show(ctl, request(ctl, command, "{}"), show_done); }
+
+/* Options that are for some commands only: one that would be passed over is a mistake, and may be a bad one. */
+enum {
+  OPTION_SITES = 1,
+  OPTION_LIMIT = 2,
+  OPTION_SITE = 4,
+  OPTION_MESSAGE = 8,
+  OPTION_ALL = 16,
+  OPTION_REASON = 32,
+  OPTION_FOR = 64,
+  OPTION_QUIET = 128,
+};
+
+static const struct {
+  const char *name;
+  int (*run)(struct ctl *ctl, const char *operand); /* of those that take none: the name */
+  bool takes_operand;
+  unsigned options;
+} commands[] = {
+    {"status", status, false, 0},
+    {"queue", queue, true, OPTION_SITES | OPTION_LIMIT},
+    {"message", message, true, 0},
+    {"retry", NULL, true, OPTION_SITE | OPTION_MESSAGE | OPTION_ALL},
+    {"bounce", NULL, true, OPTION_SITE | OPTION_MESSAGE | OPTION_ALL | OPTION_REASON | OPTION_QUIET},
+    {"suspend", NULL, true, OPTION_SITE | OPTION_ALL | OPTION_REASON | OPTION_FOR},
+    {"resume", NULL, true, OPTION_SITE | OPTION_ALL},
+    {"suspensions", suspensions, false, 0},
+    {"reload", reload, false, 0},
+};
+
+static const char *name_of_option(unsigned option);
+
 static int run(struct ctl *ctl, const char *command, const char *operand) {
-  static const char *const posts[] = {"retry", "bounce", "suspend", "resume"};
-  if (strcmp(command, "queue") == 0) return queue(ctl, operand);
-  if (strcmp(command, "message") == 0)
-    return operand == NULL ? complain("message needs an ID") : get_named(ctl, "message/", operand, "", show_message_text);
-  for (size_t i = 0; i < sizeof posts / sizeof *posts; i++)
-    if (strcmp(command, posts[i]) == 0) return post(ctl, command, operand);
-  if (operand != NULL) return complain("unexpected argument %s", operand);
-  if (strcmp(command, "status") == 0) return get(ctl, "status", show_status);
-  if (strcmp(command, "suspensions") == 0) return get(ctl, "suspensions", show_suspensions);
-  if (strcmp(command, "reload") == 0) return show(ctl, request(ctl, "reload", "{}"), show_done);
+  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+    if (strcmp(commands[i].name, command) != 0) continue;
+    unsigned strange = ctl->given & ~commands[i].options;
+    if (strange != 0) return complain("--%s is not for %s", name_of_option(strange & -strange), command);
+    if (operand != NULL && !commands[i].takes_operand) return complain("unexpected argument %s", operand);
+    if (operand != NULL && strlen(operand) > NAME_MAX_BYTES) return complain("a name has at most %d bytes", NAME_MAX_BYTES);
+    if (commands[i].run == NULL) return post(ctl, command, operand);
+    return commands[i].run(ctl, commands[i].takes_operand ? operand : command);
+  }
   return complain("there is no command %s", command);
 }
 
@@ -225,7 +273,28 @@ static const struct option options[] = {{"config", required_argument, NULL, 'c'}
                                         {"help", no_argument, NULL, 'h'},
                                         {NULL, 0, NULL, 0}};
 
+static unsigned bit_of(int option) {
+  switch (option) {
+  case 's': return OPTION_SITES;
+  case 'l': return OPTION_LIMIT;
+  case 'S': return OPTION_SITE;
+  case 'm': return OPTION_MESSAGE;
+  case 'A': return OPTION_ALL;
+  case 'r': return OPTION_REASON;
+  case 'f': return OPTION_FOR;
+  case 'q': return OPTION_QUIET;
+  default: return 0;
+  }
+}
+
+static const char *name_of_option(unsigned bit) {
+  const struct option *option = options;
+  while (option->name != NULL && bit_of(option->val) != bit) option++;
+  return option->name;
+}
+
 static bool take_option(struct ctl *ctl, int option) {
+  ctl->given |= bit_of(option);
   switch (option) {
   case 'c': ctl->config = optarg; break;
   case 'a': ctl->http = optarg; break;

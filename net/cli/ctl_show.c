@@ -25,11 +25,45 @@ static bool has(const json_t *json, const char *key) {
   return value != NULL && !json_is_null(value);
 }
 
-/* Terminals obey what others send: nothing but printable text gets out. */
+/* How many bytes of a character of UTF-8 (the text is valid) begin here. */
+static size_t char_len(const char *at) {
+  unsigned char c = (unsigned char)*at;
+  return c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+}
+
+/* Terminals obey what others send: control characters (C0, C1, DEL) and what turns the direction of text do not get out. Whole characters only. */
+static bool is_harmful(const char *at) {
+  const unsigned char *c = (const unsigned char *)at;
+  bool is_control = c[0] < 0x20 || c[0] == 0x7f || (c[0] == 0xc2 && c[1] < 0xa0);
+  bool turns = c[0] == 0xe2 && ((c[1] == 0x80 && ((c[2] >= 0x8e && c[2] <= 0x8f) || (c[2] >= 0xa8 && c[2] <= 0xae))) ||
+                                (c[1] == 0x81 && c[2] >= 0xa6 && c[2] <= 0xa9));
+  return is_control || turns;
+}
+
 static void put_safe(char *room, size_t size, const char *text) {
   size_t len = 0;
-  for (; *text != '\0' && len + 1 < size; text++) room[len++] = (unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text;
+  for (size_t bytes; *text != '\0' && len + (bytes = char_len(text)) < size; text += bytes) {
+    if (is_harmful(text)) {
+      room[len++] = '?';
+    } else {
+      memcpy(room + len, text, bytes);
+      len += bytes;
+    }
+  }
   room[len] = '\0';
+}
+
+/* In characters: a column of names in other alphabets is as straight as another, more or less. */
+static int width_of(const char *text) {
+  int count = 0;
+  for (; *text != '\0'; text++) count += ((unsigned char)*text & 0xc0) != 0x80;
+  return count;
+}
+
+void show_error_text(const char *text) {
+  char room[1024];
+  put_safe(room, sizeof room, text);
+  fprintf(stderr, "ringpost ctl: %s\n", room);
 }
 
 /* "3d4h", "5m10s", "12s" */
@@ -96,22 +130,26 @@ static void put_cell(char room[CELL_MAX], const json_t *row, const struct column
 static bool is_right(enum cell kind) { return kind != CELL_TEXT && kind != CELL_FLAG; }
 
 /* The last column is as wide as it is. */
+static void put_padded(const char *text, int width, bool is_right, bool is_last) {
+  int pad = is_last ? 0 : width - width_of(text);
+  printf("%*s%s%*s", is_right ? pad : 0, "", text, is_right ? 0 : pad, "");
+  fputs(is_last ? "\n" : "  ", stdout);
+}
+
 static void show_table(const json_t *rows, const struct column *columns, unsigned count) {
   int width[COLUMNS_MAX];
   char room[CELL_MAX];
   size_t i;
   const json_t *row;
-  for (unsigned c = 0; c < count; c++) width[c] = (int)strlen(columns[c].head);
+  for (unsigned c = 0; c < count; c++) width[c] = width_of(columns[c].head);
   json_array_foreach(rows, i, row) for (unsigned c = 0; c < count; c++) {
     put_cell(room, row, &columns[c]);
-    if ((int)strlen(room) > width[c]) width[c] = (int)strlen(room);
+    if (width_of(room) > width[c]) width[c] = width_of(room);
   }
-  for (unsigned c = 0; c < count; c++)
-    printf(c + 1 == count ? "%*s%s\n" : "%*s%s  ", c + 1 < count && is_right(columns[c].kind) ? width[c] : -(c + 1 < count ? width[c] : 0),
-           columns[c].head, "");
+  for (unsigned c = 0; c < count; c++) put_padded(columns[c].head, width[c], is_right(columns[c].kind), c + 1 == count);
   json_array_foreach(rows, i, row) for (unsigned c = 0; c < count; c++) {
     put_cell(room, row, &columns[c]);
-    printf(c + 1 == count ? "%*s%s\n" : "%*s%s  ", c + 1 < count && is_right(columns[c].kind) ? width[c] : -(c + 1 < count ? width[c] : 0), room, "");
+    put_padded(room, width[c], is_right(columns[c].kind), c + 1 == count);
   }
 }
 

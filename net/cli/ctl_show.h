@@ -12,6 +12,8 @@ void show_sites(const json_t *json);
 void show_domain_queue(const json_t *json);
 void show_message_text(const json_t *json);
 void show_suspensions(const json_t *json);
+/* To standard error. */
+void show_error_text(const char *text);
 /* How many were retried, bounced, ... */
 void show_done(const json_t *json);
 

@@ -5,22 +5,26 @@
 #include "net/control/inside.h"
 
 #define RECIPIENTS_A_STEP 256
-#define HOME_TURNS 200 /* so long what was ready may be on its way home */
+#define READY_DOMAINS_MAX 16 /* of one message; its recipients that are ready for others are left alone */
+#define HOME_MS 2000         /* so long what was ready may be on its way home: until the events of its shard are written */
+#define HOME_ROUNDS 3        /* over all shards: what was on its way to another is there; it is on its way back; it is home */
 
 struct act {
   struct asked asked;
   const struct target_of *target;
   bool bounces, quiet;
   struct span reason;
+  uint64_t since_ms; /* wall clock: what came later is not meant, such as the reports of a bounce */
   bool begun;
   struct domain_queue *queue; /* at which it is */
   uint32_t left;              /* recipients of it still to be looked at */
-  unsigned turns;
-  uint64_t done, untouched; /* recipients: acted on; ready or in flight */
-  bool found;               /* the message, or the domain */
+  uint64_t home_by_ms;        /* monotonic; 0: not begun */
+  uint64_t done, untouched;   /* recipients: acted on; ready or in flight */
+  bool found;                 /* the message, or the domain */
 };
 
 static void act_on(struct act *act, struct relay *relay, struct message *message, unsigned recipient) {
+  if (message->created_ms >= act->since_ms) return;
   act->done++;
   if (act->bounces) {
     operate_bounce(relay_outlet(relay), message, recipient, act->reason, act->quiet);
@@ -37,10 +41,11 @@ static bool act_on_message(struct act *act, struct relay *relay) {
   act->found = true;
   schedule_job_began(message); /* it is not freed while we go through it */
   for (unsigned i = 0; i < message->recipients; i++) {
+    if (message->recipient[i].state == RECIPIENT_DONE) continue;
+    if (!act->bounces) operate_forget_failures(relay_outlet(relay), message->recipient[i].domain);
     if (message->recipient[i].state == RECIPIENT_WAITING) {
-      if (!act->bounces) operate_forget_failures(relay_outlet(relay), message->recipient[i].domain);
       act_on(act, relay, message, i);
-    } else if (message->recipient[i].state == RECIPIENT_READY) {
+    } else {
       act->untouched++;
     }
   }
@@ -66,7 +71,7 @@ static void begin_queue(struct act *act, struct relay *relay) {
   act->found = true;
   act->left = act->queue->waiting;
   act->untouched += act->queue->given;
-  if (!act->bounces && act->left > 0) operate_forget_failures(relay_outlet(relay), act->queue);
+  if (!act->bounces) operate_forget_failures(relay_outlet(relay), act->queue);
 }
 
 static void begin(struct act *act, struct relay *relay) {
@@ -103,7 +108,10 @@ static bool act_step(struct errand *errand, void *context) {
 /* What was ready comes back to its owners, over other shards too. */
 static bool home_step(struct errand *errand, void *context) {
   struct act *act = (struct act *)errand;
-  return act->turns++ > 1 && (operate_all_home(relay_outlet(context)) || act->turns > HOME_TURNS);
+  uint64_t now_ms = relay_shard(context)->now_ms;
+  bool is_first = act->home_by_ms == 0; /* a turn of its own: the letters of this one leave at its end */
+  if (is_first) act->home_by_ms = now_ms + HOME_MS;
+  return !is_first && (operate_all_home(relay_outlet(context)) || now_ms >= act->home_by_ms);
 }
 
 static struct reply act_reply(const struct act *acts, unsigned shards, const char *done_name) {
@@ -119,38 +127,89 @@ static struct reply act_reply(const struct act *acts, unsigned shards, const cha
   return reply_ok(json_pack("{s:I,s:I}", done_name, (json_int_t)done, "in_delivery", (json_int_t)untouched));
 }
 
-static struct reply act_all(struct control *control, struct act *plan, errand_step step, const char *done_name) {
-  struct act *acts = calloc(control->o.shards, sizeof *acts);
-  if (acts == NULL) return (struct reply){500, NULL};
+static struct act *make_acts(const struct control *control) {
+  must(control->o.shards > 0);
+  return calloc(control->o.shards, sizeof(struct act));
+}
+
+static bool ask_all(struct control *control, const struct act *plan, struct act *acts, errand_step step) {
   for (unsigned i = 0; i < control->o.shards; i++) acts[i] = *plan;
+  return control_ask_all(control, step, acts, sizeof *acts);
+}
+
+static struct reply act_all(struct control *control, const struct act *plan, const char *done_name) {
+  struct act *acts = make_acts(control);
+  if (acts == NULL) return (struct reply){500, NULL};
   struct reply reply =
-      control_ask_all(control, step, acts, sizeof *acts) ? act_reply(acts, control->o.shards, done_name) : reply_error(503, "the relay is stopping");
+      ask_all(control, plan, acts, act_step) ? act_reply(acts, control->o.shards, done_name) : reply_error(503, "the relay is stopping");
   free(acts);
   return reply;
 }
 
-struct reply act_retry(struct control *control, const struct target_of *target) {
-  struct act plan = {.target = target};
-  return act_all(control, &plan, act_step, "retried");
+static bool wait_for_home(struct control *control, const struct act *plan) {
+  struct act *acts = make_acts(control);
+  bool all = acts != NULL;
+  for (unsigned round = 0; all && round < HOME_ROUNDS; round++) all = ask_all(control, plan, acts, home_step);
+  free(acts);
+  return all;
 }
 
-static struct reply bounce_held(struct control *control, struct act *plan) {
-  struct reply home = act_all(control, plan, home_step, "home");
-  json_decref(home.json);
-  if (home.status != 200 && home.status != 404) return reply_error(503, "the relay is stopping");
-  return act_all(control, plan, act_step, "bounced");
+struct reply act_retry(struct control *control, const struct target_of *target) {
+  struct act plan = {.target = target, .since_ms = UINT64_MAX};
+  return act_all(control, &plan, "retried");
 }
 
 /* What is ready waits for a connection, and would be missed: it is called back first, as for a suspension, which ends with this. */
-struct reply act_bounce(struct control *control, const struct target_of *target, const char *reason, bool quiet) {
-  struct act plan = {.target = target, .bounces = true, .quiet = quiet, .reason = span_of_text(reason)};
-  if (target->kind == TARGET_MESSAGE) return act_all(control, &plan, act_step, "bounced");
-  bool was_held = suspension_of(control, target) != NULL;
-  if (!was_held && !suspend_hold(control, target, true)) return reply_error(503, "the relay is stopping");
-  struct reply reply = bounce_held(control, &plan);
-  if (!was_held && !(suspend_hold(control, target, false) && suspend_release(control))) {
-    json_decref(reply.json);
-    return reply_error(503, "the relay is stopping");
-  }
+static struct reply bounce(struct control *control, const struct act *plan, const struct target_of *targets, unsigned count) {
+  bool held = true, let_go = true;
+  for (unsigned i = 0; i < count; i++) held &= suspension_of(control, &targets[i]) != NULL || suspend_hold(control, &targets[i], true);
+  if (count > 0) held = held && wait_for_home(control, plan);
+  struct reply reply = held ? act_all(control, plan, "bounced") : reply_error(503, "the relay is stopping, or out of memory");
+  for (unsigned i = 0; i < count; i++) let_go &= suspension_of(control, &targets[i]) != NULL || suspend_hold(control, &targets[i], false);
+  if (count > 0) let_go &= suspend_release(control); /* whatever went wrong: nothing stays behind */
+  if (let_go) return reply;
+  json_decref(reply.json);
+  return reply_error(503, "the relay is stopping");
+}
+
+/* The domains of those recipients of a message that are ready. */
+struct ready_domains {
+  struct asked asked;
+  uint64_t id;
+  unsigned count;
+  struct target_of domain[READY_DOMAINS_MAX];
+};
+
+static void note_domain(struct ready_domains *ready, const struct domain_queue *queue) {
+  for (unsigned i = 0; i < ready->count; i++)
+    if (strcmp(ready->domain[i].name, queue->name) == 0) return;
+  if (ready->count == READY_DOMAINS_MAX || queue->name_len == 0) return;
+  struct target_of *target = &ready->domain[ready->count++];
+  target->kind = TARGET_DOMAIN;
+  memcpy(target->name, queue->name, queue->name_len + 1u);
+}
+
+static bool ready_step(struct errand *errand, void *context) {
+  struct ready_domains *ready = (struct ready_domains *)errand;
+  const struct message *message = schedule_find(relay_schedule(context), ready->id);
+  for (unsigned i = 0; message != NULL && i < message->recipients; i++)
+    if (message->recipient[i].state == RECIPIENT_READY) note_domain(ready, message->recipient[i].domain);
+  return true;
+}
+
+static struct reply bounce_message(struct control *control, const struct act *plan) {
+  struct ready_domains *ready = calloc(control->o.shards, sizeof *ready), none = {.count = 0}, *found = &none;
+  if (ready == NULL) return (struct reply){500, NULL};
+  for (unsigned i = 0; i < control->o.shards; i++) ready[i].id = plan->target->id;
+  bool asked = control_ask_all(control, ready_step, ready, sizeof *ready);
+  for (unsigned i = 0; i < control->o.shards; i++)
+    if (ready[i].count > 0) found = &ready[i];
+  struct reply reply = asked ? bounce(control, plan, found->domain, found->count) : reply_error(503, "the relay is stopping");
+  free(ready);
   return reply;
+}
+
+struct reply act_bounce(struct control *control, const struct target_of *target, const char *reason, bool quiet) {
+  struct act plan = {.target = target, .bounces = true, .quiet = quiet, .reason = span_of_text(reason), .since_ms = control_wall_ms()};
+  return target->kind == TARGET_MESSAGE ? bounce_message(control, &plan) : bounce(control, &plan, target, 1);
 }

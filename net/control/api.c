@@ -19,28 +19,7 @@ static bool read_limit(const struct http_request *request, unsigned most, unsign
   return true;
 }
 
-static bool keep_name(struct target_of *target, enum target_kind kind, const char *name) {
-  size_t len = strlen(name);
-  if (len == 0 || len >= sizeof target->name) return false;
-  target->kind = kind;
-  for (size_t i = 0; i <= len; i++) target->name[i] = (char)ascii_lower((uint8_t)name[i]);
-  return true;
-}
-
 static const char target_rule[] = "the body needs exactly one of: \"domain\": \"NAME\", \"site\": \"NAME\", \"message\": \"ID\", \"all\": true";
-
-/* Exactly one target. */
-static bool read_target(const json_t *body, struct target_of *target) {
-  const json_t *domain = json_object_get(body, "domain"), *site = json_object_get(body, "site");
-  const json_t *message = json_object_get(body, "message"), *all = json_object_get(body, "all");
-  *target = (struct target_of){.kind = TARGET_INVALID};
-  if ((domain != NULL) + (site != NULL) + (message != NULL) + (all != NULL) != 1) return false;
-  if (json_is_string(domain)) return keep_name(target, TARGET_DOMAIN, json_string_value(domain));
-  if (json_is_string(site)) return keep_name(target, TARGET_SITE, json_string_value(site));
-  if (json_is_true(all)) target->kind = TARGET_ALL;
-  if (json_is_string(message) && parse_id(span_of_text(json_string_value(message)), &target->id)) target->kind = TARGET_MESSAGE;
-  return target->kind != TARGET_INVALID;
-}
 
 /* A key nobody knows is a mistake that would otherwise be done silently. */
 static const char *unknown_key(json_t *body, const char *const *known) {
@@ -109,8 +88,10 @@ static struct reply get_status(struct control *control, const struct http_reques
                {"shards_spool_failed", GAUGE_SPOOL_FAILED}};
   (void)request, (void)rest, (void)body;
   uint64_t now_ms = control_wall_ms();
+  int suspensions = 0;
+  for (const struct suspension *one = control->suspensions; one != NULL; one = one->next) suspensions++;
   json_t *json = json_pack("{s:s,s:i,s:f,s:i}", "version", RINGPOST_VERSION, "shards", (int)control->o.shards, "uptime_s",
-                           (double)(now_ms - control->o.started_ms) / 1000, "suspensions", (int)json_array_size(suspend_list(control).json));
+                           (double)(now_ms - control->o.started_ms) / 1000, "suspensions", suspensions);
   for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
     uint64_t sum = 0;
     for (unsigned shard = 0; shard < control->o.shards; shard++) sum += count_get(control->o.counters[shard], shown[i].which);
@@ -125,6 +106,7 @@ static struct reply get_queue(struct control *control, const struct http_request
   (void)body;
   if (*rest != '\0') {
     if (!read_limit(request, MESSAGES_LIMIT_MAX, &limit)) return reply_error(400, "limit has to be a number up to %d", MESSAGES_LIMIT_MAX);
+    if (strlen(rest) > TARGET_DOMAIN_MAX) return reply_error(400, "a domain has at most %d bytes", TARGET_DOMAIN_MAX);
     return show_domain(control, span_of_text(rest), limit);
   }
   if (!read_limit(request, LIST_LIMIT_MAX, &limit)) return reply_error(400, "limit has to be a number up to %d", LIST_LIMIT_MAX);
@@ -234,9 +216,10 @@ void control_answer(void *context, const struct http_request *request, struct ht
   struct reply reply = answer(control, request);
   pthread_mutex_unlock(&control->lock);
   out->status = reply.status;
-  size_t len = reply.json == NULL ? 0 : json_dumpb(reply.json, NULL, 0, JSON_COMPACT);
+  const size_t how = JSON_COMPACT | JSON_ENSURE_ASCII; /* what others sent is harmless to a terminal, too */
+  size_t len = reply.json == NULL ? 0 : json_dumpb(reply.json, NULL, 0, how);
   char *text = len == 0 ? NULL : malloc(len + 1);
-  if (text != NULL) json_dumpb(reply.json, text, len, JSON_COMPACT);
+  if (text != NULL) json_dumpb(reply.json, text, len, how);
   json_decref(reply.json);
   if (text == NULL) return;
   text[len] = '\n';

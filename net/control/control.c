@@ -37,7 +37,12 @@ json_t *json_span(struct span text) {
   json_t *json = json_stringn((const char *)text.at, text.len);
   if (json != NULL || text.len == 0) return json != NULL ? json : json_string("");
   char *copy = malloc(text.len);
-  for (size_t i = 0; copy != NULL && i < text.len; i++) copy[i] = text.at[i] < 0x80 ? (char)text.at[i] : '?';
+  for (size_t at = 0, len; copy != NULL && at < text.len; at += len) {
+    struct span rest = span_skip(text, at);
+    bool is_sound = (len = span_utf8_length(rest)) > 0;
+    if (!is_sound) len = 1;
+    memcpy(copy + at, is_sound ? (const char *)rest.at : "?", len);
+  }
   json = copy == NULL ? NULL : json_stringn(copy, text.len);
   free(copy);
   return json;
@@ -63,6 +68,26 @@ bool parse_id(struct span text, uint64_t *id) {
     *id = *id << 4 | (uint64_t)(is_letter ? c - 'a' + 10 : c - '0');
   }
   return text.len > 0 && text.len <= 16;
+}
+
+static bool keep_name(struct target_of *target, enum target_kind kind, const char *name, size_t most) {
+  size_t len = strlen(name);
+  if (len == 0 || len > most) return false;
+  target->kind = kind;
+  for (size_t i = 0; i <= len; i++) target->name[i] = (char)ascii_lower((uint8_t)name[i]);
+  return true;
+}
+
+bool read_target(const json_t *json, struct target_of *target) {
+  const json_t *domain = json_object_get(json, "domain"), *site = json_object_get(json, "site");
+  const json_t *message = json_object_get(json, "message"), *all = json_object_get(json, "all");
+  *target = (struct target_of){.kind = TARGET_INVALID};
+  if ((domain != NULL) + (site != NULL) + (message != NULL) + (all != NULL) != 1) return false;
+  if (json_is_string(domain)) return keep_name(target, TARGET_DOMAIN, json_string_value(domain), TARGET_DOMAIN_MAX);
+  if (json_is_string(site)) return keep_name(target, TARGET_SITE, json_string_value(site), MX_SITE_NAME_MAX);
+  if (json_is_true(all)) target->kind = TARGET_ALL;
+  if (json_is_string(message) && parse_id(span_of_text(json_string_value(message)), &target->id)) target->kind = TARGET_MESSAGE;
+  return target->kind != TARGET_INVALID;
 }
 
 struct reply reply_error(unsigned status, const char *format, ...) {

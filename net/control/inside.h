@@ -8,15 +8,17 @@
 #include <pthread.h>
 
 #include "core/shard/errand.h"
+#include "dns/mx.h"
 #include "net/control/control.h"
 #include "net/out/operate.h"
 
 /* ---- what an operation is about ---- */
 enum target_kind { TARGET_INVALID = 0, TARGET_ALL, TARGET_DOMAIN, TARGET_SITE, TARGET_MESSAGE };
+#define TARGET_DOMAIN_MAX 255
 struct target_of {
   enum target_kind kind;
-  char name[1100]; /* lower case: of a domain or site */
-  uint64_t id;     /* of a message */
+  char name[MX_SITE_NAME_MAX + 1]; /* lower case: of a domain or site */
+  uint64_t id;                     /* of a message */
 };
 
 struct suspension {
@@ -53,6 +55,9 @@ json_t *json_span(struct span text);
 json_t *json_time(uint64_t wall_ms); /* seconds since 1970, with milliseconds */
 json_t *json_id(uint64_t id);        /* as in events: 16 hexadecimal digits */
 must_check bool parse_id(struct span text, uint64_t *id);
+
+/* Exactly one of domain, site, message, all, in an order or a suspension; other keys are not looked at. False: none, several, or no name or id. */
+must_check bool read_target(const json_t *json, struct target_of *target);
 
 /* An answer of its own: {"error": ...}. */
 struct reply {

@@ -156,7 +156,7 @@ struct reply show_domain(struct control *control, struct span domain, unsigned l
   struct domain_show *shows = calloc(control->o.shards, sizeof *shows);
   uint8_t room[256];
   if (shows == NULL) return (struct reply){500, NULL};
-  struct span name = span_lower(span_first(domain, 255), room, sizeof room);
+  struct span name = span_lower(span_first(domain, TARGET_DOMAIN_MAX), room, sizeof room);
   for (unsigned i = 0; i < control->o.shards; i++) shows[i] = (struct domain_show){.name = name, .limit = limit};
   struct reply reply = control_ask_all(control, domain_step, shows, sizeof *shows) ? domain_reply(control, shows, name, limit)
                                                                                    : reply_error(503, "the relay is stopping");
@@ -199,7 +199,7 @@ static bool message_step(struct errand *errand, void *context) {
   json_object_set_new(show->json, "stored", json_boolean(message->place.segment != 0));
   for (unsigned i = 0; i < message->recipients; i++) {
     json_t *json = recipient_json(message, i);
-    const struct domain_queue *queue = message->recipient[i].domain;
+    const struct domain_queue *queue = message->recipient[i].state == RECIPIENT_DONE ? NULL : message->recipient[i].domain; /* it may be gone */
     json_object_set_new(json, "site", json_text(queue != NULL ? operate_site_of(queue) : NULL));
     if (message->recipient[i].state == RECIPIENT_WAITING) why_waiting(message, i, json);
     json_array_append_new(show->recipients, json);
@@ -224,7 +224,8 @@ static bool why_step(struct errand *errand, void *context) {
     const char *state = json_string_value(json_object_get(json, "state")), *site = json_string_value(json_object_get(json, "site"));
     struct fmt out = fmt_over(why->text[i], WHY_ROOM - 1);
     if (state == NULL || strcmp(state, "ready") != 0) continue;
-    const struct domain_queue *queue = message != NULL && i < message->recipients ? message->recipient[i].domain : NULL;
+    bool is_ready = message != NULL && i < message->recipients && message->recipient[i].state == RECIPIENT_READY; /* not DONE meanwhile */
+    const struct domain_queue *queue = is_ready ? message->recipient[i].domain : NULL;
     bool is_here = operate_explain(relay_outlet(context), why->id, i, queue, span_of_text(site != NULL ? site : ""), &out);
     why->text[i][is_here ? out.len : 0] = '\0';
   }

@@ -1,4 +1,5 @@
 /* Suspensions: told to the shards, kept in a file beside the spools, ended when their time is over. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 
 #define FILE_NAME "suspensions.json"
 #define RECIPIENTS_A_STEP 256
+#define TIME_MAX_S 1e11 /* a time beyond is a mistake */
 
 /* ---- on the shards ---- */
 
@@ -141,21 +143,26 @@ struct reply suspend_list(const struct control *control) {
   return reply_ok(list);
 }
 
-static uint64_t time_from(const json_t *json) { return json_is_number(json) ? (uint64_t)(json_number_value(json) * 1000) : 0; }
+/* Absent or null: 0. */
+static bool read_time(const json_t *json, uint64_t *wall_ms) {
+  double seconds = json_number_value(json);
+  bool is_given = json != NULL && !json_is_null(json);
+  *wall_ms = 0;
+  if (!is_given) return true;
+  if (!json_is_number(json) || !(seconds > 0 && seconds < TIME_MAX_S)) return false;
+  *wall_ms = (uint64_t)(seconds * 1000);
+  return true;
+}
 
+/* NULL: it is none, or no memory. */
 static struct suspension *from_json(const json_t *json) {
   struct suspension *one = calloc(1, sizeof *one);
-  const char *domain = json_string_value(json_object_get(json, "domain")), *site = json_string_value(json_object_get(json, "site"));
-  const char *reason = json_string_value(json_object_get(json, "reason")), *name = domain != NULL ? domain : site;
+  const json_t *reason = json_object_get(json, "reason");
   if (one == NULL) return NULL;
-  one->target.kind = domain != NULL ? TARGET_DOMAIN : site != NULL ? TARGET_SITE : TARGET_ALL;
-  one->reason = strdup(reason != NULL ? reason : "");
-  one->since_ms = time_from(json_object_get(json, "since"));
-  one->until_ms = time_from(json_object_get(json, "until"));
-  bool is_whole = (name != NULL || json_is_true(json_object_get(json, "all"))) && (name == NULL || strlen(name) < sizeof one->target.name);
-  if (name != NULL && is_whole) memcpy(one->target.name, name, strlen(name) + 1);
+  bool is_whole = read_target(json, &one->target) && one->target.kind != TARGET_MESSAGE && (reason == NULL || json_is_string(reason)) &&
+                  read_time(json_object_get(json, "since"), &one->since_ms) && read_time(json_object_get(json, "until"), &one->until_ms);
+  if (is_whole) one->reason = strdup(reason != NULL ? json_string_value(reason) : "");
   if (is_whole && one->reason != NULL) return one;
-  free(one->reason);
   free(one);
   return NULL;
 }
@@ -173,6 +180,14 @@ static int write_synced(const char *path, const char *text) {
   return fclose(file) == 0 && written ? E_OK : E_IO;
 }
 
+/* Only then is a rename on stable storage. */
+static int sync_directory(const char *path) {
+  int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int error = directory >= 0 && fsync(directory) == 0 ? E_OK : E_IO;
+  if (directory >= 0) close(directory);
+  return error;
+}
+
 /* The old file or the new one, whole. */
 static int save(const struct control *control) {
   char path[4096], beside[4096];
@@ -183,6 +198,7 @@ static int save(const struct control *control) {
   json_decref(list);
   int error = text == NULL ? E_NO_MEMORY : write_synced(beside, text);
   if (error == E_OK && rename(beside, path) != 0) error = E_IO;
+  if (error == E_OK) error = sync_directory(control->o.spool_path);
   free(text);
   return error;
 }
@@ -249,7 +265,8 @@ struct reply suspend_begin(struct control *control, const struct target_of *targ
   if (before != NULL) forget(control, before);
   add(control, one);
   int error = save(control);
-  if (!suspend_hold(control, target, true)) return reply_error(503, "the relay is stopping or out of memory");
+  if (!suspend_hold(control, target, true))
+    return reply_error(503, "the relay is stopping, or out of memory: in part it is suspended; suspend it again, or resume it");
   if (error != E_OK) return reply_error(507, "it is suspended, but a restart would not know: %s: %s", control->o.spool_path, error_text(error));
   return reply_ok(to_json(one));
 }

@@ -88,13 +88,16 @@ static size_t page_size_max(const struct endpoint *endpoint) { return COUNTERS_T
 
 /* ---- answers ---- */
 
-/* Takes the response; NULL (no memory) makes the library close the connection. */
-static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type, struct MHD_Response *response) {
+/* What may be asked of a page, and of the API as a whole. Of one of its paths either. */
+static const char reading[] = "GET, HEAD", writing[] = "POST", either[] = "GET, HEAD, POST";
+
+/* `allow`: with 405. Takes the response; NULL (no memory) makes the library close the connection. */
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type, const char *allow,
+                              struct MHD_Response *response) {
   if (response == NULL) return MHD_NO;
   enum MHD_Result result = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
   if (result == MHD_YES) result = MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-  if (result == MHD_YES && status == MHD_HTTP_METHOD_NOT_ALLOWED)
-    result = MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD, POST");
+  if (result == MHD_YES && status == MHD_HTTP_METHOD_NOT_ALLOWED) result = MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allow);
   if (result == MHD_YES) result = MHD_queue_response(connection, status, response);
   MHD_destroy_response(response);
   return result;
@@ -103,11 +106,13 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status
 static const char json_type[] = "application/json; charset=utf-8";
 
 static enum MHD_Result answer_json(struct MHD_Connection *connection, unsigned status, const char *text) {
-  return answer(connection, status, json_type, MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT));
+  return answer(connection, status, json_type, either,
+                MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT));
 }
 
 static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned status, const char *text) {
-  return answer(connection, status, pages[0].type, MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT));
+  return answer(connection, status, pages[0].type, reading,
+                MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT));
 }
 
 static enum MHD_Result answer_page(const struct endpoint *endpoint, struct MHD_Connection *connection, const struct page *page) {
@@ -119,7 +124,7 @@ static enum MHD_Result answer_page(const struct endpoint *endpoint, struct MHD_C
   must(!out.overflow);
   struct MHD_Response *response = MHD_create_response_from_buffer(out.len, room, MHD_RESPMEM_MUST_FREE);
   if (response == NULL) free(room);
-  return answer(connection, status, page->type, response);
+  return answer(connection, status, page->type, reading, response);
 }
 
 /* ---- the API ---- */
@@ -139,10 +144,13 @@ static enum MHD_Result take_argument(void *context, enum MHD_ValueKind kind, con
   struct http_request *request = context;
   (void)kind;
   if (request->arguments == HTTP_ARGUMENTS_MAX || name == NULL) return MHD_NO;
-  request->argument[request->arguments].name = strdup(name);
-  request->argument[request->arguments].value = value != NULL ? strdup(value) : NULL;
-  request->arguments++;
-  return MHD_YES;
+  char *copy = strdup(name), *content = value != NULL ? strdup(value) : NULL;
+  request->argument[request->arguments].name = copy;
+  request->argument[request->arguments++].value = content;
+  if (copy != NULL && (value == NULL) == (content == NULL)) return MHD_YES;
+  free((char *)(uintptr_t)request->path);
+  request->path = NULL; /* out of memory: new_call sees it */
+  return MHD_NO;
 }
 
 static void free_call(struct call *call) {
@@ -207,7 +215,7 @@ static enum MHD_Result answer_call(struct call *call) {
   made->json = NULL;
   struct MHD_Response *response = MHD_create_response_from_buffer(made->len, json, MHD_RESPMEM_MUST_FREE);
   if (response == NULL) free(json);
-  return answer(call->connection, made->status, json_type, response);
+  return answer(call->connection, made->status, json_type, call->task.request.changes ? reading : writing, response);
 }
 
 static bool is_json(struct MHD_Connection *connection) {

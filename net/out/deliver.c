@@ -10,6 +10,7 @@
 
 #define ROUNDS_MAX 6           /* how often a recipient is sent round at once before it has to wait for its retry */
 #define POSTPONE_MS 5000       /* what we had no memory or descriptors for is tried again after this, or up to twice as much */
+#define HELD_ELSEWHERE_MS 1000 /* what only another shard sees suspended is tried again after this */
 #define SHORTAGE_SAID_MS 60000 /* ... and said in the log so often at most */
 #define SWEEP_MS 30000         /* between two looks at all domains and sites; */
 #define SWEEP_ON_MS 20         /* a look goes so many (OUTLET_SWEEP_COUNT) at a time */
@@ -127,19 +128,19 @@ static void postpone(struct outlet *outlet, struct message *message, unsigned i,
 
 /* ---- suspended ---- */
 
-/* Its age is looked at when it would end by itself. */
+/*
+ * Its age is looked at when it would end by itself. What comes back from another shard may have been on its way for long: if nothing is suspended here any more, or not yet,
+ * nobody would come for it; it is not sent out again at once either, for another shard may see another site.
+ */
 static void park(struct outlet *outlet, struct message *message, unsigned i, const struct conf_site *entry) {
-  uint64_t limit_ms = message->created_ms + outlet_max_age_ms(outlet, entry);
-  if (outlet->o.shard->wall_ms >= limit_ms) {
+  uint64_t wall_ms = outlet->o.shard->wall_ms, limit_ms = message->created_ms + outlet_max_age_ms(outlet, entry);
+  if (wall_ms >= limit_ms) {
     expire(outlet, message, i, false);
-  } else {
+  } else if (outlet_is_held(outlet, message->recipient[i].domain)) {
     schedule_hold(outlet->o.schedule, message, i, limit_ms);
+  } else {
+    schedule_defer(outlet->o.schedule, message, i, wall_ms + HELD_ELSEWHERE_MS, false);
   }
-}
-
-void outlet_hold(struct outlet *outlet, struct job *job) {
-  job_decide_rest(job, FATE_HELD, false);
-  outlet_job_end(outlet, job);
 }
 
 /* ---- in: a recipient is due ---- */
@@ -427,6 +428,7 @@ static void sweep(void *context, struct timer *timer) {
   struct outlet *outlet = (struct outlet *)((uint8_t *)timer - offsetof(struct outlet, sweep));
   bool more = domains_sweep(outlet), more_sites = sites_sweep(outlet);
   more |= more_sites;
+  more |= domain_queues_sweep(&outlet->o.schedule->domains, outlet->o.shard->now_ms);
   timer_set(&outlet->o.shard->wheel, &outlet->sweep, outlet->o.shard->now_ms + (more ? SWEEP_ON_MS : SWEEP_MS));
 }
 

@@ -34,6 +34,7 @@ const struct conf_site *domain_entry(const struct outlet *outlet, const struct m
 }
 
 /* ---- giving out ---- */
+/* Then DNS is not asked. */
 static bool is_held(const struct domain *domain) { return domain->outlet->held_all || domain->queue->held; }
 
 static void give_to_site(struct domain *domain, struct job *job) { site_enqueue(domain->site, job); }
@@ -48,9 +49,8 @@ static void give_failure(struct domain *domain, struct job *job) {
 static void give(struct domain *domain, struct job *job) {
   bool is_ok = domain->status == MX_OK;
   outlet_set_entry(domain->outlet, job, entry_of(domain));
-  if (is_held(domain) || (is_ok && domain->site->held)) {
-    outlet_hold(domain->outlet, job);
-  } else if (is_ok) {
+  if (outlet_hold(domain->outlet, job, is_ok ? domain->site : NULL)) return;
+  if (is_ok) {
     give_to_site(domain, job);
   } else {
     give_failure(domain, job);
@@ -202,7 +202,10 @@ static struct domain *domain_new(struct outlet *outlet, struct span name) {
     domain->entry = entry_of_name(outlet->o.conf, name);
     domain->queue = domain_queue_get(&outlet->o.schedule->domains, span_of_text(copy));
     if (map_insert(&outlet->domains, domain) == E_OK) {
-      if (domain->queue->name_len > 0) domain->queue->outgoing = domain; /* else it stands for many */
+      if (domain->queue->name_len == 0) return domain; /* it stands for many */
+      domain->queue->outgoing = domain;
+      free(domain->queue->site);
+      domain->queue->site = NULL;
       return domain;
     }
   }
@@ -273,9 +276,17 @@ void domains_take_conf(struct outlet *outlet) {
   }
 }
 
+/* Those of its mail that wait are still found by their site. */
+static void remember_site(const struct domain *domain) {
+  struct domain_queue *queue = domain->queue;
+  bool is_wanted = domain->status == MX_OK && (queue->waiting > 0 || queue->given > 0);
+  queue->outgoing = NULL;
+  queue->site = is_wanted ? strdup(domain->site->name) : NULL;
+}
+
 static void domain_free(struct domain *domain) {
+  if (domain->queue->outgoing == domain) remember_site(domain);
   point_to(domain, NULL);
-  if (domain->queue->outgoing == domain) domain->queue->outgoing = NULL;
   free(domain->reason);
   free(domain->name);
   free(domain);

@@ -9,36 +9,20 @@
 
 /* ---- suspend ---- */
 
-/* Recipients of one job may be of several domains of the site: `held` says which of them are meant; the others come again at once. */
-static void send_home(struct outlet *outlet, struct job *job, const struct domain_queue *held) {
-  uint8_t room[256];
-  for (unsigned at = 0; at < job->recipients; at++) {
-    struct span domain = span_lower(message_domain(job->message, job->each[at].index), room, sizeof room);
-    bool is_meant = held == NULL || span_equal(domain, span_of(held->name, held->name_len));
-    job->each[at].fate = is_meant ? FATE_HELD : FATE_AGAIN;
-  }
-  outlet_job_end(outlet, job);
-}
-
-static bool concerns(const struct job *job, const struct domain_queue *held) {
-  bool any = held == NULL;
-  for (unsigned at = 0; !any && at < job->recipients; at++)
-    any = span_equal_nocase(message_domain(job->message, job->each[at].index), span_of(held->name, held->name_len));
-  return any;
-}
-
-/* NULL: all of the site. What comes again joins the queue anew, so the walk has a list of its own. */
-static void recall(struct site *site, const struct domain_queue *held) {
+/* What comes again joins the queue anew, so the walk has a list of its own. */
+static void recall(struct site *site) {
   struct job *jobs = site_take_all(site);
   while (jobs != NULL) {
     struct job *job = jobs;
     jobs = job->next;
-    if (concerns(job, held)) {
-      send_home(site->outlet, job, held);
-    } else {
-      site_enqueue(site, job);
-    }
+    if (!outlet_hold(site->outlet, job, site)) site_enqueue(site, job);
   }
+}
+
+/* Of whatever site: where the domain's mail goes may have changed meanwhile, or be forgotten. */
+static void recall_all(struct outlet *outlet) {
+  for (struct site *site = outlet->first_site; site != NULL; site = site->next)
+    if (site->jobs > 0) recall(site);
 }
 
 int operate_hold_domain(struct outlet *outlet, struct span name, bool held) {
@@ -46,9 +30,8 @@ int operate_hold_domain(struct outlet *outlet, struct span name, bool held) {
   struct domain_queue *queue = held ? domain_queue_get(queues, name) : domain_queue_find(queues, name);
   if (queue == queues->nowhere) return E_NO_MEMORY;
   if (queue == NULL || queue->held == held) return E_OK;
-  queue->held = held;
-  const struct domain *domain = queue->outgoing;
-  if (held && domain != NULL && domain->site != NULL) recall(domain->site, queue);
+  domain_queue_hold(queues, queue, held);
+  if (held) recall_all(outlet);
   return E_OK;
 }
 
@@ -66,21 +49,19 @@ int operate_hold_site(struct outlet *outlet, struct span text, bool held) {
   name[lower.len] = '\0';
   struct site *site = held ? site_get(outlet, name) : operate_find_site(outlet, text);
   if (site == NULL) return held ? E_NO_MEMORY : E_OK;
-  if (held && !site->held) recall(site, NULL);
+  bool begins = held && !site->held;
   site->held = held;
+  if (begins) recall(site);
   return E_OK;
 }
 
 void operate_hold_all(struct outlet *outlet, bool held) {
   bool begins = held && !outlet->held_all;
   outlet->held_all = held;
-  for (struct site *site = outlet->first_site; begins && site != NULL; site = site->next) recall(site, NULL);
+  if (begins) recall_all(outlet);
 }
 
-bool operate_is_held(const struct outlet *outlet, const struct domain_queue *queue) {
-  const struct domain *domain = queue->outgoing;
-  return outlet->held_all || queue->held || (domain != NULL && domain->site != NULL && domain->site->held);
-}
+bool operate_is_held(const struct outlet *outlet, const struct domain_queue *queue) { return outlet_is_held(outlet, queue); }
 
 bool operate_all_home(const struct outlet *outlet) { return outlet->ended_first == NULL && mailbox_clear(outlet->o.shard); }
 
@@ -95,10 +76,9 @@ void operate_bounce(struct outlet *outlet, struct message *message, unsigned rec
 
 void operate_forget_failures(struct outlet *outlet, const struct domain_queue *queue) {
   struct domain *domain = queue->outgoing;
-  (void)outlet;
-  if (domain == NULL) return;
-  if (domain->status != MX_OK) domain->valid_until_ms = 0;
-  if (domain->site != NULL) site_retry(domain->site);
+  struct site *site = domain != NULL ? domain->site : queue->site != NULL ? operate_find_site(outlet, span_of_text(queue->site)) : NULL;
+  if (domain != NULL && domain->status != MX_OK) domain->valid_until_ms = 0;
+  if (site != NULL) site_retry(site);
 }
 
 /* ---- what there is ---- */
@@ -114,7 +94,8 @@ void operate_walk(struct outlet *outlet, int change) {
 
 const char *operate_site_of(const struct domain_queue *queue) {
   const struct domain *domain = queue->outgoing;
-  return domain == NULL || domain->status != MX_OK || domain->site == NULL ? NULL : domain->site->name;
+  if (domain == NULL) return queue->site;
+  return domain->status == MX_OK && domain->site != NULL ? domain->site->name : NULL;
 }
 
 uint64_t operate_oldest_ready_ms(const struct domain_queue *queue) {
@@ -220,7 +201,8 @@ static bool explain_connection(const struct connection *c, uint64_t id, unsigned
   if (is_loading || is_streaming) return true;
   fmt_text(why, ": waits for the answer to ");
   fmt_text(why, smtp_client_stage_text(smtp_client_stage(&c->client)));
-  if (timer_is_set(&c->timer)) say_seconds(why, ", for at most ", c->timer.due_ms - c->outlet->o.shard->now_ms);
+  uint64_t now_ms = c->outlet->o.shard->now_ms;
+  if (timer_is_set(&c->timer)) say_seconds(why, ", for at most ", c->timer.due_ms > now_ms ? c->timer.due_ms - now_ms : 0);
   return true;
 }
 

@@ -58,7 +58,7 @@ struct target_view {
   uint64_t blocked_ms;
 };
 bool operate_view_target(const struct site *site, unsigned number, struct target_view *view);
-/* The name of the site of a domain's mail; NULL: not known now. */
+/* The name of the site of a domain's mail, also some time ago; NULL: not known. */
 const char *operate_site_of(const struct domain_queue *queue);
 /* When the first came (wall clock) of what is ready in the site of a domain's mail, be it for that domain or another; UINT64_MAX: nothing is. */
 uint64_t operate_oldest_ready_ms(const struct domain_queue *queue);

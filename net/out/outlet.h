@@ -142,8 +142,6 @@ void outlet_count_round(struct job *job, enum fate *fate);
 uint64_t outlet_random(struct outlet *outlet);
 /* A READY recipient of ours ends because an operator wants it so; its sender gets a report unless `quiet`. */
 void outlet_admin_bounce(struct outlet *outlet, struct message *message, unsigned recipient, struct span reason, bool quiet);
-/* Its domain or site is suspended: its recipients wait at their owner's for the end of that. */
-void outlet_hold(struct outlet *outlet, struct job *job);
 
 /* Frees a part that a job's load brought: its memory is the owner's. */
 void outlet_free_part(struct outlet *outlet, unsigned owner, struct content *part);
@@ -162,6 +160,15 @@ enum outlet_letter_kind {
   LETTER_SITE_RETRY,
   LETTER_SITE_LIMIT
 };
+
+/* ---- hold.c ---- */
+/* Is mail for this domain held now: by its name, by its site (as far as that is known), or with all? */
+bool outlet_is_held(const struct outlet *outlet, const struct domain_queue *queue);
+/*
+ * True: recipients of this job, which nothing was begun of yet, are suspended; it has ended, and they wait at their owner's for the end of that. `site`: where it would go; NULL: that is not
+ * known yet.
+ */
+bool outlet_hold(struct outlet *outlet, struct job *job, const struct site *site);
 
 /* ---- domain.c ---- */
 /* Takes the routes from the configuration. E_NO_MEMORY. */

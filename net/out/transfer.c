@@ -226,6 +226,8 @@ static void take(struct connection *c) {
   must(job != NULL); /* may_take saw one */
   if (c->outlet->o.shard->wall_ms >= job->give_up_ms) {
     outlet_job_end(c->outlet, job);
+  } else if (outlet_hold(c->outlet, job, c->site)) {
+    return;
   } else if (give_back_unfit(c, job)) {
     return;
   } else if (job->message->parts_count == 0 && message_content(job->message) == NULL) {
@@ -311,7 +313,7 @@ void transfer_loaded(struct connection *c, struct job *job, int error) {
     stream_loaded(c, job);
   } else {
     c->loading = NULL;
-    if (!begin(c, job)) {
+    if (!outlet_hold(c->outlet, job, c->site) && !begin(c, job)) {
       site_unpop(c->site, job);
       no_memory(c);
       return;

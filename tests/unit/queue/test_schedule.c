@@ -112,7 +112,8 @@ static struct content *make_record(uint64_t id, const struct plan *plan) {
   record_envelope_encode(&envelope, &out);
   ck_quick(content_append(&slab, content, span_of(header, sizeof header)) && content_append(&slab, content, fmt_span(&out)));
   for (uint32_t i = plan->skip; i < recipients; i++) {
-    struct record_recipient recipient = {.address = SPAN("r@example.net"), .index = (uint16_t)i, .due_ms = plan->due_ms, .attempts = plan->attempts};
+    struct span address = i % 2 == 0 ? SPAN("r@example.net") : SPAN("r@Example.org");
+    struct record_recipient recipient = {.address = address, .index = (uint16_t)i, .due_ms = plan->due_ms, .attempts = plan->attempts};
     out = fmt_over(room, sizeof room);
     record_recipient_encode(&recipient, &out);
     ck_quick(content_append(&slab, content, fmt_span(&out)));
@@ -368,6 +369,89 @@ START_TEST(all_is_freed_at_the_end) {
 }
 END_TEST
 
+/* ---- what operators do ---- */
+
+/* The queues by domain hold what the messages say, each recipient once, and the counts are theirs. */
+static void check_queues(void) {
+  uint64_t waiting = 0, held = 0, given = 0, listed = 0, queues_waiting = 0, queues_given = 0;
+  for (unsigned i = 0; i < SCHEDULE_LISTS; i++) {
+    for (const struct message *message = schedule.list[i].first; message != NULL; message = message->next) {
+      for (unsigned r = 0; r < message->recipients; r++) {
+        waiting += message->recipient[r].state == RECIPIENT_WAITING;
+        given += message->recipient[r].state == RECIPIENT_READY;
+        held += message->recipient[r].held;
+        ck_quick(!message->recipient[r].held || message->recipient[r].state == RECIPIENT_WAITING);
+      }
+    }
+  }
+  for (const struct domain_queue *queue = schedule.domains.first; queue != NULL; queue = queue->next) {
+    const struct recipient *before = NULL;
+    for (const struct recipient *one = queue->first; one != NULL; before = one, one = one->next, listed++)
+      ck_quick(one->prev == before && one->domain == queue && one->state == RECIPIENT_WAITING);
+    ck_quick(queue->last == before);
+    queues_waiting += queue->waiting;
+    queues_given += queue->given;
+  }
+  ck_quick(waiting == schedule.waiting && waiting == listed && waiting == queues_waiting);
+  ck_quick(given == schedule.ready && given == queues_given);
+  ck_quick(held == schedule.held);
+}
+
+static void answer_hold(unsigned at, uint64_t delay_ms) {
+  schedule_hold(&schedule, due[at].message, due[at].recipient, shard.wall_ms + delay_ms);
+  schedule_job_ended(&schedule, due[at].message);
+}
+
+START_TEST(what_is_suspended_waits_for_a_retry_or_its_end) {
+  struct message *message = accept_message(7, &(struct plan){.recipients = 4});
+  for (unsigned i = 0; i < 4; i++) answer_hold(i, 5000);
+  expect_counts(1, 4, 0);
+  ck_assert_uint_eq(schedule.held, 4);
+  ck_assert_uint_eq(message->recipient[0].domain->waiting, 2);
+  ck_assert_ptr_eq(message->recipient[0].domain, message->recipient[2].domain);
+  ck_assert_ptr_ne(message->recipient[0].domain, message->recipient[1].domain);
+  schedule_retry(&schedule, message, 1);
+  ck_assert_uint_eq(due_count, 5);
+  ck_assert_uint_eq(due[4].recipient, 1);
+  ck_assert_uint_eq(message->recipient[1].domain->given, 1);
+  check_queues();
+  schedule_job_began(message);
+  schedule_take(&schedule, message, 0);
+  schedule_done(&schedule, message, 0, RECORD_FAILED);
+  schedule_job_ended(&schedule, message);
+  ck_assert_uint_eq(due_count, 5); /* nobody was asked */
+  ck_assert_uint_eq(schedule.held, 2);
+  pass(4999);
+  ck_assert_uint_eq(due_count, 5);
+  pass(1);
+  ck_assert_uint_eq(due_count, 7);
+  ck_assert_uint_eq(schedule.held, 0);
+  check_queues();
+  answer_defer(4, 10);
+  answer_done(5, RECORD_EXPIRED);
+  answer_done(6, RECORD_EXPIRED);
+  pass(10);
+  answer_done(7, RECORD_DELIVERED);
+  expect_nothing_left();
+}
+END_TEST
+
+static bool only(const struct message *message) { return message->next == NULL && message->prev == NULL; }
+
+START_TEST(a_message_is_found_wherever_it_is) {
+  struct message *stored = accept_message(1, &(struct plan){0});
+  spool.durability = SPOOL_MEMORY;
+  struct message *fresh = accept_message(2, &(struct plan){0});
+  ck_assert(only(stored) && only(fresh));
+  ck_assert_ptr_eq(schedule_find(&schedule, 1), stored);
+  ck_assert_ptr_eq(schedule_find(&schedule, 2), fresh);
+  ck_assert_ptr_null(schedule_find(&schedule, 3));
+  answer_done(0, RECORD_DELIVERED);
+  answer_done(1, RECORD_DELIVERED);
+  ck_assert_ptr_null(schedule_find(&schedule, 1));
+}
+END_TEST
+
 /* ---- memory mode ---- */
 
 START_TEST(in_memory_mode_nothing_is_stored_that_is_delivered) {
@@ -415,6 +499,30 @@ START_TEST(in_memory_mode_the_first_deferral_stores) {
   for (unsigned i = 2; i < 4; i++) {
     ck_assert_uint_eq(message->recipient[i].attempts, 1); /* what happened before it was stored counts */
     ck_assert_uint_eq(message->recipient[i].due_ms, START_WALL_MS + 1000 * i);
+  }
+}
+END_TEST
+
+/* Else it would come no more when a restart finds it, suspended or not. */
+START_TEST(what_is_suspended_is_due_at_once_after_a_restart) {
+  for (unsigned mode = 0; mode < 2; mode++) {
+    spool.durability = mode == 0 ? SPOOL_MEMORY : SPOOL_SYNC;
+    accept_message(7 + mode, &(struct plan){.recipients = 2});
+    answer_defer(1, 1000);
+    answer_hold(0, 86400000);
+    pass(1000);
+    answer_hold(2, 86400000);
+    spool_turn(&spool, 0);
+    restart();
+    struct message *message = first_of(SCHEDULE_STORED);
+    schedule_begin(&schedule);
+    pass(60000u << mode); /* a restart sets this clock back */
+    ck_assert_uint_eq(due_count, 2);
+    ck_assert_uint_eq(message->recipient[1].attempts, 1);
+    answer_done(0, RECORD_DELIVERED);
+    answer_done(1, RECORD_DELIVERED);
+    due_count = 0;
+    expect_nothing_left();
   }
 }
 END_TEST
@@ -907,7 +1015,9 @@ static unsigned ends[ANY_MESSAGES][ANY_RECIPIENTS]; /* how often each ended */
 static void any_answer(unsigned at) {
   struct due entry = due[at];
   due[at] = due[--due_count];
-  if (any(3) == 0) {
+  if (any(5) == 0) {
+    schedule_hold(&schedule, entry.message, entry.recipient, shard.wall_ms + any(5000));
+  } else if (any(3) == 0) {
     schedule_defer(&schedule, entry.message, entry.recipient, shard.wall_ms + any(3000), any(2) == 0);
   } else {
     ends[entry.message->id - 1][entry.message->recipient[entry.recipient].index]++;
@@ -937,14 +1047,36 @@ static void any_load(struct any_wish *wishes) {
   ask(&free_one->wish, message, 0);
 }
 
+/* An operator's retry, or bounce, of some that wait. */
+static void any_operation(void) {
+  struct domain_queue *queue = schedule.domains.first;
+  for (unsigned skip = any(3); skip > 0 && queue->next != NULL; skip--) queue = queue->next;
+  for (unsigned count = any(4); count > 0 && due_count < DUE_MAX / 2; count--) {
+    unsigned recipient;
+    struct message *message = domain_queue_rotate(queue, &recipient);
+    if (message == NULL) return;
+    if (any(3) > 0) {
+      schedule_retry(&schedule, message, recipient);
+      continue;
+    }
+    schedule_job_began(message);
+    schedule_take(&schedule, message, recipient);
+    ends[message->id - 1][message->recipient[recipient].index]++;
+    schedule_done(&schedule, message, recipient, RECORD_FAILED);
+    schedule_job_ended(&schedule, message);
+  }
+}
+
 static void any_step(struct any_wish *wishes) {
-  switch (any(6)) {
+  check_queues();
+  switch (any(7)) {
   case 0:
   case 1:
     if (due_count > 0) any_answer(any(due_count));
     break;
   case 2: pass(any(2000)); break;
   case 3: any_load(wishes); break;
+  case 5: any_operation(); break;
   case 4:
     spool.hold = any(2) == 0;
     spool.hold_reads = any(2) == 0;
@@ -1007,6 +1139,9 @@ int main(void) {
   tcase_add_test(way, answers_may_come_at_once);
   tcase_add_test(way, memory_is_kept_low);
   tcase_add_test(way, all_is_freed_at_the_end);
+  tcase_add_test(way, what_is_suspended_waits_for_a_retry_or_its_end);
+  tcase_add_test(way, a_message_is_found_wherever_it_is);
+  tcase_add_test(memory, what_is_suspended_is_due_at_once_after_a_restart);
   tcase_add_test(memory, in_memory_mode_nothing_is_stored_that_is_delivered);
   tcase_add_test(memory, in_memory_mode_the_first_deferral_stores);
   tcase_add_test(memory, in_memory_mode_a_write_that_fails_is_tried_again);

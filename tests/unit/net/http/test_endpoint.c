@@ -220,9 +220,163 @@ START_TEST(ipv6) {
 }
 END_TEST
 
+/* ---- the API ---- */
+
+/* Says what it was asked. */
+static void echo(void *context, const struct http_request *request, struct http_answer *said) {
+  (void)context;
+  struct fmt out = fmt_over(malloc(1 << 17), 1 << 17);
+  fmt_text(&out, request->changes ? "POST " : "GET ");
+  fmt_text(&out, request->path);
+  for (unsigned i = 0; i < request->arguments; i++) {
+    fmt_char(&out, '|');
+    fmt_text(&out, request->argument[i].name);
+    fmt_char(&out, '=');
+    fmt_text(&out, request->argument[i].value != NULL ? request->argument[i].value : "(none)");
+  }
+  fmt_char(&out, '#');
+  fmt_u64(&out, request->body.len);
+  if (request->body.len > 0 && request->body.len < 100) fmt_put(&out, request->body);
+  said->status = strcmp(request->path, "refuse") == 0 ? 405 : 200;
+  said->json = (char *)out.at;
+  said->len = out.len;
+  if (strcmp(request->path, "nothing") != 0) return;
+  free(said->json);
+  said->json = NULL;
+}
+
+static void set_up_api(void) {
+  char room[256];
+  struct fmt why = fmt_over(room, sizeof room);
+  struct endpoint_options options = options_of(loopback);
+  options.api = echo;
+  ck_assert_int_eq(endpoint_open(&endpoint, &options, &why), E_OK);
+}
+
+static void post(const char *path, const char *headers, const char *body) {
+  char text[1024];
+  snprintf(text, sizeof text, "POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n", path, headers, strlen(body));
+  int fd = connect_to(INADDR_LOOPBACK);
+  say(fd, text);
+  (void)!send(fd, body, strlen(body), MSG_NOSIGNAL);
+  hear(fd);
+}
+#define JSON "Content-Type: application/json\r\n"
+
+START_TEST(the_api_is_asked) {
+  request("GET /api/v1/queue/d%2Fe%C3%BC?a=1&b&c=%26x+y&=z");
+  expect(200, "GET queue/d/e\xc3\xbc|a=1|b=(none)|c=&x y|=z#0");
+  ck_assert_ptr_nonnull(strstr(answer, "Content-Type: application/json; charset=utf-8\r\n"));
+  request("GET /api/v1/");
+  expect(200, "GET #0");
+  request("HEAD /api/v1/queue");
+  expect(200, "");
+  ck_assert_ptr_nonnull(strstr(answer, "Content-Length: 11\r\n"));
+  post("/api/v1/bounce?x=y", JSON, "{\"all\":true}");
+  expect(200, "POST bounce|x=y#12{\"all\":true}");
+  request("GET /api/v1/nothing");
+  expect(503, "{\"error\":\"busy, stopping, or out of memory\"}\n");
+  request("GET /api/v1/a?1=1&2=2&3=3&4=4&5=5&6=6&7=7&8=8&9=9&10=10");
+  expect(200, "GET a|1=1|2=2|3=3|4=4|5=5|6=6|7=7|8=8#0");
+  request("GET /health");
+  expect(503, "shard 0: does not run\nshard 1: does not run\n"); /* the pages are still there */
+}
+END_TEST
+
+START_TEST(the_api_says_what_is_allowed) {
+  request("GET /api/v1/refuse");
+  expect(405, NULL);
+  ck_assert_ptr_nonnull(strstr(answer, "Allow: POST\r\n"));
+  post("/api/v1/refuse", JSON, "{}");
+  expect(405, NULL);
+  ck_assert_ptr_nonnull(strstr(answer, "Allow: GET, HEAD\r\n"));
+  request("DELETE /api/v1/queue");
+  expect(405, "{\"error\":\"method not allowed\"}\n");
+  ck_assert_ptr_nonnull(strstr(answer, "Allow: GET, HEAD, POST\r\n"));
+  request("DELETE /health");
+  expect(405, NULL);
+  ck_assert_ptr_nonnull(strstr(answer, "Allow: GET, HEAD\r\n"));
+}
+END_TEST
+
+/* A page in somebody's browser can send a form, and text, to any address: but not this type, unless the answer to a question of the browser's allows it. */
+START_TEST(only_json_changes_anything) {
+  const char *others[] = {"", "Content-Type: text/plain\r\n", "Content-Type: application/x-www-form-urlencoded\r\n",
+                          "Content-Type: multipart/form-data\r\n"};
+  for (unsigned i = 0; i < 4; i++) {
+    post("/api/v1/bounce", others[i], "{}");
+    expect(415, NULL);
+  }
+  post("/api/v1/bounce", "content-type: Application/JSON; charset=utf-8\r\n", "{}");
+  expect(200, NULL);
+  request("OPTIONS /api/v1/bounce");
+  expect(405, NULL);
+  ck_assert_ptr_null(strstr(answer, "Access-Control"));
+}
+END_TEST
+
+START_TEST(a_body_has_its_limit) {
+  static char body[70000];
+  memset(body, 'x', 65536);
+  post("/api/v1/bounce", JSON, body);
+  expect(200, "POST bounce#65536");
+  body[65536] = 'x';
+  post("/api/v1/bounce", JSON, body);
+  expect(413, "{\"error\":\"the body is longer than 64 KiB\"}\n");
+  post("/api/v1/bounce", JSON, "");
+  expect(200, "POST bounce#0");
+}
+END_TEST
+
+START_TEST(a_body_comes_in_pieces) {
+  int fd = connect_to(INADDR_LOOPBACK);
+  say(fd, "POST /api/v1/bounce HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" JSON "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+  say(fd, "4\r\ndefg\r\n");
+  say(fd, "0\r\n\r\n");
+  hear(fd);
+  expect(200, "POST bounce#7abcdefg");
+}
+END_TEST
+
+START_TEST(requests_on_one_connection_have_each_its_answer) {
+  int fd = connect_to(INADDR_LOOPBACK);
+  say(fd, "GET /api/v1/one HTTP/1.1\r\nHost: x\r\n\r\nPOST /api/v1/two HTTP/1.1\r\nHost: x\r\n" JSON "Content-Length: 2\r\n\r\n{}"
+          "GET /api/v1/three HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  hear(fd);
+  const char *one = strstr(answer, "GET one#0"), *two = strstr(answer, "POST two#2{}"), *three = strstr(answer, "GET three#0");
+  ck_assert(one != NULL && two != NULL && three != NULL && one < two && two < three);
+}
+END_TEST
+
+/* Who hangs up before the answer is there leaves nothing behind (the sanitizers watch), and the end comes with requests under way. */
+START_TEST(clients_that_do_not_wait) {
+  for (unsigned i = 0; i < 200; i++) {
+    int fd = connect_to(INADDR_LOOPBACK);
+    say(fd, i % 2 == 0 ? "GET /api/v1/queue?a=b HTTP/1.1\r\nHost: x\r\n\r\n"
+                       : "POST /api/v1/x HTTP/1.1\r\nHost: x\r\n" JSON "Content-Length: 9\r\n\r\nhalf");
+    close(fd);
+  }
+  request("GET /api/v1/queue");
+  ck_assert(strstr(answer, "GET queue#0") != NULL || strstr(answer, " 503 ") != NULL);
+  int fd = connect_to(INADDR_LOOPBACK);
+  say(fd, "GET /api/v1/queue HTTP/1.1\r\nHost: x\r\n\r\n");
+  endpoint_close(endpoint);
+  endpoint = NULL;
+  close(fd);
+}
+END_TEST
+
+START_TEST(without_an_api_there_is_none) {
+  request("GET /api/v1/queue");
+  expect(404, "not found\n");
+}
+END_TEST
+
 int main(void) {
+  TCase *api = tcase_create("api");
+  tcase_add_checked_fixture(api, set_up_api, tear_down);
   TCase *pages = tcase_create("pages"), *bounds = tcase_create("bounds"), *listening = tcase_create("listening");
-  TCase *cases[] = {pages, bounds, listening};
+  TCase *cases[] = {pages, bounds, listening, api};
   for (unsigned i = 0; i < 3; i++) tcase_add_checked_fixture(cases[i], set_up, tear_down);
   tcase_add_test(pages, healthy);
   tcase_add_test(pages, ill_for_each_reason);
@@ -236,5 +390,13 @@ int main(void) {
   tcase_add_test(listening, only_the_given_address_listens);
   tcase_add_test(listening, an_address_in_use_is_named);
   tcase_add_test(listening, ipv6);
-  return unit_main("net/http/endpoint", cases, 3);
+  tcase_add_test(pages, without_an_api_there_is_none);
+  tcase_add_test(api, the_api_is_asked);
+  tcase_add_test(api, the_api_says_what_is_allowed);
+  tcase_add_test(api, only_json_changes_anything);
+  tcase_add_test(api, a_body_has_its_limit);
+  tcase_add_test(api, a_body_comes_in_pieces);
+  tcase_add_test(api, requests_on_one_connection_have_each_its_answer);
+  tcase_add_test(api, clients_that_do_not_wait);
+  return unit_main("net/http/endpoint", cases, 4);
 }

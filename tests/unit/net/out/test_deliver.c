@@ -376,9 +376,39 @@ START_TEST(age_counts_without_memory_for_a_job_too) {
 }
 END_TEST
 
+/* Word of it may come from another shard when here the suspension is over, or not known yet: then nobody would come for what is kept. */
+START_TEST(what_comes_home_suspended_is_kept_only_while_it_is) {
+  struct message *message = message_with(2);
+  schedule_add(&schedule, message);
+  ck_assert_uint_eq(dispatched_count, 2);
+  struct job *job = take_dispatched();
+  unsigned i = job->each[0].index;
+  job_decide_rest(job, FATE_HELD, false);
+  outlet_job_end(outlet, job);
+  check_waits(message, i, WALL_MS + 1, WALL_MS + 1000, 0);
+  ck_assert(!message->recipient[i].held && schedule.held == 0);
+  domain_queue_hold(&schedule.domains, message->recipient[0].domain, true);
+  job = take_dispatched();
+  i = job->each[0].index;
+  job_decide_rest(job, FATE_HELD, false);
+  outlet_job_end(outlet, job);
+  check_waits(message, i, WALL_MS + MAX_AGE_MS, WALL_MS + MAX_AGE_MS, 0);
+  ck_assert(message->recipient[i].held && schedule.held == 1);
+  shard.wall_ms += MAX_AGE_MS;
+  job = job_new(&slab, message, i, 0, 0); /* as it is given out at that time */
+  schedule_take(&schedule, message, i);
+  job_decide_rest(job, FATE_HELD, false);
+  outlet_job_end(outlet, job);
+  ck_assert_int_eq(message->recipient[i].state, RECIPIENT_DONE);
+  ck_assert_uint_eq(events, 1);
+  ck_assert_uint_eq(schedule.held, 0);
+}
+END_TEST
+
 int main(void) {
   TCase *all = tcase_create("all");
   tcase_add_checked_fixture(all, open_world, close_world);
+  tcase_add_test(all, what_comes_home_suspended_is_kept_only_while_it_is);
   tcase_add_test(all, our_shortage_is_no_attempt);
   tcase_add_test(all, what_is_postponed_expires_all_the_same);
   tcase_add_test(all, retries_are_as_the_entry_says);

@@ -93,13 +93,7 @@ void outlet_decide_rest(struct outlet *of, struct job *job, const struct failure
 void outlet_job_end(struct outlet *of, struct job *job) {
   (void)of;
   told.job = job;
-  told.ended++;
-}
-
-void outlet_hold(struct outlet *of, struct job *job) {
-  (void)of;
-  (void)job;
-  told.held++;
+  *(job->each[0].fate == FATE_HELD ? &told.held : &told.ended) += 1;
 }
 
 /* ---- the world ---- */
@@ -174,6 +168,8 @@ static void check_enqueued(const char *domain) {
   ck_assert_uint_eq(told.enqueued, 1);
 }
 
+static struct span site_key(const void *object) { return span_of_text(((const struct site *)object)->name); }
+
 /* ---- tests ---- */
 
 START_TEST(a_route_is_for_its_domain_and_no_other) {
@@ -245,20 +241,51 @@ START_TEST(what_is_suspended_is_held_without_a_question) {
   set_route(0, "example.net");
   open_routes(1);
   check_route("example.net", 0);
-  domain_queue_get(&schedule.domains, SPAN("example.net"))->held = true;
-  domain_queue_get(&schedule.domains, SPAN("example.org"))->held = true;
+  domain_queue_hold(&schedule.domains, domain_queue_get(&schedule.domains, SPAN("example.net")), true);
+  domain_queue_hold(&schedule.domains, domain_queue_get(&schedule.domains, SPAN("example.org")), true);
   check_held("Example.NET");
   check_held("example.org");
   check_asked("example.com");
   outlet.held_all = true;
   check_held("example.com");
   outlet.held_all = false;
-  domain_queue_get(&schedule.domains, SPAN("example.net"))->held = false;
+  domain_queue_hold(&schedule.domains, domain_queue_get(&schedule.domains, SPAN("example.net")), false);
   check_enqueued("example.net");
   site.held = true;
   check_held("example.net");
   site.held = false;
   check_enqueued("example.net");
+  close_domains();
+}
+END_TEST
+
+START_TEST(the_site_of_what_waits_is_remembered) {
+  set_route(0, "*");
+  open_routes(1);
+  static char name[] = "192.0.2.1:1000";
+  site.name = name;
+  check_enqueued("example.net");
+  check_enqueued("example.org");
+  struct domain_queue *waits = domain_queue_get(&schedule.domains, SPAN("example.net")),
+                      *empty = domain_queue_get(&schedule.domains, SPAN("example.org"));
+  waits->waiting = 1;
+  ck_assert(waits->outgoing != NULL && empty->outgoing != NULL);
+  shard.now_ms += 3 * 3600000;
+  domains_sweep(&outlet);
+  ck_assert(waits->outgoing == NULL && empty->outgoing == NULL);
+  ck_assert_str_eq(waits->site, site.name);
+  ck_assert_ptr_null(empty->site);
+  ck_assert(!outlet_is_held(&outlet, waits));
+  struct map *sites = &outlet.sites;
+  map_init(sites, site_key, 1);
+  ck_assert_int_eq(map_insert(sites, &site), E_OK);
+  site.held = true;
+  ck_assert(outlet_is_held(&outlet, waits) && !outlet_is_held(&outlet, empty));
+  site.held = false;
+  check_enqueued("example.net"); /* it is known again */
+  ck_assert(waits->outgoing != NULL && waits->site == NULL);
+  waits->waiting = 0;
+  map_fini(sites);
   close_domains();
 }
 END_TEST
@@ -409,6 +436,7 @@ int main(void) {
   tcase_add_test(all, many_routes);
   tcase_add_test(all, no_routes);
   tcase_add_test(all, what_is_suspended_is_held_without_a_question);
+  tcase_add_test(all, the_site_of_what_waits_is_remembered);
   tcase_add_test(all, a_lack_of_memory_is_ours_and_not_remembered);
   tcase_add_test(all, an_entry_is_for_the_name_of_a_domain_or_its_hosts);
   tcase_add_test(all, what_is_known_of_a_domain_that_was_never_looked_up);

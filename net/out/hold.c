@@ -1,0 +1,26 @@
+/* What is suspended: jobs that may not be begun go back to their owners. */
+#include "net/out/outlet.h"
+
+bool outlet_is_held(const struct outlet *outlet, const struct domain_queue *queue) {
+  const struct domain *domain = queue->outgoing;
+  const struct site *site = domain != NULL ? domain->site : queue->site != NULL ? map_find(&outlet->sites, span_of_text(queue->site)) : NULL;
+  return outlet->held_all || queue->held || (site != NULL && site->held);
+}
+
+static bool is_held(const struct outlet *outlet, const struct job *job, unsigned at) {
+  unsigned i = job->each[at].index;
+  if (job->owner == outlet->o.shard->index) return job->message->recipient[i].domain->held;
+  const struct domain_queue *queue = domain_queue_find(&outlet->o.schedule->domains, message_domain(job->message, i));
+  return queue != NULL && queue->held;
+}
+
+/* Recipients of one job may be of several domains of the site: those that are not meant come again at once. */
+bool outlet_hold(struct outlet *outlet, struct job *job, const struct site *site) {
+  bool all = outlet->held_all || (site != NULL && site->held), any = all;
+  if (!all && outlet->o.schedule->domains.held == 0) return false;
+  for (unsigned at = 0; !any && at < job->recipients; at++) any = is_held(outlet, job, at);
+  if (!any) return false;
+  for (unsigned at = 0; at < job->recipients; at++) job->each[at].fate = all || is_held(outlet, job, at) ? FATE_HELD : FATE_AGAIN;
+  outlet_job_end(outlet, job);
+  return true;
+}
