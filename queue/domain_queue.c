@@ -30,13 +30,14 @@ static void queue_free(struct domain_queues *queues, struct domain_queue *queue)
   *(queue->prev != NULL ? &queue->prev->next : &queues->first) = queue->next;
   *(queue->next != NULL ? &queue->next->prev : &queues->last) = queue->prev;
   free(queue->site);
-  free(queue->error);
+  texts_put(&queues->texts, queue->error);
   free(queue);
 }
 
 void domain_queues_init(struct domain_queues *queues, uint64_t seed) {
   *queues = (struct domain_queues){.walkers = 0};
   map_init(&queues->map, queue_key, seed);
+  texts_init(&queues->texts, seed);
   queues->nowhere = queue_new(queues, span_of(NULL, 0));
   must(queues->nowhere != NULL);
 }
@@ -45,10 +46,11 @@ void domain_queues_fini(struct domain_queues *queues) {
   for (struct domain_queue *queue = queues->first, *next; queue != NULL; queue = next) {
     next = queue->next;
     free(queue->site);
-    free(queue->error);
+    texts_put(&queues->texts, queue->error);
     free(queue);
   }
   map_fini(&queues->map);
+  texts_fini(&queues->texts);
 }
 
 struct domain_queue *domain_queue_find(const struct domain_queues *queues, struct span domain) {
@@ -118,11 +120,9 @@ void domain_queue_hold(struct domain_queues *queues, struct domain_queue *queue,
   queues->held -= held ? 0u : 1u;
 }
 
-void domain_queue_note_error(struct domain_queue *queue, const char *text, uint64_t wall_ms) {
+void domain_queue_note_error(struct domain_queues *queues, struct domain_queue *queue, const char *text, uint64_t wall_ms) {
   queue->error_ms = wall_ms;
-  if (queue->error != NULL && strcmp(queue->error, text) == 0) return; /* a dead site says the same to all */
-  free(queue->error);
-  queue->error = strdup(text);
+  texts_set(&queues->texts, &queue->error, text);
 }
 
 /* ---- sweep ---- */

@@ -10,6 +10,7 @@
 
 #include "core/base/map.h"
 #include "core/base/span.h"
+#include "core/base/texts.h"
 
 struct message;
 struct recipient;
@@ -23,7 +24,7 @@ struct domain_queue {
   bool held;                        /* nothing is to be delivered there */
   void *outgoing;                   /* of the outgoing side: where the domain's mail goes; NULL: not known. It is cleared by whoever set it */
   char *site;                       /* its mail went there when that was last known, and `outgoing` is NULL; owned (malloc); NULL: not known */
-  char *error;                      /* what was said to the last attempt that failed; owned (malloc); NULL: nothing yet */
+  const char *error;                /* what was said to the last attempt that failed; of the queues' texts; NULL: nothing yet */
   uint64_t error_ms;
   uint64_t empty_ms; /* monotonic: when the sweep found it empty; 0: it did not */
   uint8_t name_len;
@@ -32,6 +33,7 @@ struct domain_queue {
 
 struct domain_queues {
   struct map map;
+  struct texts texts; /* what hosts said, for sites too: a dead one says the same to all */
   struct domain_queue *first, *last;
   struct domain_queue *nowhere; /* for those for whom there was no memory */
   struct domain_queue *swept;   /* where the sweep goes on */
@@ -61,7 +63,7 @@ struct message *domain_queue_rotate(struct domain_queue *queue, unsigned *recipi
 void domain_queue_hold(struct domain_queues *queues, struct domain_queue *queue, bool held);
 
 /* A new failure takes the place of the last; the text is copied. */
-void domain_queue_note_error(struct domain_queue *queue, const char *text, uint64_t wall_ms);
+void domain_queue_note_error(struct domain_queues *queues, struct domain_queue *queue, const char *text, uint64_t wall_ms);
 
 /* Forgets some of those that are empty, not held, known to nobody and unused for a while. False: the last was looked at (or somebody walks). */
 bool domain_queues_sweep(struct domain_queues *queues, uint64_t now_ms);

@@ -315,6 +315,14 @@ void schedule_take(struct schedule *schedule, struct message *message, unsigned 
   set_timer(schedule, message);
 }
 
+void schedule_set_due(struct schedule *schedule, struct message *message, unsigned i, uint64_t due_ms) {
+  must(message->recipient[i].state == RECIPIENT_WAITING);
+  if (message->recipient[i].held) schedule->held--;
+  message->recipient[i].held = false;
+  message->recipient[i].due_ms = due_ms;
+  set_timer(schedule, message);
+}
+
 void schedule_retry(struct schedule *schedule, struct message *message, unsigned i) {
   schedule_take(schedule, message, i);
   message->recipient[i].due_ms = schedule->shard->wall_ms;

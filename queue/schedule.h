@@ -76,6 +76,8 @@ void schedule_hold(struct schedule *schedule, struct message *message, unsigned 
 /* A WAITING recipient becomes READY before its time, for the caller to give a fate at once; or it is given out like one that is due. */
 void schedule_take(struct schedule *schedule, struct message *message, unsigned recipient);
 void schedule_retry(struct schedule *schedule, struct message *message, unsigned recipient);
+/* ... or it is WAITING as before, but due at this time, and not held. Nothing of it is noted on disk. */
+void schedule_set_due(struct schedule *schedule, struct message *message, unsigned recipient, uint64_t due_ms);
 /*
  * NULL: no such message here. It looks at all there are, one after the other: some 30 ms for half a million, in which the shard does nothing else.
  */

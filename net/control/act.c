@@ -29,7 +29,7 @@ static void act_on(struct act *act, struct relay *relay, struct message *message
   if (act->bounces) {
     operate_bounce(relay_outlet(relay), message, recipient, act->reason, act->quiet);
   } else {
-    schedule_retry(relay_schedule(relay), message, recipient);
+    control_retry(relay, message, recipient, act->done - 1);
   }
 }
 

@@ -25,6 +25,17 @@ bool control_ask_all(struct control *control, errand_step step, void *tasks, siz
   return all;
 }
 
+#define RETRY_AT_ONCE 4096
+#define RETRY_A_MS 5 /* on each shard, then */
+
+void control_retry(struct relay *relay, struct message *message, unsigned recipient, uint64_t number) {
+  if (number < RETRY_AT_ONCE) {
+    schedule_retry(relay_schedule(relay), message, recipient);
+  } else {
+    schedule_set_due(relay_schedule(relay), message, recipient, relay_shard(relay)->wall_ms + (number - RETRY_AT_ONCE) / RETRY_A_MS);
+  }
+}
+
 uint64_t control_wall_ms(void) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);

@@ -49,6 +49,12 @@ struct asked {
 must_check bool control_ask_all(struct control *control, errand_step step, void *tasks, size_t size);
 uint64_t control_wall_ms(void);
 
+/*
+ * Recipient number `number` of those that a shard tries again at an operator's word: the first at once, the others spread over the time they will
+ * take, for what is ready takes more memory than what waits.
+ */
+void control_retry(struct relay *relay, struct message *message, unsigned recipient, uint64_t number);
+
 /* Text of any bytes as JSON: what is no UTF-8 becomes '?'. NULL text: null. */
 json_t *json_text(const char *text);
 json_t *json_span(struct span text);

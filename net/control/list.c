@@ -98,7 +98,8 @@ static bool find_oldest(struct listing *listing, struct domain_queue *queue, uns
   return listing->looks == 0;
 }
 
-static void list_domain(struct listing *listing, const struct outlet *outlet, const struct domain_queue *queue) {
+/* Only what stands in the queue itself: each further look would be a miss of the cache, a hundred thousand times. */
+static void list_domain(struct listing *listing, const struct domain_queue *queue) {
   if (queue->waiting == 0 && queue->given == 0 && !queue->held) return;
   struct row *row = new_row(&listing->table, span_of(queue->name, queue->name_len));
   if (row == NULL) return;
@@ -107,10 +108,6 @@ static void list_domain(struct listing *listing, const struct outlet *outlet, co
   row->oldest_ms = queue->oldest_ms;
   uint64_t oldest_ready_ms = queue->given > 0 ? operate_oldest_ready_ms(queue) : UINT64_MAX;
   if (oldest_ready_ms < row->oldest_ms) row->oldest_ms = oldest_ready_ms;
-  row->is_held = operate_is_held(outlet, queue);
-  row->error_ms = queue->error_ms;
-  row->site = keep_string(&listing->table, operate_site_of(queue));
-  row->error = keep_string(&listing->table, queue->error);
 }
 
 static bool list_domains(struct listing *listing, struct relay *relay) {
@@ -123,7 +120,7 @@ static bool list_domains(struct listing *listing, struct relay *relay) {
   }
   for (; listing->queue != NULL && domains > 0; domains--) {
     if (!find_oldest(listing, listing->queue, &looks)) return false;
-    list_domain(listing, relay_outlet(relay), listing->queue);
+    list_domain(listing, listing->queue);
     listing->queue = listing->queue->next;
   }
   if (listing->queue != NULL) return false;
@@ -182,6 +179,18 @@ static bool list_step(struct errand *errand, void *context) {
   }
   return !operate_in_flight(relay_outlet(relay), &listing->connection, count_in_flight, listing);
 }
+
+/* ---- of the domains that are shown, the rest ---- */
+
+struct total;
+struct details {
+  struct asked asked;
+  struct total **shown;
+  uint32_t count, next;
+  struct table table; /* a row for each of them */
+};
+
+static bool details_step(struct errand *errand, void *relay);
 
 /* ---- all together ---- */
 
@@ -270,20 +279,46 @@ static json_t *site_row(const struct control *control, const struct total *total
                    "last_error", json_text(total->error), "last_error_at", json_time(total->error != NULL ? sum->error_ms : 0));
 }
 
+static bool details_step(struct errand *errand, void *relay) {
+  struct details *details = (struct details *)errand;
+  for (unsigned i = 0; i < DOMAINS_A_STEP && details->next < details->count; i++, details->next++) {
+    struct span name = span_of_text(details->shown[details->next]->name);
+    const struct domain_queue *queue = domain_queue_find(&relay_schedule(relay)->domains, name);
+    struct row *row = queue != NULL ? new_row(&details->table, name) : NULL;
+    if (row == NULL) continue;
+    row->error_ms = queue->error_ms;
+    row->site = keep_string(&details->table, operate_site_of(queue));
+    row->error = keep_string(&details->table, queue->error);
+  }
+  return details->next == details->count;
+}
+
+/* The texts are those of `all` then. */
+static bool add_details(struct control *control, struct totals *totals, struct total **shown, uint32_t count, struct details *all) {
+  for (unsigned i = 0; i < control->o.shards; i++) {
+    all[i].shown = shown;
+    all[i].count = count;
+  }
+  if (!control_ask_all(control, details_step, all, sizeof *all)) return false;
+  for (unsigned i = 0; i < control->o.shards; i++)
+    for (uint32_t r = 0; r < all[i].table.rows; r++) add_row(totals, &all[i].table, &all[i].table.row[r]);
+  return true;
+}
+
 /* Only those that are shown are sorted: a hundred thousand domains in whole would take longer than all else. */
 static struct total **largest(const struct totals *totals, uint32_t limit, uint32_t *count) {
   struct total **sorted = malloc((totals->count + 1) * sizeof *sorted);
-  uint64_t least = 0;
+  struct total *last = NULL; /* of the largest so far, once there are enough */
   *count = 0;
   if (sorted == NULL) return NULL;
   for (uint32_t i = 0; i < totals->count; i++) {
     struct total *total = &totals->total[i];
-    if (*count >= limit && total->sum.waiting + total->sum.given < least) continue;
+    if (last != NULL && compare(&total, &last) > 0) continue;
     sorted[(*count)++] = total;
     if (*count < limit * 2 + 1024) continue;
     qsort(sorted, *count, sizeof *sorted, compare);
     *count = limit;
-    least = limit > 0 ? sorted[limit - 1]->sum.waiting + sorted[limit - 1]->sum.given : UINT64_MAX;
+    if (limit > 0) last = sorted[limit - 1];
   }
   qsort(sorted, *count, sizeof *sorted, compare);
   if (*count > limit) *count = limit;
@@ -304,15 +339,23 @@ static json_t *sum_up(const struct totals *totals) {
                    "deferred", (json_int_t)all.waiting, "oldest", json_time(all.oldest_ms));
 }
 
-static struct reply table_reply(const struct control *control, const struct totals *totals, bool by_site, unsigned limit) {
+static struct reply table_reply(struct control *control, struct totals *totals, bool by_site, unsigned limit) {
   uint32_t count;
-  struct total **rows = largest(totals, limit, &count);
-  json_t *list = json_array();
-  for (uint32_t i = 0; rows != NULL && i < count; i++)
-    json_array_append_new(list, by_site ? site_row(control, rows[i]) : domain_row(control, rows[i]));
+  struct details *details = calloc(control->o.shards, sizeof *details);
+  struct total **rows = details != NULL ? largest(totals, limit, &count) : NULL;
+  struct reply reply = {500, NULL};
+  if (rows != NULL && !by_site && !add_details(control, totals, rows, count, details)) {
+    reply = reply_error(503, "the relay is stopping");
+  } else if (rows != NULL) {
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < count; i++) json_array_append_new(list, by_site ? site_row(control, rows[i]) : domain_row(control, rows[i]));
+    reply =
+        reply_ok(json_pack("{s:o,s:o,s:o}", "total", sum_up(totals), by_site ? "sites" : "domains", list, "suspensions", suspend_list(control).json));
+  }
+  for (unsigned i = 0; details != NULL && i < control->o.shards; i++) table_free(&details[i].table);
+  free(details);
   free(rows);
-  return reply_ok(
-      json_pack("{s:o,s:o,s:o}", "total", sum_up(totals), by_site ? "sites" : "domains", list, "suspensions", suspend_list(control).json));
+  return reply;
 }
 
 struct reply list_queues(struct control *control, bool by_site, unsigned limit) {

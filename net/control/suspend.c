@@ -48,6 +48,7 @@ struct release {
   bool begun;
   struct domain_queue *queue;
   uint32_t left;
+  uint64_t done;
 };
 
 static void begin_queue(struct release *release, struct relay *relay) {
@@ -74,7 +75,7 @@ static bool release_step(struct errand *errand, void *context) {
       continue;
     }
     release->left--;
-    if (message->recipient[recipient].held) schedule_retry(schedule, message, recipient);
+    if (message->recipient[recipient].held) control_retry(relay, message, recipient, release->done++);
   }
   if (release->queue != NULL) return false;
   schedule->domains.walkers--;

@@ -201,7 +201,7 @@ static void defer(struct outlet *outlet, struct job *job, unsigned at, struct ds
     return;
   }
   schedule_defer(outlet->o.schedule, message, i, due_ms, job->each[at].counts);
-  if (job->error != NULL) domain_queue_note_error(message->recipient[i].domain, job->error, outlet->o.shard->wall_ms);
+  if (job->error != NULL) domain_queue_note_error(&outlet->o.schedule->domains, message->recipient[i].domain, job->error, outlet->o.shard->wall_ms);
   if (report(outlet, job, at, delayed, REPORT_DELAYED, RECORD_OUTCOME_INVALID)) schedule_warned(outlet->o.schedule, message, i);
 }
 
@@ -289,9 +289,7 @@ static void note_error(const struct outlet *outlet, struct job *job, struct site
   }
   if (site == NULL || job->error == NULL) return;
   site->error_ms = outlet->o.shard->wall_ms;
-  if (site->error != NULL && strcmp(site->error, job->error) == 0) return;
-  free(site->error);
-  site->error = strdup(job->error);
+  texts_set(&outlet->o.schedule->domains.texts, &site->error, job->error);
 }
 
 void outlet_report(struct outlet *outlet, struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,

@@ -58,7 +58,7 @@ struct site {
   bool dirty;
   bool held; /* nothing is to be delivered there: an operator wants it so */
   struct site *next_dirty;
-  char *error; /* what the last attempt that put recipients off was told; owned, NULL: nothing */
+  const char *error; /* what the last attempt that put recipients off was told; of the texts of domain queues; NULL: nothing */
   uint64_t error_ms;
 };
 

@@ -87,7 +87,7 @@ static void site_free(struct site *site) {
   *(site->prev != NULL ? &site->prev->next : &outlet->first_site) = site->next;
   *(site->next != NULL ? &site->next->prev : &outlet->last_site) = site->prev;
   timer_cancel(&outlet->o.shard->wheel, &site->timer);
-  free(site->error);
+  texts_put(&outlet->o.schedule->domains.texts, site->error);
   free_targets(site->targets, site->targets_count);
   free(site->owed);
   free(site->name);

@@ -168,12 +168,12 @@ END_TEST
 START_TEST(the_last_failure_is_kept) {
   struct domain_queue *queue = get("example.net");
   char text[] = "451 later";
-  domain_queue_note_error(queue, text, 10);
+  domain_queue_note_error(&queues, queue, text, 10);
   text[0] = '5';
   ck_assert_str_eq(queue->error, "451 later");
-  domain_queue_note_error(queue, "451 later", 20);
+  domain_queue_note_error(&queues, queue, "451 later", 20);
   ck_assert_uint_eq(queue->error_ms, 20);
-  domain_queue_note_error(queue, "452 full", 30);
+  domain_queue_note_error(&queues, queue, "452 full", 30);
   ck_assert_str_eq(queue->error, "452 full");
   ck_assert_uint_eq(queue->error_ms, 30);
 }
@@ -208,7 +208,7 @@ START_TEST(only_what_nobody_needs_is_forgotten) {
   known->outgoing = &outgoing;
   get("empty.example");
   get(""); /* as of `postmaster`: whoever is known by no name is never said to be unknown */
-  domain_queue_note_error(get("failed.example"), "451", 1);
+  domain_queue_note_error(&queues, get("failed.example"), "451", 1);
   sweep(MINUTE);
   ck_assert_ptr_null(find("empty.example"));
   ck_assert_ptr_nonnull(find(""));
@@ -230,7 +230,7 @@ END_TEST
 
 START_TEST(what_is_used_again_is_remembered_anew) {
   struct domain_queue *queue = get("example.net");
-  domain_queue_note_error(queue, "451", 1);
+  domain_queue_note_error(&queues, queue, "451", 1);
   sweep(MINUTE);
   domain_queue_add(queue, make(0, 1), 0);
   sweep(9 * MINUTE);

@@ -472,7 +472,7 @@ START_TEST(why_it_waits_for_a_connection) {
   site->open = 0;
   site_block(site);
   shard.now_ms += 500;
-  site->error = strdup("451 later");
+  site->error = texts_get(&schedule.domains.texts, "451 later");
   ck_assert_str_eq(why(id, 1, NULL, NAME), WAITS "the site failed, and is left alone for another 30 s; last failure: 451 later");
   site->home = 1;
   ck_assert_str_eq(why(id, 1, NULL, NAME), WAITS "shard 1 is asked for one; last failure: 451 later");
