@@ -18,6 +18,7 @@
 static struct shard shards[SHARDS];
 static struct outlet outlets[SHARDS];
 static struct counters counters[SHARDS];
+static struct schedule schedules[SHARDS]; /* only its texts */
 static struct conf conf;
 static struct site *sites[SHARDS];
 static unsigned home, guest, other;
@@ -116,7 +117,7 @@ static void open_world(void) {
   for (unsigned i = 0; i < SHARDS; i++) {
     shards[i] = (struct shard){.index = i, .now_ms = 10000, .wall_ms = 1764000000000};
     wheel_init(&shards[i].wheel, shards[i].now_ms);
-    outlets[i].o = (struct outlet_options){.shard = &shards[i], .conf = &conf, .counters = &counters[i]};
+    outlets[i].o = (struct outlet_options){.shard = &shards[i], .conf = &conf, .counters = &counters[i], .schedule = &schedules[i]};
     outlets[i].backoff = (struct backoff_policy){30000, 900000};
     map_init(&outlets[i].sites, site_key, 1);
     sites[i] = site_get(&outlets[i], NAME);
