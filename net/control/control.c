@@ -26,7 +26,7 @@ bool control_ask_all(struct control *control, errand_step step, void *tasks, siz
 }
 
 #define RETRY_AT_ONCE 4096
-#define RETRY_A_MS 5 /* on each shard, then */
+#define RETRY_A_MS 2 /* on each shard, then */
 
 void control_retry(struct relay *relay, struct message *message, unsigned recipient, uint64_t number) {
   if (number < RETRY_AT_ONCE) {
