@@ -209,6 +209,7 @@ static void on_stop(void *context) {
   struct relay *relay = context;
   relay->stopping = true;
   count_set(relay->o.counters, GAUGE_READY, 0);
+  errands_close(&relay->shard); /* what they would post might come after the others' end */
   intake_stop(relay->intake);
   loader_stop(&relay->schedule.loader);
   outlet_stop(relay->outlet);

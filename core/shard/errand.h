@@ -43,7 +43,7 @@ struct errands {
 };
 /* One step of each. True: some are still under way, and want another turn at once. */
 bool errands_turn(struct shard *shard);
-/* No more are taken; those there are end undone. */
+/* No more are taken; those there are end undone. Not from within a step. */
 void errands_close(struct shard *shard);
 
 #endif

@@ -70,14 +70,19 @@ static void drop(struct conf *conf) {
   free(conf);
 }
 
+static void keep(struct reload *reload, struct conf *conf) {
+  struct kept_conf *kept = malloc(sizeof *kept);
+  if (kept == NULL) return; /* then it is there for ever */
+  *kept = (struct kept_conf){.next = reload->kept, .conf = conf};
+  reload->kept = kept;
+}
+
 /* A job may take days to its end, and has the entry it began with. The few kilobytes of each are the price of a look-up that costs a job nothing. */
 static void retire(struct reload *reload, struct conf *conf) {
-  struct kept_conf *kept = conf->sites_count > 0 ? malloc(sizeof *kept) : NULL;
-  if (conf->sites_count == 0) {
+  if (conf->sites_count > 0) {
+    keep(reload, conf);
+  } else {
     drop(conf);
-  } else if (kept != NULL) { /* else it is there for ever */
-    *kept = (struct kept_conf){.next = reload->kept, .conf = conf};
-    reload->kept = kept;
   }
 }
 
@@ -86,11 +91,12 @@ static int use(struct reload *reload, struct conf *next, struct fmt *why) {
   struct fmt unheard = fmt_over(unheard_room, sizeof unheard_room);
   int error = on_all(reload, prepare, next, why);
   if (error != E_OK) {
-    (void)on_all(reload, give_up, NULL, &unheard);
-    return error;
+    if (on_all(reload, give_up, NULL, &unheard) != E_OK) error = E_CLOSED;
+  } else {
+    error = on_all(reload, commit, NULL, why);
   }
-  error = on_all(reload, commit, NULL, why);
-  if (error != E_OK) return error; /* the relay is stopping: some shards may have the one, some the other, and both stay until they are gone */
+  if (error == E_CLOSED) keep(reload, next); /* the relay is stopping: some shards may have the one, some the other, until they are gone */
+  if (error != E_OK) return error;
   struct conf *before = reload->now;
   reload->now = next;
   if (before != NULL) retire(reload, before);

@@ -40,7 +40,7 @@ def a_restart_keeps_to_the_age_of_the_domain(t):
     """What waits on disk has no age of its own: it is the configuration's."""
     relay, _ = relay_and_mx(
         t,
-        {"queue": {"retry_initial": "1h", "retry_max": "1h"}, "sites": [{"match": ["hasty.example"], "max_age": "3s"}]},
+        {"queue": {"retry_initial": "1h", "retry_max": "1h"}, "sites": [{"match": ["hasty.example"], "max_age": "8s"}]},
         script={"RCPT": lambda *_: "450 4.2.1 later"},
     )
     relay.send("a@b.example", ["r@hasty.example", "r@other.example"], CONTENT)
