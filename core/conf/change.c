@@ -35,6 +35,25 @@ const char *conf_needs_restart(const struct conf *a, const struct conf *b) {
   return NULL;
 }
 
+static bool same_patterns(const struct conf_site *a, const struct conf_site *b) {
+  bool same = a->match_count == b->match_count;
+  for (unsigned i = 0; same && i < a->match_count; i++) same = strcmp(a->match[i].key, b->match[i].key) == 0;
+  return same;
+}
+
+static bool same_settings(const struct conf_site *a, const struct conf_site *b) {
+  return a->retry_initial_ms == b->retry_initial_ms && a->retry_max_ms == b->retry_max_ms && a->max_age_ms == b->max_age_ms &&
+         !(a->retry_factor < b->retry_factor) && !(a->retry_factor > b->retry_factor) && a->retry_jitter_ppm == b->retry_jitter_ppm &&
+         a->connections_per_site == b->connections_per_site && a->messages_per_connection == b->messages_per_connection;
+}
+
+bool conf_same_limits(const struct conf *a, const struct conf *b) {
+  bool same = a->sites_count == b->sites_count && a->connections_per_site == b->connections_per_site &&
+              a->messages_per_connection == b->messages_per_connection;
+  for (unsigned i = 0; same && i < a->sites_count; i++) same = same_patterns(&a->sites[i], &b->sites[i]) && same_settings(&a->sites[i], &b->sites[i]);
+  return same;
+}
+
 bool conf_same_routes(const struct conf *a, const struct conf *b) {
   bool same = a->routes_count == b->routes_count;
   for (unsigned i = 0; same && i < a->routes_count; i++) {

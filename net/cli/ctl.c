@@ -124,7 +124,7 @@ static long request(struct ctl *ctl, const char *path, const char *body) {
   curl_easy_setopt(ctl->curl, CURLOPT_PROXY, ""); /* whatever the environment says: it is our own host, or one that was named */
   curl_easy_setopt(ctl->curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(ctl->curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
-  curl_easy_setopt(ctl->curl, CURLOPT_TIMEOUT, ANSWER_TIMEOUT_S);
+  if (body == NULL) curl_easy_setopt(ctl->curl, CURLOPT_TIMEOUT, ANSWER_TIMEOUT_S); /* a bounce of a million takes as long as it takes */
   curl_easy_setopt(ctl->curl, CURLOPT_ERRORBUFFER, error);
   curl_easy_setopt(ctl->curl, CURLOPT_WRITEFUNCTION, on_bytes);
   curl_easy_setopt(ctl->curl, CURLOPT_WRITEDATA, ctl);

@@ -308,12 +308,14 @@ void show_done(const json_t *json) {
     return;
   }
   json_object_foreach((json_t *)(uintptr_t)json, key, value) {
-    bool is_left = strcmp(key, "in_delivery") == 0;
-    if (is_left && json_integer_value(value) == 0) continue;
+    bool is_left = strcmp(key, "in_delivery") == 0, is_unloaded = strcmp(key, "unloaded") == 0;
+    if ((is_left || is_unloaded) && json_integer_value(value) == 0) continue;
     printf(first ? "" : "; ");
     first = false;
     if (json_is_true(value)) {
       printf("%s", key);
+    } else if (is_unloaded) {
+      printf("%" PRId64 " messages of any kind still wait on disk for room in memory, and were not looked at", (int64_t)json_integer_value(value));
     } else if (is_left) {
       printf("%" PRId64 " were ready or in flight already", (int64_t)json_integer_value(value));
     } else {

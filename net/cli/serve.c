@@ -170,7 +170,9 @@ static int open_http(const struct server *server, struct endpoint **endpoint) {
 static bool reload_now(struct server *server) {
   uint8_t room[512];
   struct fmt why = fmt_over(room, sizeof room - 1);
-  return control_reload(server->control, &why) != E_BUSY;
+  bool now;
+  int error = control_reload(server->control, &why, &now); /* which has said what there is to say */
+  return now || error == E_OK;
 }
 
 static void wait_for_signal(struct server *server, const sigset_t *signals) {

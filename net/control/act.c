@@ -25,6 +25,7 @@ struct act {
 
 static void act_on(struct act *act, struct relay *relay, struct message *message, unsigned recipient) {
   if (message->created_ms >= act->since_ms) return;
+  if (!act->bounces && message->recipient[recipient].held) return; /* what is suspended stays so */
   act->done++;
   if (act->bounces) {
     operate_bounce(relay_outlet(relay), message, recipient, act->reason, act->quiet);
@@ -84,7 +85,7 @@ static void begin(struct act *act, struct relay *relay) {
 
 static bool act_on_queues(struct act *act, struct relay *relay) {
   if (!act->begun) begin(act, relay);
-  for (unsigned budget = RECIPIENTS_A_STEP; act->queue != NULL && budget > 0; budget--) {
+  for (unsigned budget = RECIPIENTS_A_STEP; act->queue != NULL && budget > 0 && !operate_is_busy(relay_outlet(relay)); budget--) {
     unsigned recipient;
     struct message *message = act->left > 0 ? domain_queue_rotate(act->queue, &recipient) : NULL;
     if (message != NULL) {
@@ -114,17 +115,17 @@ static bool home_step(struct errand *errand, void *context) {
   return !is_first && (operate_all_home(relay_outlet(context)) || now_ms >= act->home_by_ms);
 }
 
-static struct reply act_reply(const struct act *acts, unsigned shards, const char *done_name) {
+static struct reply act_reply(const struct control *control, const struct act *acts, const char *done_name) {
   uint64_t done = 0, untouched = 0;
   bool found = false;
-  for (unsigned i = 0; i < shards; i++) {
+  for (unsigned i = 0; i < control->o.shards; i++) {
     done += acts[i].done;
     untouched += acts[i].untouched;
     found |= acts[i].found;
   }
-  if (!found && acts->target->kind == TARGET_MESSAGE)
-    return reply_error(404, "there is no such message in the queue: it has ended, or never was; its events say more");
-  return reply_ok(json_pack("{s:I,s:I}", done_name, (json_int_t)done, "in_delivery", (json_int_t)untouched));
+  if (!found && acts->target->kind == TARGET_MESSAGE) return reply_no_message(control);
+  return reply_ok(json_pack("{s:I,s:I,s:I}", done_name, (json_int_t)done, "in_delivery", (json_int_t)untouched, "unloaded",
+                            (json_int_t)control_sum(control, GAUGE_UNLOADED_MESSAGES)));
 }
 
 static struct act *make_acts(const struct control *control) {
@@ -140,8 +141,7 @@ static bool ask_all(struct control *control, const struct act *plan, struct act 
 static struct reply act_all(struct control *control, const struct act *plan, const char *done_name) {
   struct act *acts = make_acts(control);
   if (acts == NULL) return (struct reply){500, NULL};
-  struct reply reply =
-      ask_all(control, plan, acts, act_step) ? act_reply(acts, control->o.shards, done_name) : reply_error(503, "the relay is stopping");
+  struct reply reply = ask_all(control, plan, acts, act_step) ? act_reply(control, acts, done_name) : reply_error(503, "the relay is stopping");
   free(acts);
   return reply;
 }

@@ -114,6 +114,19 @@ struct reply reply_ok(json_t *json) {
   return (struct reply){200, json};
 }
 
+uint64_t control_sum(const struct control *control, enum counter which) {
+  uint64_t sum = 0;
+  for (unsigned i = 0; i < control->o.shards; i++) sum += count_get(control->o.counters[i], which);
+  return sum;
+}
+
+struct reply reply_no_message(const struct control *control) {
+  if (control_sum(control, GAUGE_UNLOADED_MESSAGES) > 0)
+    return reply_error(404,
+                       "there is no such message in memory: it may be one of those that still wait on disk for room (messages_unloaded in status)");
+  return reply_error(404, "there is no such message in the queue: it has ended, or never was; its events say more");
+}
+
 /* ---- life ---- */
 
 int control_open(struct control **out, const struct control_options *options, struct fmt *why) {
@@ -153,8 +166,9 @@ void control_close(struct control *control) {
   free(control);
 }
 
-int control_reload(struct control *control, struct fmt *why) {
-  if (pthread_mutex_trylock(&control->lock) != 0) return E_BUSY; /* whoever handles signals does not wait for an operation on a million messages */
+int control_reload(struct control *control, struct fmt *why, bool *now) {
+  *now = pthread_mutex_trylock(&control->lock) == 0;
+  if (!*now) return E_BUSY; /* whoever handles signals does not wait for an operation on a million messages */
   int error = control->o.reload(control->o.reload_context, why);
   pthread_mutex_unlock(&control->lock);
   return error;

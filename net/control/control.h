@@ -37,8 +37,8 @@ void control_close(struct control *control);
 /* An http_api: `context` is the control. From any thread. */
 void control_answer(void *control, const struct http_request *request, struct http_answer *answer);
 
-/* As POST reload: for a signal. 0, or `why` has a line; E_BUSY, without a line: something else is under way, try again. */
-must_check int control_reload(struct control *control, struct fmt *why);
+/* As POST reload: for a signal. 0, or `why` has a line. *now is false if nothing was tried, because something else is under way. */
+must_check int control_reload(struct control *control, struct fmt *why, bool *now);
 
 /* About once a second: ends suspensions whose time is over. */
 void control_tick(struct control *control);

@@ -72,6 +72,10 @@ struct reply {
 };
 __attribute__((format(printf, 2, 3))) struct reply reply_error(unsigned status, const char *format, ...);
 struct reply reply_ok(json_t *json);
+/* There is no such message, as far as memory goes. */
+struct reply reply_no_message(const struct control *control);
+/* Of all shards. */
+uint64_t control_sum(const struct control *control, enum counter which);
 
 /* ---- the operations: each with the lock held ---- */
 struct reply list_queues(struct control *control, bool by_site, unsigned limit);

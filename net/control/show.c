@@ -255,6 +255,7 @@ struct reply show_message(struct control *control, uint64_t id) {
   bool asked = control_ask_all(control, message_step, shows, sizeof *shows);
   for (unsigned i = 0; i < control->o.shards; i++) {
     if (shows[i].json == NULL) continue;
+    json_object_set(shows[i].json, "recipients", shows[i].recipients);
     found = &shows[i];
     found->shard = i;
   }
@@ -262,12 +263,11 @@ struct reply show_message(struct control *control, uint64_t id) {
   struct reply reply = reply_error(503, "the relay is stopping");
   if (asked) {
     json_decref(reply.json);
-    reply = found == NULL ? reply_error(404, "there is no such message in the queue: it has ended, or never was; its events say more")
-                          : reply_ok(found->json);
+    reply = found == NULL ? reply_no_message(control) : reply_ok(json_incref(found->json));
   }
-  if (asked && found != NULL) {
-    json_object_set(found->json, "recipients", found->recipients);
-    json_decref(found->recipients);
+  for (unsigned i = 0; i < control->o.shards; i++) {
+    json_decref(shows[i].json);
+    json_decref(shows[i].recipients);
   }
   free(shows);
   return reply;

@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include "core/base/error.h"
+#include "core/conf/system.h"
 #include "net/control/inside.h"
 
 #define FILE_NAME "suspensions.json"
+#define FILE_BYTES_MAX ((size_t)64 << 20)
 #define RECIPIENTS_A_STEP 256
 #define TIME_MAX_S 1e11 /* a time beyond is a mistake */
 
@@ -225,20 +227,26 @@ void suspend_start(struct control *control) {
   static const struct target_of all = {.kind = TARGET_ALL};
   bool held = control->suspensions != NULL;
   for (const struct suspension *one = control->suspensions; one != NULL; one = one->next) held &= suspend_hold(control, &one->target, true);
+  if (!held && control->suspensions != NULL)
+    fprintf(stderr, "ringpost: suspensions could not be taken up: all mail is held until `ctl resume --all`\n");
   if (held && suspension_of(control, &all) == NULL && suspend_hold(control, &all, false)) (void)suspend_release(control);
 }
 
 int suspend_load(struct control *control, struct fmt *why) {
   char path[4096];
-  json_error_t wrong;
+  json_error_t wrong = {.text = ""};
+  uint8_t *bytes = NULL;
+  size_t len = 0;
   path_of(control, "", path);
-  if (access(path, F_OK) != 0) return E_OK;
-  json_t *list = json_load_file(path, 0, &wrong);
+  int error = system_read_file(path, FILE_BYTES_MAX, &bytes, &len);
+  if (error == E_NOT_FOUND) return E_OK;
   fmt_text(why, path);
-  int error = json_is_array(list) ? load_list(control, list, why) : E_SYNTAX;
+  json_t *list = error == E_OK ? json_loadb((const char *)bytes, len, 0, &wrong) : NULL;
+  free(bytes);
+  if (error == E_OK) error = json_is_array(list) ? load_list(control, list, why) : E_SYNTAX;
   if (list == NULL) {
     fmt_text(why, ": ");
-    fmt_text(why, wrong.text);
+    fmt_text(why, wrong.text[0] != '\0' ? wrong.text : error_text(error));
   } else if (!json_is_array(list)) {
     fmt_text(why, ": is no list");
   }

@@ -218,6 +218,16 @@ static enum MHD_Result answer_call(struct call *call) {
   return answer(call->connection, made->status, json_type, call->task.request.changes ? reading : writing, response);
 }
 
+/* A page whose name was made to point here (DNS rebinding) is of the same origin as we for its reader's browser: but it cannot help saying its name. */
+static bool is_for_us(struct MHD_Connection *connection) {
+  const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+  struct netaddr address;
+  if (host == NULL) return true;
+  struct span name = span_of_text(host);
+  return netaddr_parse_with_port(&address, name, 80) == E_OK || span_equal_nocase(name, SPAN("localhost")) ||
+         span_starts_nocase(name, SPAN("localhost:"));
+}
+
 static bool is_json(struct MHD_Connection *connection) {
   const char *type = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE);
   return type != NULL && span_starts_nocase(span_of_text(type), SPAN("application/json"));
@@ -230,6 +240,8 @@ static enum MHD_Result on_api_request(const struct endpoint *endpoint, struct MH
   bool reads = strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
   if (!posts && !reads) return answer_json(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "{\"error\":\"method not allowed\"}\n");
   if (call == NULL) {
+    if (!is_for_us(connection))
+      return answer_json(connection, MHD_HTTP_FORBIDDEN, "{\"error\":\"the API answers to an address or localhost as Host only\"}\n");
     if (posts && !is_json(connection))
       return answer_json(connection, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "{\"error\":\"a POST needs Content-Type: application/json\"}\n");
     *request = new_call(connection, path, posts);

@@ -169,11 +169,11 @@ static void forget_next(struct intake *intake) {
 }
 
 void intake_abort(struct intake *intake) {
-  const struct conf *next = intake->next.conf, *now = intake->o.conf;
+  const struct conf *next = intake->next.conf;
   if (next == NULL) return;
-  if (intake->next.listeners != NULL && intake->next.is_new != NULL)
-    listen_close_others(intake->o.shard->io, intake->next.listeners, next->listeners_count, intake->listeners, now->listeners_count,
-                        closed_token(intake));
+  for (unsigned i = 0; intake->next.listeners != NULL && intake->next.is_new != NULL && i < next->listeners_count; i++)
+    if (intake->next.is_new[i] && intake->next.listeners[i] != IO_NONE)
+      io_close(intake->o.shard->io, intake->next.listeners[i], closed_token(intake));
   free(intake->next.listeners);
   forget_next(intake);
 }
@@ -181,10 +181,7 @@ void intake_abort(struct intake *intake) {
 void intake_commit(struct intake *intake) {
   const struct conf *next = intake->next.conf, *now = intake->o.conf;
   struct io *io = intake->o.shard->io;
-  if (intake->stopping) { /* that came in between */
-    intake_abort(intake);
-    return;
-  }
+  if (next == NULL) return; /* a stop came in between */
   for (unsigned i = 0; i < next->listeners_count; i++)
     if (intake->next.is_new[i]) io_accept(io, intake->next.listeners[i], accept_token(intake));
   listen_close_others(io, intake->listeners, now->listeners_count, intake->next.listeners, next->listeners_count, closed_token(intake));
@@ -208,6 +205,7 @@ void intake_clear_segment(void *intake, uint32_t segment) { submit_clear_segment
 
 void intake_stop(struct intake *intake) {
   intake->stopping = true;
+  intake_abort(intake);
   for (unsigned i = 0; i < intake->o.conf->listeners_count; i++) {
     if (intake->listeners[i] != IO_NONE) io_close(intake->o.shard->io, intake->listeners[i], closed_token(intake));
     intake->listeners[i] = IO_NONE;

@@ -458,13 +458,13 @@ void outlet_abort(struct outlet *outlet) {
 
 void outlet_commit(struct outlet *outlet) {
   const struct conf *next = outlet->next.conf;
-  bool other_routes = !conf_same_routes(outlet->o.conf, next);
+  bool other_routes = !conf_same_routes(outlet->o.conf, next), other_limits = !conf_same_limits(outlet->o.conf, next);
   map_fini(&outlet->routes);
   outlet->routes = outlet->next.routes;
   outlet->next.conf = NULL;
   take_conf(outlet, next);
-  domains_take_conf(outlet);
-  for (struct site *site = outlet->first_site; site != NULL; site = site->next) site_take_conf(site);
+  for (struct site *site = outlet->first_site; site != NULL; site = site->next) site_take_conf(site, other_limits);
+  domains_take_conf(outlet, other_limits); /* which may lower limits of sites again, before any connection is opened */
   for (struct site *site = outlet->first_site; other_routes && site != NULL; site = site->next) site_send_round(site);
 }
 

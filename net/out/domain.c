@@ -268,11 +268,12 @@ int domains_open(struct outlet *outlet) {
   return routes_make(&outlet->routes, outlet->o.conf, outlet->o.map_seed);
 }
 
-void domains_take_conf(struct outlet *outlet) {
+void domains_take_conf(struct outlet *outlet, bool other_limits) {
   uint32_t cursor = 0;
   for (struct domain *domain; (domain = map_next(&outlet->domains, &cursor)) != NULL;) {
     domain->valid_until_ms = 0;
     domain->entry = entry_of_name(outlet->o.conf, span_of_text(domain->name));
+    if (other_limits && domain->site != NULL) site_heed(domain->site, domain->entry);
   }
 }
 

@@ -82,10 +82,12 @@ static void link_dsn(struct dsn *dsn) {
   dsn->next = dsn->outlet->dsns;
   if (dsn->next != NULL) dsn->next->prev = dsn;
   dsn->outlet->dsns = dsn;
+  dsn->outlet->dsns_count++;
 }
 
 static void unlink_dsn(struct dsn *dsn) {
   *(dsn->prev != NULL ? &dsn->prev->next : &dsn->outlet->dsns) = dsn->next;
+  dsn->outlet->dsns_count--;
   if (dsn->next != NULL) dsn->next->prev = dsn->prev;
 }
 

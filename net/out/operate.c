@@ -6,6 +6,8 @@
 #include "net/out/connection.h"
 
 #define CONNECTIONS_A_STEP 2048
+#define REPORTS_MAX 256
+#define LINES_MAX 1024
 
 /* ---- suspend ---- */
 
@@ -72,6 +74,10 @@ void operate_bounce(struct outlet *outlet, struct message *message, unsigned rec
   schedule_take(outlet->o.schedule, message, recipient);
   outlet_admin_bounce(outlet, message, recipient, reason, quiet);
   schedule_job_ended(outlet->o.schedule, message);
+}
+
+bool operate_is_busy(const struct outlet *outlet) {
+  return outlet->dsns_count > REPORTS_MAX || event_writer_gathered(outlet->o.events) - event_writer_settled(outlet->o.events) > LINES_MAX;
 }
 
 void operate_forget_failures(struct outlet *outlet, const struct domain_queue *queue) {

@@ -28,6 +28,8 @@ bool operate_all_home(const struct outlet *outlet);
 /* ---- one recipient that waits ---- */
 /* It ends: AdminBounce, and a report to the sender unless `quiet`. May free the message. */
 void operate_bounce(struct outlet *outlet, struct message *message, unsigned recipient, struct span reason, bool quiet);
+/* Events or reports of those that ended still wait to be written: no more should end just now, or some would be lost or take much memory. */
+bool operate_is_busy(const struct outlet *outlet);
 /* Before the recipients of a domain are tried again: what failed there is forgotten, its DNS answer too. */
 void operate_forget_failures(struct outlet *outlet, const struct domain_queue *queue);
 

@@ -105,7 +105,8 @@ struct outlet {
   struct smtp_client_options smtp, smtp_plain;
   uint64_t random_state;
   uint64_t shortage_said_ms; /* when the log last had a word about it; 0: never */
-  struct dsn *dsns;          /* on their way */
+  unsigned dsns_count;
+  struct dsn *dsns; /* on their way */
   struct dsn_rate dsn_rates[OUTLET_DSN_RATES];
   bool stopping;
 };
@@ -184,7 +185,7 @@ void domains_close(struct outlet *outlet);
 /* The routes of a configuration, by domain. E_NO_MEMORY: nothing is made. */
 must_check int routes_make(struct map *routes, const struct conf *conf, uint64_t seed);
 /* The configuration has changed: what is known of where they lead is not believed any more. */
-void domains_take_conf(struct outlet *outlet);
+void domains_take_conf(struct outlet *outlet, bool other_limits);
 
 /* ---- site.c ---- */
 /* The site of this name, made if need be. NULL: no memory. */
@@ -213,7 +214,7 @@ void site_succeeded(struct site *site, const struct netaddr *address);
 /* All that failed there is forgotten, at its home too: it is tried now. */
 void site_retry(struct site *site);
 /* The configuration has changed: takes its limits from there. */
-void site_take_conf(struct site *site);
+void site_take_conf(struct site *site, bool other_limits);
 /* All that is ready there comes again by its domain. */
 void site_send_round(struct site *site);
 /* May as many connections be open from here. */

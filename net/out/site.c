@@ -391,9 +391,13 @@ void site_heed(struct site *site, const struct conf_site *entry) {
   heed_limit(site, entry->connections_per_site);
 }
 
-/* What entries for domains say is heeded again as those are looked up again. */
-void site_take_conf(struct site *site) {
+/* What entries for domains say is heeded anew by domains_take_conf. */
+void site_take_conf(struct site *site, bool other_limits) {
   uint32_t before = site->lease_home.limit;
+  if (!other_limits) {
+    site->entry = entry_of_hosts(site->outlet->o.conf, span_of_text(site->name));
+    return;
+  }
   take_entry(site);
   uint32_t limit = site->lease_home.limit;
   site->lease_home.limit = before;

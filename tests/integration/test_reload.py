@@ -2,6 +2,7 @@
 import os
 import signal
 import threading
+import time
 
 from fakemx import FakeMx, Gauge, Slow
 from harness import equal, free_address, free_port, run_all, run_program, test, until
@@ -212,6 +213,58 @@ def what_is_wrong_or_needs_a_restart_changes_nothing(t):
         client.ask("RCPT TO:<r1@c.example>", 250)
         client.ask("RCPT TO:<r2@c.example>", 452)
     relay.wait_outcomes(16)
+
+
+@test
+def the_limit_of_a_domain_holds_over_reloads(t):
+    address = free_address()
+    mx = FakeMx(t, address, free_port(address), script={"RCPT": lambda *_: Slow(0.02)})
+    relay = Ringpost(
+        t, {"routes": [route("*", (address, mx.port))], "sites": [{"match": ["lim.example"], "connections_per_site": 1}], "delivery": {"chunking": False}}
+    )
+    for i in range(60):
+        relay.send("a@b.example", ["r%d@lim.example" % i], CONTENT)
+    for _ in range(5):
+        reload(relay, {})
+    reload(relay, {"delivery": {"connections_per_site": 7}})
+    relay.wait_outcomes(60)
+    equal(mx.gauge.most, 1, "connections at once")
+
+
+@test
+def a_signal_is_one_try(t):
+    relay = Ringpost(t, {"routes": [route("*", (free_address(), 9))]})
+    other = FakeMx(t, relay.address, free_port(relay.address))
+    port = other.port
+    reload(relay, {"listeners": [{"address": relay.address, "port": relay.port}, {"address": relay.address, "port": port}]}, REFUSED)
+    other.close()
+    time.sleep(2)  # in which nothing may happen
+    equal((said(relay, REFUSED), said(relay, IN_USE)), (1, 0))
+
+
+@test
+def a_stop_in_the_middle_of_reloads(t):
+    for round_ in range(6):
+        relay = Ringpost(t, {"shards": 4, "routes": [route("*", (free_address(), 9))], "sites": [{"match": ["x.example"], "max_age": "1d"}]})
+        over = threading.Event()
+
+        def storm(relay=relay, over=over):
+            while not over.is_set() and ctl_reload(relay)[0] == 0:
+                write(relay, {"limits": {"recipients": 100}})
+
+        threads = [threading.Thread(target=storm) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        with relay.client() as client:  # it is in a transaction when the stop comes
+            client.hello()
+            client.ask("MAIL FROM:<a@b.example>", 250)
+            until(lambda relay=relay: said(relay, IN_USE) > 3 + round_, "some reloads")
+            relay.process.signal(signal.SIGTERM)
+            client.ask("RCPT TO:<r@c.example>", (250, 421))
+        over.set()
+        for thread in threads:
+            thread.join()
+        relay.stop()
 
 
 @test
