@@ -176,8 +176,8 @@ def what_is_in_flight(t):
     row = domain_row(relay, "d.example")
     equal((row["ready"], row["in_flight"], row["deferred"]), (0, 1, 0))
     equal(ask(relay, "queue", "--sites")["sites"][0]["in_flight"], 1)
-    equal(ask(relay, "bounce", "d.example"), {"bounced": 0, "in_delivery": 1})
-    equal(ask(relay, "bounce", "--message", number), {"bounced": 0, "in_delivery": 1})
+    equal(ask(relay, "bounce", "d.example"), {"bounced": 0, "in_delivery": 1, "unloaded": 0})
+    equal(ask(relay, "bounce", "--message", number), {"bounced": 0, "in_delivery": 1, "unloaded": 0})
     contains(ctl(relay, "retry", "d.example"), "retried: 0; 1 were ready or in flight already")
     equal(relay.finals(), [])
     mx.hang_up()
@@ -252,7 +252,7 @@ def a_retry_of_what_is_only_ready(t):
     numbers = send_many(relay, "dead.example")
     until_states(relay, numbers, "ready")
     mx = FakeMx(t, *where)
-    equal(ask(relay, "retry", "dead.example"), {"retried": 0, "in_delivery": MANY})
+    equal(ask(relay, "retry", "dead.example"), {"retried": 0, "in_delivery": MANY, "unloaded": 0})
     mx.wait_recipients(MANY, 12)
     relay.wait_outcomes(MANY)
     equal(states(relay, [relay.events("Reception")[0]["id"]]), ["deferred"])
@@ -310,7 +310,7 @@ def a_quiet_bounce_of_all(t):
     relay, _, _ = blocked(t, {"dsn": {"send": True}})
     send_many(relay, "dead.example")
     until(lambda: domain_row(relay, "dead.example")["ready"] == MANY, "all to be ready")
-    equal(ask(relay, "bounce", "--all", "--quiet"), {"bounced": 1 + MANY, "in_delivery": 0})
+    equal(ask(relay, "bounce", "--all", "--quiet"), {"bounced": 1 + MANY, "in_delivery": 0, "unloaded": 0})
     relay.wait_outcomes(1 + MANY)
     equal(relay.tally(), {"Reception": 1 + MANY, "TransientFailure": 1, "AdminBounce": 1 + MANY})
     equal(relay.events("AdminBounce")[0]["response"]["content"], "given up by the postmaster")
@@ -336,13 +336,13 @@ def a_bounce_of_a_site_and_of_a_message(t):
     numbers = send_many(relay, "dead.example", 3)
     first = relay.events("Reception")[0]["id"]
     until_states(relay, numbers, "ready")
-    equal(ask(relay, "bounce", "--message", first), {"bounced": 1, "in_delivery": 0})
+    equal(ask(relay, "bounce", "--message", first), {"bounced": 1, "in_delivery": 0, "unloaded": 0})
     relay.wait_event("AdminBounce", "first@dead.example")
-    equal(ask(relay, "bounce", "--message", numbers[0]), {"bounced": 1, "in_delivery": 0})  # ready: it is called back
-    equal(ask(relay, "bounce", "--site", site), {"bounced": 2, "in_delivery": 0})
+    equal(ask(relay, "bounce", "--message", numbers[0]), {"bounced": 1, "in_delivery": 0, "unloaded": 0})  # ready: it is called back
+    equal(ask(relay, "bounce", "--site", site), {"bounced": 2, "in_delivery": 0, "unloaded": 0})
     relay.wait_outcomes(4)
     equal(len(relay.events("AdminBounce")), 4)
-    equal(ask(relay, "bounce", "nowhere.example"), {"bounced": 0, "in_delivery": 0})
+    equal(ask(relay, "bounce", "nowhere.example"), {"bounced": 0, "in_delivery": 0, "unloaded": 0})
 
 
 # ---- suspend, resume ----

@@ -56,7 +56,7 @@ static void hear(int fd) {
 
 static void request(const char *line) {
   char text[256];
-  snprintf(text, sizeof text, "%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", line);
+  snprintf(text, sizeof text, "%s HTTP/1.1\r\nHost: 127.0.0.1:80\r\nConnection: close\r\n\r\n", line);
   int fd = connect_to(INADDR_LOOPBACK);
   ck_assert_int_ge(fd, 0);
   say(fd, text);
@@ -133,11 +133,11 @@ END_TEST
 
 START_TEST(a_body_is_not_read) {
   int fd = connect_to(INADDR_LOOPBACK);
-  say(fd, "POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\nabc");
+  say(fd, "POST /health HTTP/1.1\r\nHost: 127.0.0.1:80\r\nContent-Length: 1000000000\r\n\r\nabc");
   hear(fd); /* answered and closed without the rest */
   expect(405, "method not allowed\n");
   fd = connect_to(INADDR_LOOPBACK);
-  say(fd, "GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\nabc");
+  say(fd, "GET /health HTTP/1.1\r\nHost: 127.0.0.1:80\r\nContent-Length: 1000000000\r\n\r\nabc");
   hear(fd);
   ck_assert_ptr_null(strstr(answer, "200"));
 }
@@ -145,7 +145,7 @@ END_TEST
 
 START_TEST(a_connection_serves_several_requests) {
   int fd = connect_to(INADDR_LOOPBACK);
-  say(fd, "GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  say(fd, "GET /health HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: 127.0.0.1:80\r\nConnection: close\r\n\r\n");
   hear(fd);
   expect(200, NULL);
   ck_assert_ptr_nonnull(strstr(answer, "HTTP/1.1 404 "));
@@ -213,7 +213,7 @@ START_TEST(ipv6) {
   to.sin6_port = htons(endpoint_port(six));
   int fd = socket(AF_INET6, SOCK_STREAM, 0);
   ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
-  say(fd, "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  say(fd, "GET /health HTTP/1.1\r\nHost: 127.0.0.1:80\r\nConnection: close\r\n\r\n");
   hear(fd);
   expect(200, "ok\n");
   endpoint_close(six);
@@ -255,7 +255,8 @@ static void set_up_api(void) {
 
 static void post(const char *path, const char *headers, const char *body) {
   char text[1024];
-  snprintf(text, sizeof text, "POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n", path, headers, strlen(body));
+  snprintf(text, sizeof text, "POST %s HTTP/1.1\r\nHost: 127.0.0.1:80\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n", path, headers,
+           strlen(body));
   int fd = connect_to(INADDR_LOOPBACK);
   say(fd, text);
   (void)!send(fd, body, strlen(body), MSG_NOSIGNAL);
@@ -315,6 +316,25 @@ START_TEST(only_json_changes_anything) {
 }
 END_TEST
 
+/* A page whose name leads here by trickery cannot hide that name. */
+START_TEST(the_api_is_for_those_who_call_it_by_its_address) {
+  static const struct {
+    const char *host;
+    unsigned status;
+  } hosts[] = {
+      {"127.0.0.1:80", 200},           {"127.0.0.1", 200},      {"[::1]:80", 200}, {"localhost", 200}, {"LocalHost:8025", 200}, {"evil.example", 403},
+      {"127.0.0.1.evil.example", 403}, {"localhost.evil", 403}, {"", 403}};
+  for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+    char text[256];
+    snprintf(text, sizeof text, "GET /api/v1/status HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", hosts[i].host);
+    int fd = connect_to(INADDR_LOOPBACK);
+    say(fd, text);
+    hear(fd);
+    expect(hosts[i].status, NULL);
+  }
+}
+END_TEST
+
 START_TEST(a_body_has_its_limit) {
   static char body[70000];
   memset(body, 'x', 65536);
@@ -330,7 +350,7 @@ END_TEST
 
 START_TEST(a_body_comes_in_pieces) {
   int fd = connect_to(INADDR_LOOPBACK);
-  say(fd, "POST /api/v1/bounce HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" JSON "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+  say(fd, "POST /api/v1/bounce HTTP/1.1\r\nHost: 127.0.0.1:80\r\nConnection: close\r\n" JSON "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
   say(fd, "4\r\ndefg\r\n");
   say(fd, "0\r\n\r\n");
   hear(fd);
@@ -340,8 +360,9 @@ END_TEST
 
 START_TEST(requests_on_one_connection_have_each_its_answer) {
   int fd = connect_to(INADDR_LOOPBACK);
-  say(fd, "GET /api/v1/one HTTP/1.1\r\nHost: x\r\n\r\nPOST /api/v1/two HTTP/1.1\r\nHost: x\r\n" JSON "Content-Length: 2\r\n\r\n{}"
-          "GET /api/v1/three HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  say(fd,
+      "GET /api/v1/one HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\nPOST /api/v1/two HTTP/1.1\r\nHost: 127.0.0.1:80\r\n" JSON "Content-Length: 2\r\n\r\n{}"
+      "GET /api/v1/three HTTP/1.1\r\nHost: 127.0.0.1:80\r\nConnection: close\r\n\r\n");
   hear(fd);
   const char *one = strstr(answer, "GET one#0"), *two = strstr(answer, "POST two#2{}"), *three = strstr(answer, "GET three#0");
   ck_assert(one != NULL && two != NULL && three != NULL && one < two && two < three);
@@ -352,14 +373,14 @@ END_TEST
 START_TEST(clients_that_do_not_wait) {
   for (unsigned i = 0; i < 200; i++) {
     int fd = connect_to(INADDR_LOOPBACK);
-    say(fd, i % 2 == 0 ? "GET /api/v1/queue?a=b HTTP/1.1\r\nHost: x\r\n\r\n"
-                       : "POST /api/v1/x HTTP/1.1\r\nHost: x\r\n" JSON "Content-Length: 9\r\n\r\nhalf");
+    say(fd, i % 2 == 0 ? "GET /api/v1/queue?a=b HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n"
+                       : "POST /api/v1/x HTTP/1.1\r\nHost: 127.0.0.1:80\r\n" JSON "Content-Length: 9\r\n\r\nhalf");
     close(fd);
   }
   request("GET /api/v1/queue");
   ck_assert(strstr(answer, "GET queue#0") != NULL || strstr(answer, " 503 ") != NULL);
   int fd = connect_to(INADDR_LOOPBACK);
-  say(fd, "GET /api/v1/queue HTTP/1.1\r\nHost: x\r\n\r\n");
+  say(fd, "GET /api/v1/queue HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n");
   endpoint_close(endpoint);
   endpoint = NULL;
   close(fd);
@@ -395,6 +416,7 @@ int main(void) {
   tcase_add_test(api, the_api_says_what_is_allowed);
   tcase_add_test(api, only_json_changes_anything);
   tcase_add_test(api, a_body_has_its_limit);
+  tcase_add_test(api, the_api_is_for_those_who_call_it_by_its_address);
   tcase_add_test(api, a_body_comes_in_pieces);
   tcase_add_test(api, requests_on_one_connection_have_each_its_answer);
   tcase_add_test(api, clients_that_do_not_wait);
