@@ -47,6 +47,7 @@ struct relay {
   struct outlet *outlet;
   const struct conf *next; /* a configuration that is being prepared; NULL: none */
   struct timer stop_timer, trim_timer;
+  uint64_t longest_age_ms; /* that a message may have, wherever it goes */
   bool stopping;
   bool out_of_time;
   bool all_told;        /* every event is written, and the spool knows or will */
@@ -160,7 +161,7 @@ static void release_outcomes(struct relay *relay) {
 /* Each may have a line of its Reception to write: they wait while many others do. */
 static void take_up_unloaded(struct relay *relay) {
   if (event_writer_gathered(relay->events) - event_writer_settled(relay->events) > TELL_LINES) return;
-  loader_turn(&relay->schedule.loader, relay->o.conf->max_age_ms);
+  loader_turn(&relay->schedule.loader, relay->longest_age_ms);
 }
 
 static void end_of_turn(void *context) {
@@ -330,6 +331,14 @@ static void note_newest(struct relay *relay, uint64_t id) {
   while (id > newest && !atomic_compare_exchange_weak(relay->o.newest_id, &newest, id)) continue;
 }
 
+/* What cannot be read has no domain that could tell. */
+static uint64_t longest_age_ms(const struct conf *conf) {
+  uint64_t longest_ms = conf->max_age_ms;
+  for (unsigned i = 0; i < conf->sites_count; i++)
+    if (conf->sites[i].max_age_ms > longest_ms) longest_ms = conf->sites[i].max_age_ms;
+  return longest_ms;
+}
+
 /* With its jitter no wait between two tries comes near it. */
 static uint64_t wait_max_ms(const struct conf *conf) {
   uint64_t longest_ms = conf->retry_max_ms;
@@ -356,6 +365,7 @@ static int restore(struct relay *relay, struct fmt *why) {
   uint64_t damaged = 0, newest_id = 0;
   schedule_init(&relay->schedule, &relay->shard, &relay->slab, relay->spool, relay->o.counters, recipient_due, relay);
   relay->schedule.wait_max_ms = wait_max_ms(relay->o.conf);
+  relay->longest_age_ms = longest_age_ms(relay->o.conf);
   relay->schedule_ready = true;
   int error = restore_schedule(&relay->schedule, &newest_id, &damaged, why);
   note_newest(relay, newest_id);
@@ -518,6 +528,7 @@ static void take_memory(struct relay *relay) {
   relay->slab.limit_bytes = relay->o.conf->memory_bytes / relay->o.conf->shards;
   relay->schedule.memory_high_bytes = relay->slab.limit_bytes / 2;
   relay->schedule.wait_max_ms = wait_max_ms(relay->o.conf);
+  relay->longest_age_ms = longest_age_ms(relay->o.conf);
 }
 
 int relay_prepare(struct relay *relay, const struct conf *conf, struct fmt *why) {

@@ -381,18 +381,24 @@ int conf_read(struct conf *conf, const char *path, struct fmt *why) {
   return error;
 }
 
-void conf_free(struct conf *conf) {
+void conf_free_but_sites(struct conf *conf) {
+  struct conf kept = {.sites = conf->sites, .sites_count = conf->sites_count, .site_patterns = conf->site_patterns};
   for (unsigned i = 0; i < conf->routes_count; i++) {
     free(conf->routes[i].domain);
     free(conf->routes[i].hosts);
   }
   free(conf->routes);
-  sites_free(conf);
   free(conf->hostname);
   free(conf->spool_path);
   free(conf->listeners);
   free(conf->relay_from);
   free(conf->dns_servers);
   free(conf->events_path);
+  *conf = kept;
+}
+
+void conf_free(struct conf *conf) {
+  conf_free_but_sites(conf);
+  sites_free(conf);
   *conf = (struct conf){0};
 }

@@ -99,6 +99,8 @@ must_check int conf_parse(struct conf *conf, struct span text, const char *name,
 struct conf_system;
 must_check int conf_parse_on(struct conf *conf, const struct conf_system *system, struct span text, const char *name, struct fmt *why);
 void conf_free(struct conf *conf);
+/* Of a configuration that was replaced: only its `sites` stay, for those who still point there. conf_free is still to come. */
+void conf_free_but_sites(struct conf *conf);
 
 /* "300ms", "5s", "10m", "4h", "5d", "0"; and "64KiB", "50MiB", "1GiB", "2TiB", "512". The whole span. E_SYNTAX, E_RANGE. */
 must_check int conf_duration(struct span text, uint64_t *ms);
