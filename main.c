@@ -1,5 +1,6 @@
 /* ringpost: arguments and start. */
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -60,6 +61,10 @@ int main(int argc, char **argv) {
           stderr);
     return EXIT_USAGE;
   }
+  sigset_t reload;
+  sigemptyset(&reload);
+  sigaddset(&reload, SIGHUP);
+  if (!check) sigprocmask(SIG_BLOCK, &reload, NULL); /* until serve() waits for it: else one that comes early would end us */
   struct conf conf;
   int status = read_conf(&conf, path);
   if (status != 0) return status;

@@ -1,12 +1,16 @@
 #include "core/conf/system.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "core/base/error.h"
+
+#define PATH_ROOM 4096
 
 enum { DNS_PORT = 53, SMALL_FILE_MAX = 65536 };
 
@@ -39,6 +43,39 @@ int system_read_file(const char *path, size_t max, uint8_t **bytes, size_t *len)
   free(*bytes);
   *bytes = NULL;
   return error;
+}
+
+static int write_synced(const char *path, struct span bytes) {
+  FILE *file = fopen(path, "we");
+  if (file == NULL) return error_from_errno(errno);
+  bool written = fwrite(bytes.at, 1, bytes.len, file) == bytes.len && fflush(file) == 0 && fsync(fileno(file)) == 0;
+  int error = written ? E_OK : error_from_errno(errno);
+  if (fclose(file) != 0 && error == E_OK) error = error_from_errno(errno);
+  return error;
+}
+
+/* Only then is a rename in it on stable storage. */
+static int sync_directory_of(const char *path) {
+  char directory[PATH_ROOM];
+  const char *slash = strrchr(path, '/');
+  snprintf(directory, sizeof directory, "%.*s", slash == NULL || slash == path ? 1 : (int)(slash - path), slash == NULL ? "." : path);
+  int handle = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int error = handle >= 0 && fsync(handle) == 0 ? E_OK : error_from_errno(errno);
+  if (handle >= 0) close(handle);
+  return error;
+}
+
+int system_write_file(const char *path, struct span bytes) {
+  char beside[PATH_ROOM];
+  if (strlen(path) + sizeof ".new" > sizeof beside) return E_TOO_LONG;
+  snprintf(beside, sizeof beside, "%s.new", path);
+  int error = write_synced(beside, bytes);
+  if (error == E_OK && rename(beside, path) != 0) error = error_from_errno(errno);
+  if (error != E_OK) {
+    (void)unlink(beside);
+    return error;
+  }
+  return sync_directory_of(path);
 }
 
 /* The next word of a line, words being parted by blanks; empty at its end. */

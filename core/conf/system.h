@@ -1,5 +1,6 @@
 /*
- * system: what defaults are taken from: the machine's name, cores, memory and resolvers; and reading a whole file. At start only, main thread, may block.
+ * system: what defaults are taken from: the machine's name, cores, memory and resolvers; and reading and writing whole files.
+ * Not on a shard: it may block.
  */
 #ifndef CORE_CONF_SYSTEM_H
 #define CORE_CONF_SYSTEM_H
@@ -25,5 +26,7 @@ void system_read_resolvers(struct conf_system *system, struct span text);
 
 /* The whole file into malloc'ed memory, which the caller frees. E_TOO_LONG above `max`, E_NOT_FOUND, E_PERMISSION, or what else the system says. */
 must_check int system_read_file(const char *path, size_t max, uint8_t **bytes, size_t *len);
+/* In place of what is there: afterwards the old or the new file is on stable storage, whole. Writes PATH.new first, and removes that if it cannot. */
+must_check int system_write_file(const char *path, struct span bytes);
 
 #endif

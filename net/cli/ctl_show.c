@@ -209,7 +209,11 @@ void show_sites(const json_t *json) {
                                           {"SUSPENDED", "suspended", CELL_FLAG},
                                           {"LAST ERROR", "last_error", CELL_TEXT}};
   SHOW_TABLE(json_object_get(json, "sites"), columns);
-  printf("\n%zu sites (ready and in flight: transactions)\n", json_array_size(json_object_get(json, "sites")));
+  size_t shown = json_array_size(json_object_get(json, "sites"));
+  int64_t count = number_of(json_object_get(json, "total"), "count");
+  printf("\n%" PRId64 " sites (ready and in flight: transactions)", count);
+  if ((int64_t)shown < count) printf("; the largest %zu are shown, --limit N shows more", shown);
+  printf("\n");
   show_suspensions_if_any(json);
 }
 

@@ -8,6 +8,7 @@
 #define LIST_LIMIT_MAX 1000000
 #define MESSAGES_LIMIT_MAX 10000
 #define REASON_MAX 400
+#define FOR_MAX_MS (3650ull * 86400000)
 
 /* ---- what is asked for ---- */
 
@@ -19,7 +20,8 @@ static bool read_limit(const struct http_request *request, unsigned most, unsign
   return true;
 }
 
-static const char target_rule[] = "the body needs exactly one of: \"domain\": \"NAME\", \"site\": \"NAME\", \"message\": \"ID\", \"all\": true";
+static const char target_rule[] = "the body needs exactly one of: \"domain\": \"NAME\", \"site\": \"NAME\", \"message\": \"ID\", \"all\": true; a "
+                                  "domain like example.org, without * or @";
 
 /* A key nobody knows is a mistake that would otherwise be done silently. */
 static const char *unknown_key(json_t *body, const char *const *known) {
@@ -55,9 +57,9 @@ static bool read_order(json_t *body, const char *const *known, struct order *ord
     *reply = reply_error(400, "\"reason\" has to be a line of at most %d bytes", REASON_MAX);
   } else if (quiet != NULL && !json_is_boolean(quiet)) {
     *reply = reply_error(400, "\"quiet\" has to be true or false");
-  } else if (time != NULL &&
-             (!json_is_string(time) || conf_duration(span_of_text(json_string_value(time)), &order->for_ms) != 0 || order->for_ms == 0)) {
-    *reply = reply_error(400, "\"for\" has to be a duration, like \"10m\", \"4h\" or \"2d\"");
+  } else if (time != NULL && (!json_is_string(time) || conf_duration(span_of_text(json_string_value(time)), &order->for_ms) != 0 ||
+                              order->for_ms == 0 || order->for_ms > FOR_MAX_MS)) {
+    *reply = reply_error(400, "\"for\" has to be a duration, like \"10m\", \"4h\" or \"2d\", of 3650d at most");
   } else {
     return true;
   }
@@ -168,7 +170,8 @@ static struct reply post_resume(struct control *control, const struct http_reque
 static struct reply post_reload(struct control *control, const struct http_request *request, const char *rest, json_t *body) {
   char room[512];
   struct fmt why = fmt_over(room, sizeof room - 1);
-  (void)request, (void)rest, (void)body;
+  (void)request, (void)rest;
+  if (json_object_size(body) > 0) return reply_error(400, "reload has no keys");
   if (control->o.reload(control->o.reload_context, &why) == 0) return reply_ok(json_pack("{s:b}", "reloaded", 1));
   return reply_error(409, "%.*s", (int)why.len, room);
 }

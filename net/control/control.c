@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "core/base/error.h"
+#include "dns/name.h"
 #include "net/control/inside.h"
 
 /* ---- all shards ---- */
@@ -81,11 +82,21 @@ bool parse_id(struct span text, uint64_t *id) {
   return text.len > 0 && text.len <= 16;
 }
 
+/* What can be the domain of an address or the name of a site: to say yes to `*.example.org` would be to do nothing. */
+static bool is_name(enum target_kind kind, struct span name) {
+  struct dns_name parsed;
+  for (size_t i = 0; i < name.len; i++)
+    if (name.at[i] <= ' ' || name.at[i] == 0x7f || name.at[i] == '@' || name.at[i] == '*') return false;
+  return kind != TARGET_DOMAIN || name.at[0] == '[' || dns_name_parse(&parsed, name) == E_OK;
+}
+
 static bool keep_name(struct target_of *target, enum target_kind kind, const char *name, size_t most) {
   size_t len = strlen(name);
-  if (len == 0 || len > most) return false;
+  if (kind == TARGET_DOMAIN && len > 1 && name[len - 1] == '.') len--; /* of the root */
+  if (len == 0 || len > most || !is_name(kind, span_of(name, len))) return false;
   target->kind = kind;
-  for (size_t i = 0; i <= len; i++) target->name[i] = (char)ascii_lower((uint8_t)name[i]);
+  for (size_t i = 0; i < len; i++) target->name[i] = (char)ascii_lower((uint8_t)name[i]);
+  target->name[len] = '\0';
   return true;
 }
 
@@ -157,6 +168,7 @@ void control_start(struct control *control, struct relay *const *relays) {
 
 void control_close(struct control *control) {
   if (control == NULL) return;
+  if (control->unsaved) (void)suspend_save(control);
   for (struct suspension *one = control->suspensions, *next; one != NULL; one = next) {
     next = one->next;
     free(one->reason);

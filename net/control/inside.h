@@ -33,6 +33,7 @@ struct control {
   struct relay *const *relays;
   pthread_mutex_t lock; /* one operation at a time */
   struct suspension *suspensions;
+  bool unsaved; /* they are not on disk as they are */
 };
 
 /* ---- control.c ---- */
@@ -98,5 +99,7 @@ bool suspend_release(struct control *control);
 must_check int suspend_load(struct control *control, struct fmt *why);
 void suspend_start(struct control *control);
 void suspend_expire(struct control *control);
+/* To the file; asks no shard. */
+int suspend_save(struct control *control);
 
 #endif

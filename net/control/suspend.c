@@ -172,37 +172,18 @@ static struct suspension *from_json(const json_t *json) {
 
 /* ---- the file ---- */
 
-static void path_of(const struct control *control, const char *suffix, char path[4096]) {
-  snprintf(path, 4096, "%s/" FILE_NAME "%s", control->o.spool_path, suffix);
-}
+static void path_of(const struct control *control, char path[4096]) { snprintf(path, 4096, "%s/" FILE_NAME, control->o.spool_path); }
 
-static int write_synced(const char *path, const char *text) {
-  FILE *file = fopen(path, "we");
-  if (file == NULL) return E_IO;
-  bool written = fputs(text, file) >= 0 && fputc('\n', file) != EOF && fflush(file) == 0 && fsync(fileno(file)) == 0;
-  return fclose(file) == 0 && written ? E_OK : E_IO;
-}
-
-/* Only then is a rename on stable storage. */
-static int sync_directory(const char *path) {
-  int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  int error = directory >= 0 && fsync(directory) == 0 ? E_OK : E_IO;
-  if (directory >= 0) close(directory);
-  return error;
-}
-
-/* The old file or the new one, whole. */
-static int save(const struct control *control) {
-  char path[4096], beside[4096];
-  path_of(control, "", path);
-  path_of(control, ".new", beside);
+/* What cannot be kept now is tried again by suspend_expire. */
+int suspend_save(struct control *control) {
+  char path[4096];
+  path_of(control, path);
   json_t *list = suspend_list(control).json;
   char *text = json_dumps(list, JSON_INDENT(1) | JSON_ENSURE_ASCII);
   json_decref(list);
-  int error = text == NULL ? E_NO_MEMORY : write_synced(beside, text);
-  if (error == E_OK && rename(beside, path) != 0) error = E_IO;
-  if (error == E_OK) error = sync_directory(control->o.spool_path);
+  int error = text == NULL ? E_NO_MEMORY : system_write_file(path, span_of_text(text));
   free(text);
+  control->unsaved = error != E_OK;
   return error;
 }
 
@@ -237,7 +218,7 @@ int suspend_load(struct control *control, struct fmt *why) {
   json_error_t wrong = {.text = ""};
   uint8_t *bytes = NULL;
   size_t len = 0;
-  path_of(control, "", path);
+  path_of(control, path);
   int error = system_read_file(path, FILE_BYTES_MAX, &bytes, &len);
   if (error == E_NOT_FOUND) return E_OK;
   fmt_text(why, path);
@@ -273,10 +254,12 @@ struct reply suspend_begin(struct control *control, const struct target_of *targ
   *one = (struct suspension){.target = *target, .reason = copy, .since_ms = now_ms, .until_ms = for_ms == 0 ? 0 : now_ms + for_ms};
   if (before != NULL) forget(control, before);
   add(control, one);
-  int error = save(control);
+  int error = suspend_save(control);
   if (!suspend_hold(control, target, true))
     return reply_error(503, "the relay is stopping, or out of memory: in part it is suspended; suspend it again, or resume it");
-  if (error != E_OK) return reply_error(507, "it is suspended, but a restart would not know: %s: %s", control->o.spool_path, error_text(error));
+  if (error != E_OK)
+    return reply_error(507, "it is suspended, but until it can be written a restart would not know: %s/" FILE_NAME ": %s", control->o.spool_path,
+                       error_text(error));
   return reply_ok(to_json(one));
 }
 
@@ -291,9 +274,11 @@ static struct reply resume_all(struct control *control) {
   json_int_t count = 0;
   bool ended = true;
   for (; control->suspensions != NULL; count++) ended &= end(control, control->suspensions);
-  int error = save(control);
+  int error = suspend_save(control);
   if (!ended || !suspend_release(control)) return reply_error(503, "the relay is stopping");
-  if (error != E_OK) return reply_error(507, "it is resumed, but a restart would not know: %s: %s", control->o.spool_path, error_text(error));
+  if (error != E_OK)
+    return reply_error(507, "it is resumed, but until it can be written a restart would not know: %s/" FILE_NAME ": %s", control->o.spool_path,
+                       error_text(error));
   return reply_ok(json_pack("{s:I}", "resumed", count));
 }
 
@@ -305,9 +290,11 @@ struct reply suspend_end(struct control *control, const struct target_of *target
   if (target->kind == TARGET_ALL) return resume_all(control);
   if (one == NULL) return reply_error(404, "%s is not suspended", name);
   bool ended = end(control, one);
-  int error = save(control);
+  int error = suspend_save(control);
   if (!ended || !suspend_release(control)) return reply_error(503, "the relay is stopping");
-  if (error != E_OK) return reply_error(507, "it is resumed, but a restart would not know: %s: %s", control->o.spool_path, error_text(error));
+  if (error != E_OK)
+    return reply_error(507, "it is resumed, but until it can be written a restart would not know: %s/" FILE_NAME ": %s", control->o.spool_path,
+                       error_text(error));
   return reply_ok(json_pack("{s:i}", "resumed", 1));
 }
 
@@ -320,7 +307,6 @@ void suspend_expire(struct control *control) {
     any = true;
     (void)end(control, one); /* if the relay is stopping, the file says so still, and the next start ends it */
   }
-  if (!any) return;
-  (void)save(control);
-  (void)suspend_release(control);
+  if (any || control->unsaved) (void)suspend_save(control);
+  if (any) (void)suspend_release(control);
 }

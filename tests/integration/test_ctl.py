@@ -737,15 +737,18 @@ def hostile_text_is_harmless(t):
     number = relay.send("\u00fc@sender.example", local + "@d.example", CONTENT, "SMTPUTF8")
     relay.wait_event("TransientFailure")
     until_states(relay, [number], "deferred")
-    ctl(relay, "suspend", "other\x1b[1m\u009b.example", "--reason", "\x1b[5m \u009b \u202e \u7b49")
-    for arguments in (["queue"], ["queue", "--sites"], ["queue", "d.example"], ["message", number], ["suspensions"], ["queue", "other\x1b[1m\u009b.example"]):
+    ctl(relay, "suspend", "other.example.", "--reason", "\x1b[5m \u009b \u202e \u7b49")
+    for name in ("other\x1b[1m\u009b.example", "*.example", "a@b.example"):
+        code, _, errors = run_ctl(relay, "suspend", name)
+        equal((code, "\x1b" in errors), (1, False), name)
+    for arguments in (["queue"], ["queue", "--sites"], ["queue", "d.example"], ["message", number], ["suspensions"], ["queue", "other.example"]):
         text = ctl(relay, *arguments)
         bad = [c for c in text if (ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 or c in "\u202e\u2066"]
         equal(bad, [], "%s: %r" % (arguments, text))
         raw = ctl(relay, "--json", *arguments)
         equal((raw.isascii(), "\x1b" in raw, isinstance(json.loads(raw), dict)), (True, False, True))
     contains(ctl(relay, "message", number), "j\u00fcrgen?33m?@d.example", "<\u00fc@sender.example>", "caf\u00e9")
-    contains(ctl(relay, "suspensions"), "other?[1m?.example", "?[5m ? ? \u7b49")
+    contains(ctl(relay, "suspensions"), "other.example", "?[5m ? ? \u7b49")
     equal(ask(relay, "message", number)["recipients"][0]["recipient"], local + "@d.example")
     code, _, errors = run_ctl(relay, "queue", "\x1b[1m\u009b")
     equal((code, "\x1b" in errors or "\u009b" in errors), (1, False), errors)

@@ -74,6 +74,12 @@ START_TEST(a_target_is_exactly_one) {
   }
   static const char *const wrong[] = {"{\"domain\":5}",
                                       "{\"domain\":\"\"}",
+                                      "{\"domain\":\"*.example.org\"}",
+                                      "{\"domain\":\"a@example.org\"}",
+                                      "{\"domain\":\"a\\nb.example\"}",
+                                      "{\"domain\":\"a..example\"}",
+                                      "{\"domain\":\".\"}",
+                                      "{\"site\":\"mx example\"}",
                                       "{\"domain\":null}",
                                       "{\"site\":[]}",
                                       "{\"message\":1}",
@@ -93,12 +99,13 @@ START_TEST(a_name_has_its_limit) {
   static const struct {
     const char *key;
     size_t most;
-  } names[] = {{"domain", TARGET_DOMAIN_MAX}, {"site", MX_SITE_NAME_MAX}};
+  } names[] = {{"domain", 253}, {"site", MX_SITE_NAME_MAX}};
   for (unsigned i = 0; i < 2; i++) {
     for (unsigned beyond = 0; beyond < 2; beyond++) {
       char text[500], name[400] = "";
       struct target_of target;
       memset(name, 'X', names[i].most + beyond);
+      for (size_t dot = 50; dot + 10 < names[i].most; dot += 50) name[dot] = '.';
       snprintf(text, sizeof text, "{\"%s\":\"%s\"}", names[i].key, name);
       ck_assert((kind_of(text, &target) == TARGET_INVALID) == (beyond == 1));
       if (beyond == 0) ck_assert_uint_eq(strlen(target.name), names[i].most);
