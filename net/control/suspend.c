@@ -220,7 +220,7 @@ int suspend_load(struct control *control, struct fmt *why) {
   size_t len = 0;
   path_of(control, path);
   int error = system_read_file(path, FILE_BYTES_MAX, &bytes, &len);
-  if (error == E_NOT_FOUND) return E_OK;
+  if (error == E_NOT_FOUND || error == E_NOT_DIRECTORY) return E_OK; /* what is wrong with the spool itself is said by whoever opens it */
   fmt_text(why, path);
   json_t *list = error == E_OK ? json_loadb((const char *)bytes, len, 0, &wrong) : NULL;
   free(bytes);

@@ -15,6 +15,7 @@
 #define SWEEP_MS 30000         /* between two looks at all domains and sites; */
 #define SWEEP_ON_MS 20         /* a look goes so many (OUTLET_SWEEP_COUNT) at a time */
 #define CONTENT_PART 16        /* of the memory, one part in so many is left for content: jobs without it would wait for each other */
+#define AT_LIMIT_MS 1000       /* so near to it a try counts as the last: timers run by another clock than the one that gave the time */
 #define LAST_TRY_MS 60000      /* until it has begun */
 #define BLOCK_MAX_MS 900000    /* 15 min: longest time a failing site or address is left alone */
 #define BLOCK_INITIAL_MS 30000
@@ -102,7 +103,7 @@ void outlet_set_entry(const struct outlet *outlet, struct job *job, const struct
   if (job->handed_over) return;
   uint64_t limit_ms = job->message->created_ms + outlet_max_age_ms(outlet, entry);
   job->entry = entry;
-  job->give_up_ms = job->message->recipient[job->each[0].index].due_ms < limit_ms ? limit_ms : limit_ms + LAST_TRY_MS;
+  job->give_up_ms = job->message->recipient[job->each[0].index].due_ms + AT_LIMIT_MS < limit_ms ? limit_ms : limit_ms + LAST_TRY_MS;
 }
 
 /* ---- our own shortage ---- */
