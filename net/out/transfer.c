@@ -63,7 +63,7 @@ static unsigned slices_needed(const struct connection *c) {
 void transfer_flush(struct connection *c) {
   if (c->send_under_way || c->pieces_count == 0) return;
   c->slices_size = slices_needed(c) * (uint32_t)sizeof *c->slices;
-  c->slices = slab_get(slab_of(c), c->slices_size);
+  c->slices = slab_get_beyond(slab_of(c), c->slices_size); /* a few bytes: for want of them what the other side may have would be sent twice */
   if (c->slices == NULL) {
     struct failure failure = {.kind = FAILURE_INTERNAL, .error = E_NO_MEMORY};
     connection_fail(c, &failure);
