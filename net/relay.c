@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
+#include "core/conf/sites.h"
 #include "core/event/writer.h"
 #include "dns/resolver.h"
 #include "net/in/intake.h"
@@ -331,20 +332,10 @@ static void note_newest(struct relay *relay, uint64_t id) {
   while (id > newest && !atomic_compare_exchange_weak(relay->o.newest_id, &newest, id)) continue;
 }
 
-/* What cannot be read has no domain that could tell. */
-static uint64_t longest_age_ms(const struct conf *conf) {
-  uint64_t longest_ms = conf->max_age_ms;
-  for (unsigned i = 0; i < conf->sites_count; i++)
-    if (conf->sites[i].max_age_ms > longest_ms) longest_ms = conf->sites[i].max_age_ms;
-  return longest_ms;
-}
-
-/* With its jitter no wait between two tries comes near it. */
-static uint64_t wait_max_ms(const struct conf *conf) {
-  uint64_t longest_ms = conf->retry_max_ms;
-  for (unsigned i = 0; i < conf->sites_count; i++)
-    if (conf->sites[i].retry_max_ms > longest_ms) longest_ms = conf->sites[i].retry_max_ms;
-  return 2 * longest_ms + WAIT_MORE_MS;
+/* What the schedule and the loader go by, whatever the destination: with its jitter no wait between two tries comes near the first, and what cannot be read has no domain to tell its age. */
+static void take_times(struct relay *relay) {
+  relay->schedule.wait_max_ms = 2 * sites_longest_retry_ms(relay->o.conf) + WAIT_MORE_MS;
+  relay->longest_age_ms = sites_longest_age_ms(relay->o.conf);
 }
 
 /* ---- what was on disk at the start ---- */
@@ -364,8 +355,7 @@ static void tell_unreadable(void *context, const struct unloaded_message *messag
 static int restore(struct relay *relay, struct fmt *why) {
   uint64_t damaged = 0, newest_id = 0;
   schedule_init(&relay->schedule, &relay->shard, &relay->slab, relay->spool, relay->o.counters, recipient_due, relay);
-  relay->schedule.wait_max_ms = wait_max_ms(relay->o.conf);
-  relay->longest_age_ms = longest_age_ms(relay->o.conf);
+  take_times(relay);
   relay->schedule_ready = true;
   int error = restore_schedule(&relay->schedule, &newest_id, &damaged, why);
   note_newest(relay, newest_id);
@@ -527,8 +517,7 @@ void relay_address(const struct relay *relay, struct netaddr *address) { intake_
 static void take_memory(struct relay *relay) {
   relay->slab.limit_bytes = relay->o.conf->memory_bytes / relay->o.conf->shards;
   relay->schedule.memory_high_bytes = relay->slab.limit_bytes / 2;
-  relay->schedule.wait_max_ms = wait_max_ms(relay->o.conf);
-  relay->longest_age_ms = longest_age_ms(relay->o.conf);
+  take_times(relay);
 }
 
 int relay_prepare(struct relay *relay, const struct conf *conf, struct fmt *why) {

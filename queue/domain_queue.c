@@ -120,6 +120,37 @@ void domain_queue_hold(struct domain_queues *queues, struct domain_queue *queue,
   queues->held -= held ? 0u : 1u;
 }
 
+/* ---- walks ---- */
+
+static void walk_to(struct domain_walk *walk, struct domain_queue *queue) {
+  walk->queue = queue;
+  walk->left = queue != NULL && walk->enter(walk->context, queue) ? queue->waiting : 0;
+}
+
+void domain_walk_begin(struct domain_walk *walk, struct domain_queues *queues, struct domain_queue *first, bool only) {
+  queues->walkers++;
+  walk->queues = queues;
+  walk->only = only;
+  walk_to(walk, first);
+}
+
+bool domain_walk_on(struct domain_walk *walk, unsigned budget) {
+  bool goes_on = true;
+  for (; walk->queue != NULL && budget > 0 && goes_on; budget--) {
+    unsigned i;
+    struct message *message = walk->left > 0 ? domain_queue_rotate(walk->queue, &i) : NULL;
+    if (message == NULL) {
+      walk_to(walk, walk->only ? NULL : walk->queue->next);
+      continue;
+    }
+    walk->left--;
+    goes_on = walk->each(walk->context, message, i);
+  }
+  if (walk->queue != NULL) return false;
+  walk->queues->walkers--;
+  return true;
+}
+
 void domain_queue_note_error(struct domain_queues *queues, struct domain_queue *queue, const char *text, uint64_t wall_ms) {
   queue->error_ms = wall_ms;
   texts_set(&queues->texts, &queue->error, text);

@@ -20,7 +20,7 @@ struct domain_queue {
   struct recipient *first, *last;   /* WAITING */
   uint32_t waiting, given;          /* recipients */
   uint64_t oldest_ms;               /* wall clock: when the oldest of the waiting came; UINT64_MAX: nothing waits */
-  bool oldest_stale;                /* it may be younger in truth: domain_queue_oldest */
+  bool oldest_stale;                /* it may have left: whoever shows it looks at all that wait */
   bool held;                        /* nothing is to be delivered there */
   void *outgoing;                   /* of the outgoing side: where the domain's mail goes; NULL: not known. It is cleared by whoever set it */
   char *site;                       /* its mail went there when that was last known, and `outgoing` is NULL; owned (malloc); NULL: not known */
@@ -61,6 +61,24 @@ struct message *domain_queue_rotate(struct domain_queue *queue, unsigned *recipi
 
 /* From now on nothing is to be delivered there, or again. */
 void domain_queue_hold(struct domain_queues *queues, struct domain_queue *queue, bool held);
+
+/*
+ * A walk over recipients that wait, in pieces between which anything may happen: of each queue that `enter` wants, all that waited when it came to it, and still do.
+ * `each` says whether it goes on at once. Between domain_walk_begin and the end of domain_walk_on no queue is freed.
+ */
+struct domain_walk {
+  struct domain_queues *queues; /* NULL: not begun */
+  struct domain_queue *queue;   /* at which it is */
+  bool only;                    /* there is no next one */
+  uint32_t left;                /* recipients of it */
+  bool (*enter)(void *context, struct domain_queue *queue);
+  bool (*each)(void *context, struct message *message, unsigned recipient);
+  void *context;
+};
+/* `enter`, `each` and `context` are set. Over all queues from `first` on, or that one only; NULL: there is nothing to walk over. */
+void domain_walk_begin(struct domain_walk *walk, struct domain_queues *queues, struct domain_queue *first, bool only);
+/* Recipients and queues, at most `budget` together. True: that was all. */
+bool domain_walk_on(struct domain_walk *walk, unsigned budget);
 
 /* A new failure takes the place of the last; the text is copied. */
 void domain_queue_note_error(struct domain_queues *queues, struct domain_queue *queue, const char *text, uint64_t wall_ms);

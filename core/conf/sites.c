@@ -133,6 +133,20 @@ int sites_check(const struct conf *conf, const struct raw *raw, const struct rea
   return E_OK;
 }
 
+static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+uint64_t sites_longest_retry_ms(const struct conf *conf) {
+  uint64_t longest_ms = conf->retry_max_ms;
+  for (unsigned i = 0; i < conf->sites_count; i++) longest_ms = most(longest_ms, conf->sites[i].retry_max_ms);
+  return longest_ms;
+}
+
+uint64_t sites_longest_age_ms(const struct conf *conf) {
+  uint64_t longest_ms = conf->max_age_ms;
+  for (unsigned i = 0; i < conf->sites_count; i++) longest_ms = most(longest_ms, conf->sites[i].max_age_ms);
+  return longest_ms;
+}
+
 void sites_free(struct conf *conf) {
   for (unsigned i = 0; i < conf->sites_count; i++) {
     for (unsigned k = 0; k < conf->sites[i].match_count; k++) free(conf->sites[i].match[k].key);

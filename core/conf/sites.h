@@ -16,6 +16,10 @@ const struct conf_site *sites_find(const struct conf *conf, struct span name);
 /* Of two entries of one configuration the one that comes first in the file; NULL is none. */
 const struct conf_site *sites_earlier(const struct conf_site *a, const struct conf_site *b);
 
+/* The longest queue.retry_max and queue.max_age there are, those of entries included. */
+uint64_t sites_longest_retry_ms(const struct conf *conf);
+uint64_t sites_longest_age_ms(const struct conf *conf);
+
 /* The steps of reading, for conf.c. Checks and takes over what is given: E_SYNTAX, E_RANGE (reported) or E_NO_MEMORY. */
 must_check int sites_read(struct conf *conf, const struct raw *raw, const struct reading *reading);
 /* Fills in what is missing, from queue and delivery, which must be complete. */

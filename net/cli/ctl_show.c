@@ -172,6 +172,11 @@ void show_suspensions(const json_t *json) {
   if (json_array_size(list) == 0) printf("nothing is suspended\n");
 }
 
+static void show_unloaded_if_any(const json_t *json) {
+  if (number_of(json, "unloaded") > 0)
+    printf("%" PRId64 " messages more wait on disk for room in memory, and are not in this list\n", number_of(json, "unloaded"));
+}
+
 static void show_suspensions_if_any(const json_t *json) {
   if (json_array_size(json_object_get(json, "suspensions")) == 0) return;
   printf("\n");
@@ -195,6 +200,7 @@ void show_queue(const json_t *json) {
                                           {"SITE", "site", CELL_TEXT},          {"LAST ERROR", "last_error", CELL_TEXT}};
   SHOW_TABLE(json_object_get(json, "domains"), columns);
   show_total(json, "domains", "domains");
+  show_unloaded_if_any(json);
   show_suspensions_if_any(json);
 }
 

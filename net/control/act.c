@@ -15,12 +15,11 @@ struct act {
   bool bounces, quiet;
   struct span reason;
   uint64_t since_ms; /* wall clock: what came later is not meant, such as the reports of a bounce */
-  bool begun;
-  struct domain_queue *queue; /* at which it is */
-  uint32_t left;              /* recipients of it still to be looked at */
-  uint64_t home_by_ms;        /* monotonic; 0: not begun */
-  uint64_t done, untouched;   /* recipients: acted on; ready or in flight */
-  bool found;                 /* the message, or the domain */
+  struct relay *relay;
+  struct domain_walk walk;
+  uint64_t home_by_ms;      /* monotonic; 0: not begun */
+  uint64_t done, untouched; /* recipients: acted on; ready or in flight */
+  bool found;               /* the message, or the domain */
 };
 
 static void act_on(struct act *act, struct relay *relay, struct message *message, unsigned recipient) {
@@ -66,39 +65,30 @@ static bool is_meant(const struct act *act, const struct domain_queue *queue) {
   }
 }
 
-static void begin_queue(struct act *act, struct relay *relay) {
-  act->left = 0;
-  if (act->queue == NULL || !is_meant(act, act->queue)) return;
+static bool enter_queue(void *context, struct domain_queue *queue) {
+  struct act *act = context;
+  if (!is_meant(act, queue)) return false;
   act->found = true;
-  act->left = act->queue->waiting;
-  act->untouched += act->queue->given;
-  if (!act->bounces) operate_forget_failures(relay_outlet(relay), act->queue);
+  act->untouched += queue->given;
+  if (!act->bounces) operate_forget_failures(relay_outlet(act->relay), queue);
+  return true;
 }
 
-static void begin(struct act *act, struct relay *relay) {
-  struct domain_queues *queues = &relay_schedule(relay)->domains;
-  act->begun = true;
-  queues->walkers++;
-  act->queue = act->target->kind == TARGET_DOMAIN ? domain_queue_find(queues, span_of_text(act->target->name)) : queues->first;
-  begin_queue(act, relay);
+static bool act_on_each(void *context, struct message *message, unsigned recipient) {
+  struct act *act = context;
+  act_on(act, act->relay, message, recipient);
+  return !operate_is_busy(relay_outlet(act->relay));
 }
 
 static bool act_on_queues(struct act *act, struct relay *relay) {
-  if (!act->begun) begin(act, relay);
-  for (unsigned budget = RECIPIENTS_A_STEP; act->queue != NULL && budget > 0 && !operate_is_busy(relay_outlet(relay)); budget--) {
-    unsigned recipient;
-    struct message *message = act->left > 0 ? domain_queue_rotate(act->queue, &recipient) : NULL;
-    if (message != NULL) {
-      act->left--;
-      act_on(act, relay, message, recipient);
-      continue;
-    }
-    act->queue = act->target->kind == TARGET_DOMAIN ? NULL : act->queue->next;
-    begin_queue(act, relay);
+  struct domain_queues *queues = &relay_schedule(relay)->domains;
+  bool one = act->target->kind == TARGET_DOMAIN;
+  if (act->walk.queues == NULL) {
+    act->relay = relay;
+    act->walk = (struct domain_walk){.enter = enter_queue, .each = act_on_each, .context = act};
+    domain_walk_begin(&act->walk, queues, one ? domain_queue_find(queues, span_of_text(act->target->name)) : queues->first, one);
   }
-  if (act->queue != NULL) return false;
-  relay_schedule(relay)->domains.walkers--;
-  return true;
+  return !operate_is_busy(relay_outlet(relay)) && domain_walk_on(&act->walk, RECIPIENTS_A_STEP);
 }
 
 static bool act_step(struct errand *errand, void *context) {

@@ -95,9 +95,7 @@ static struct reply get_status(struct control *control, const struct http_reques
   json_t *json = json_pack("{s:s,s:i,s:f,s:i}", "version", RINGPOST_VERSION, "shards", (int)control->o.shards, "uptime_s",
                            (double)(now_ms - control->o.started_ms) / 1000, "suspensions", suspensions);
   for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
-    uint64_t sum = 0;
-    for (unsigned shard = 0; shard < control->o.shards; shard++) sum += count_get(control->o.counters[shard], shown[i].which);
-    json_object_set_new(json, shown[i].name, json_integer((json_int_t)sum));
+    json_object_set_new(json, shown[i].name, json_integer((json_int_t)control_sum(control, shown[i].which)));
   }
   return reply_ok(json);
 }

@@ -17,7 +17,7 @@ struct row {
   uint64_t waiting, given, in_flight; /* given: in flight or ready */
   uint32_t name, site, error;         /* where the texts are; NO_TEXT: none */
   uint32_t connections, limit;
-  bool is_held;
+  bool is_home; /* of a site: its limit is what this shard says */
 };
 
 struct table {
@@ -141,7 +141,7 @@ static void list_site(struct listing *listing, const struct site *site) {
   row->connections = view.connections;
   row->limit = view.limit;
   row->blocked_ms = view.blocked_ms;
-  row->is_held = view.held;
+  row->is_home = view.home;
   row->error_ms = view.error_ms;
   row->error = keep_string(&listing->table, view.error);
 }
@@ -225,8 +225,7 @@ static void add_row(struct totals *totals, const struct table *table, const stru
   sum->given += row->given;
   sum->in_flight += row->in_flight;
   sum->connections += row->connections;
-  sum->limit += row->limit;
-  sum->is_held |= row->is_held;
+  if (row->is_home || sum->limit == 0) sum->limit = row->limit;
   if (row->oldest_ms < sum->oldest_ms) sum->oldest_ms = row->oldest_ms;
   if (row->blocked_ms > sum->blocked_ms) sum->blocked_ms = row->blocked_ms;
   if (row->site != NO_TEXT) total->site = text_of(table, row->site);
@@ -349,8 +348,8 @@ static struct reply table_reply(struct control *control, struct totals *totals, 
   } else if (rows != NULL) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < count; i++) json_array_append_new(list, by_site ? site_row(control, rows[i]) : domain_row(control, rows[i]));
-    reply =
-        reply_ok(json_pack("{s:o,s:o,s:o}", "total", sum_up(totals), by_site ? "sites" : "domains", list, "suspensions", suspend_list(control).json));
+    reply = reply_ok(json_pack("{s:o,s:o,s:I,s:o}", "total", sum_up(totals), by_site ? "sites" : "domains", list, "unloaded",
+                               (json_int_t)control_sum(control, GAUGE_UNLOADED_MESSAGES), "suspensions", suspend_list(control).json));
   }
   for (unsigned i = 0; details != NULL && i < control->o.shards; i++) table_free(&details[i].table);
   free(details);

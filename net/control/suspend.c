@@ -47,41 +47,28 @@ bool suspend_hold(struct control *control, const struct target_of *target, bool 
 
 struct release {
   struct asked asked;
-  bool begun;
-  struct domain_queue *queue;
-  uint32_t left;
+  struct relay *relay;
+  struct domain_walk walk;
   uint64_t done;
 };
 
-static void begin_queue(struct release *release, struct relay *relay) {
-  bool may_have = release->queue != NULL && !operate_is_held(relay_outlet(relay), release->queue);
-  release->left = may_have ? release->queue->waiting : 0;
+static bool is_free(void *context, struct domain_queue *queue) { return !operate_is_held(relay_outlet(((struct release *)context)->relay), queue); }
+
+static bool release_each(void *context, struct message *message, unsigned recipient) {
+  struct release *release = context;
+  if (message->recipient[recipient].held) control_retry(release->relay, message, recipient, release->done++);
+  return true;
 }
 
-static bool release_step(struct errand *errand, void *context) {
+static bool release_step(struct errand *errand, void *relay) {
   struct release *release = (struct release *)errand;
-  struct relay *relay = context;
   struct schedule *schedule = relay_schedule(relay);
-  if (!release->begun) {
-    release->begun = true;
-    schedule->domains.walkers++;
-    release->queue = schedule->held > 0 ? schedule->domains.first : NULL;
-    begin_queue(release, relay);
+  if (release->walk.queues == NULL) {
+    release->relay = relay;
+    release->walk = (struct domain_walk){.enter = is_free, .each = release_each, .context = release};
+    domain_walk_begin(&release->walk, &schedule->domains, schedule->held > 0 ? schedule->domains.first : NULL, false);
   }
-  for (unsigned budget = RECIPIENTS_A_STEP; release->queue != NULL && budget > 0; budget--) {
-    unsigned recipient;
-    struct message *message = release->left > 0 ? domain_queue_rotate(release->queue, &recipient) : NULL;
-    if (message == NULL) {
-      release->queue = release->queue->next;
-      begin_queue(release, relay);
-      continue;
-    }
-    release->left--;
-    if (message->recipient[recipient].held) control_retry(relay, message, recipient, release->done++);
-  }
-  if (release->queue != NULL) return false;
-  schedule->domains.walkers--;
-  return true;
+  return domain_walk_on(&release->walk, RECIPIENTS_A_STEP);
 }
 
 bool suspend_release(struct control *control) {

@@ -1,5 +1,7 @@
 #include "net/in/listen.h"
 
+#include <stdlib.h>
+
 #include "core/base/error.h"
 
 #define LISTEN_BACKLOG 4096
@@ -35,21 +37,10 @@ static void say_no_listener(const struct conf *conf, unsigned index, int error, 
   }
 }
 
-int listen_all(struct io *io, const struct conf *conf, unsigned shard, io_socket *listener, struct fmt *why) {
-  for (unsigned i = 0; i < conf->listeners_count; i++) {
-    int error = io_listen(io, &conf->listeners[i].address, LISTEN_BACKLOG, is_first_there(NULL, conf, shard, i), &listener[i]);
-    if (error == E_OK) continue;
-    say_no_listener(conf, i, error, why);
-    listener[i] = IO_NONE;
-    return error;
-  }
-  return E_OK;
-}
-
 /* Port 0 stands for any: each of those is taken over once. */
 static io_socket find_open(const struct conf *now, const io_socket *open, const struct netaddr *address, const io_socket *taken,
                            unsigned taken_count) {
-  for (unsigned i = 0; i < now->listeners_count; i++) {
+  for (unsigned i = 0; now != NULL && i < now->listeners_count; i++) {
     bool is_taken = false;
     for (unsigned k = 0; k < taken_count; k++) is_taken |= taken[k] == open[i];
     if (!is_taken && netaddr_equal(&now->listeners[i].address, address)) return open[i];
@@ -74,6 +65,13 @@ int listen_change(struct io *io, const struct conf *now, const io_socket *open, 
     return error;
   }
   return E_OK;
+}
+
+int listen_all(struct io *io, const struct conf *conf, unsigned shard, io_socket *listener, struct fmt *why) {
+  bool *is_new = calloc(conf->listeners_count, sizeof *is_new);
+  int error = is_new == NULL ? E_NO_MEMORY : listen_change(io, NULL, NULL, conf, shard, listener, is_new, why);
+  free(is_new);
+  return error;
 }
 
 void listen_close_others(struct io *io, const io_socket *open, unsigned open_count, const io_socket *kept, unsigned kept_count, uint64_t token) {

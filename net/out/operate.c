@@ -136,7 +136,7 @@ void operate_view_site(const struct site *site, struct site_view *view) {
                              .oldest_ms = site->first != NULL ? site->first->message->created_ms : UINT64_MAX,
                              .ready = site->jobs,
                              .connections = site->open,
-                             .limit = site_limit(site),
+                             .limit = site->lease_home.limit,
                              .failures = site->backoff.failures,
                              .blocked_ms = blocked_ms(&site->backoff, now_ms),
                              .home = site->home == site->outlet->o.shard->index,

@@ -37,13 +37,14 @@ void operate_forget_failures(struct outlet *outlet, const struct domain_queue *q
 struct site_view {
   const char *name, *error; /* error: NULL if nothing failed */
   uint64_t error_ms;
-  uint64_t oldest_ms; /* when the first of the ready messages came; UINT64_MAX: none is ready */
-  uint32_t ready;     /* transactions that wait for a connection */
-  uint32_t in_flight; /* transactions */
-  uint32_t connections, limit;
-  uint32_t failures;   /* in a row */
-  uint64_t blocked_ms; /* so long nothing is tried; 0: it is not blocked */
-  bool home;           /* this shard has its limit to give */
+  uint64_t oldest_ms;   /* when the first of the ready messages came; UINT64_MAX: none is ready */
+  uint32_t ready;       /* transactions that wait for a connection */
+  uint32_t in_flight;   /* transactions */
+  uint32_t connections; /* of this shard */
+  uint32_t limit;       /* of the site, as its home knows it, and others only from the configuration */
+  uint32_t failures;    /* in a row */
+  uint64_t blocked_ms;  /* so long nothing is tried; 0: it is not blocked */
+  bool home;            /* this shard has its limit to give */
   bool held;
 };
 /* The first site, or the one after `site`; NULL: that was the last. Between two calls in different turns operate_walk(1) has to hold, until operate_walk(-1). */

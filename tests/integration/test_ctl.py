@@ -103,7 +103,7 @@ def an_empty_queue(t):
     contains(ctl(relay, "queue", "--sites"), "0 sites")
     contains(ctl(relay, "suspensions"), "nothing is suspended")
     contains(ctl(relay, "status"), "2 shards", "messages queued")
-    equal(ask(relay, "queue"), {"total": {"count": 0, "ready": 0, "in_flight": 0, "deferred": 0, "oldest": None}, "domains": [], "suspensions": []})
+    equal(ask(relay, "queue"), {"total": {"count": 0, "ready": 0, "in_flight": 0, "deferred": 0, "oldest": None}, "domains": [], "unloaded": 0, "suspensions": []})
     status = ask(relay, "status")
     equal((status["shards"], status["messages_received"], status["suspensions"]), (2, 0, 0))
     refused(relay, 1, "no mail for d.example", "queue", "d.example")

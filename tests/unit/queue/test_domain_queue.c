@@ -263,6 +263,61 @@ START_TEST(a_walker_finds_all_still_there) {
 }
 END_TEST
 
+/* ---- a walk of two parts ---- */
+
+static unsigned entered, met, pause_after;
+static uint64_t met_ids;
+
+static bool enter(void *context, struct domain_queue *queue) {
+  entered++;
+  return context == NULL || strcmp(queue->name, context) != 0; /* that one is not wanted */
+}
+
+static bool meet(void *context, struct message *message, unsigned recipient) {
+  (void)context;
+  ck_assert_uint_eq(recipient, 0);
+  ck_assert((met_ids & (uint64_t)1 << message->id) == 0); /* once */
+  met_ids |= (uint64_t)1 << message->id;
+  return ++met != pause_after;
+}
+
+static struct domain_walk walk_of(char *unwanted) {
+  entered = met = pause_after = 0;
+  met_ids = 0;
+  return (struct domain_walk){.enter = enter, .each = meet, .context = unwanted};
+}
+
+START_TEST(a_walk_in_pieces_meets_each_once) {
+  struct domain_queue *one = get("one.example"), *other = get("other.example"), *third = get("third.example");
+  static char unwanted[] = "other.example";
+  for (unsigned i = 0; i < 6; i++) domain_queue_add(i % 3 == 0 ? one : i % 3 == 1 ? other : third, make(i, 1), 0);
+  struct domain_walk walk = walk_of(unwanted);
+  domain_walk_begin(&walk, &queues, queues.first, false);
+  ck_assert_uint_eq(queues.walkers, 1);
+  pause_after = 1;
+  ck_assert(!domain_walk_on(&walk, 100)); /* it was asked to pause */
+  ck_assert_uint_eq(met, 1);
+  pause_after = 0;
+  ck_assert(!domain_walk_on(&walk, 1));
+  domain_queue_add(one, make(6, 1), 0); /* it came too late */
+  while (!domain_walk_on(&walk, 1)) ck_assert_uint_eq(queues.walkers, 1);
+  ck_assert_uint_eq(queues.walkers, 0);
+  ck_assert_uint_eq(met_ids, 1u << 1 | 1u << 4 | 1u << 3 | 1u << 6);
+  ck_assert_uint_eq(entered, 4); /* that for nobody, too */
+
+  walk = walk_of(NULL);
+  domain_walk_begin(&walk, &queues, other, true);
+  ck_assert(domain_walk_on(&walk, 100));
+  ck_assert_uint_eq(met_ids, 1u << 2 | 1u << 5);
+  ck_assert_uint_eq(entered, 1);
+
+  walk = walk_of(NULL);
+  domain_walk_begin(&walk, &queues, NULL, true);
+  ck_assert(domain_walk_on(&walk, 1));
+  ck_assert_uint_eq(entered + queues.walkers, 0);
+}
+END_TEST
+
 int main(void) {
   TCase *all = tcase_create("all");
   tcase_add_checked_fixture(all, open_world, close_world);
@@ -275,5 +330,6 @@ int main(void) {
   tcase_add_test(all, only_what_nobody_needs_is_forgotten);
   tcase_add_test(all, what_is_used_again_is_remembered_anew);
   tcase_add_test(all, a_walker_finds_all_still_there);
+  tcase_add_test(all, a_walk_in_pieces_meets_each_once);
   return unit_main("queue/domain_queue", &all, 1);
 }
