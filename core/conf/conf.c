@@ -5,10 +5,12 @@
 
 #include "core/base/error.h"
 #include "core/base/map.h"
+#include "core/conf/listeners.h"
 #include "core/conf/outline.h"
 #include "core/conf/setting.h"
 #include "core/conf/sites.h"
 #include "core/conf/system.h"
+#include "core/conf/value.h"
 
 enum {
   FILE_BYTES_MAX = 16 << 20,
@@ -23,52 +25,6 @@ enum {
  */
 #define SHARD_MEMORY_MIN ((uint64_t)4 << 20)
 
-/* ---- small readers ---- */
-
-static int copy_text(char **to, const char *text) {
-  *to = strdup(text);
-  return *to == NULL ? E_NO_MEMORY : E_OK;
-}
-
-static int read_path(char **to, const char *text, const char *path, const struct reading *r) {
-  if (text == NULL) return E_OK;
-  if (text[0] == '\0') return reading_error(r, E_SYNTAX, path, "is empty; it must name a directory");
-  return copy_text(to, text);
-}
-
-static int read_address(struct netaddr *address, const char *text, const char *path, const struct reading *r) {
-  char quoted[REPORT_QUOTE_ROOM];
-  if (netaddr_parse(address, span_of_text(text)) == E_OK) return E_OK;
-  return reading_error(r, E_SYNTAX, path, "%s is no IP address (like 192.0.2.1 or \"2001:db8::1\")", report_quote(quoted, span_of_text(text)));
-}
-
-static int read_address_with_port(struct netaddr *address, const char *text, uint16_t default_port, const char *path, const struct reading *r) {
-  char quoted[REPORT_QUOTE_ROOM];
-  report_quote(quoted, span_of_text(text));
-  int error = netaddr_parse_with_port(address, span_of_text(text), default_port);
-  if (error == E_SYNTAX)
-    return reading_error(r, error, path, "%s is no IP address with or without a port (like \"192.0.2.1:%u\" or \"[2001:db8::1]:%u\")", quoted,
-                         default_port, default_port);
-  if (error == E_RANGE || address->port == 0) return reading_error(r, E_RANGE, path, "the port of %s is out of range; it may be 1 to 65535", quoted);
-  return E_OK;
-}
-
-/* One of the words; its number in *choice. */
-static int read_choice(unsigned *choice, const char *text, const char *const *words, unsigned count, const char *path, const struct reading *r) {
-  char quoted[REPORT_QUOTE_ROOM], all[64];
-  struct fmt out = fmt_over(all, sizeof all - 1);
-  for (unsigned i = 0; i < count; i++) {
-    if (strcmp(text, words[i]) == 0) {
-      *choice = i;
-      return E_OK;
-    }
-    if (i > 0) fmt_text(&out, i + 1 < count ? ", " : " or ");
-    fmt_text(&out, words[i]);
-  }
-  all[out.len] = '\0';
-  return reading_error(r, E_SYNTAX, path, "%s must be %s", report_quote(quoted, span_of_text(text)), all);
-}
-
 /* ---- validation, key by key: what is given is checked and taken over, what is missing stays zero ---- */
 
 static int read_hostname(struct conf *conf, const struct raw *raw, const struct reading *r) {
@@ -76,114 +32,21 @@ static int read_hostname(struct conf *conf, const struct raw *raw, const struct 
   if (raw->hostname == NULL) return E_OK;
   if (!setting_is_name(span_of_text(raw->hostname)))
     return reading_error(r, E_SYNTAX, "hostname", "%s is no host name (like relay.example.net)", report_quote(quoted, span_of_text(raw->hostname)));
-  return copy_text(&conf->hostname, raw->hostname);
+  return value_copy(&conf->hostname, raw->hostname);
 }
 
 static int read_spool(struct conf *conf, const struct raw *raw, const struct reading *r) {
   static const char *const words[] = {[CONF_SYNC] = "sync", [CONF_LAZY] = "lazy", [CONF_MEMORY] = "memory"};
   unsigned choice = CONF_SYNC;
-  int error = read_path(&conf->spool_path, raw->spool.path, "spool.path", r);
-  if (error == E_OK && raw->spool.durability != NULL) error = read_choice(&choice, raw->spool.durability, words, 3, "spool.durability", r);
+  int error = value_path(&conf->spool_path, raw->spool.path, "spool.path", r);
+  if (error == E_OK && raw->spool.durability != NULL) error = value_choice(&choice, raw->spool.durability, words, 3, "spool.durability", r);
   conf->durability = (enum conf_durability)choice;
-  return error;
-}
-
-/* Keys of the stable face whose other values need TLS and AUTH. */
-static int refuse_other(const char *text, const char *only, const char *what, const char *path, const struct reading *r) {
-  char quoted[REPORT_QUOTE_ROOM];
-  if (text == NULL || strcmp(text, only) == 0) return E_OK;
-  return reading_error(r, E_SYNTAX, path, "%s is not possible: %s is not in this version; write %s, or leave the key out",
-                       report_quote(quoted, span_of_text(text)), what, only);
-}
-
-static int refuse_second_listener(const struct conf *conf, unsigned index, const char *path, const struct reading *r) {
-  const struct netaddr *address = &conf->listeners[index].address;
-  char text[64];
-  struct fmt out = fmt_over(text, sizeof text - 1);
-  if (address->port == 0) return E_OK; /* any free port: as many as you like */
-  for (unsigned i = 0; i < index; i++) {
-    if (!netaddr_equal(&conf->listeners[i].address, address)) continue;
-    netaddr_format_with_port(address, &out);
-    text[out.len] = '\0';
-    return reading_error(r, E_SYNTAX, path, "%s is listed already, as listeners[%u]; give each address and port once", text, i);
-  }
-  return E_OK;
-}
-
-static int read_listener(struct conf *conf, const struct raw *raw, unsigned index, const struct reading *r) {
-  const struct raw_listener *from = &raw->listeners[index];
-  struct netaddr *to = &conf->listeners[index].address;
-  uint16_t port = SMTP_PORT;
-  char base[64], path[96];
-  int error = E_OK;
-  *to = (struct netaddr){.family = 4}; /* an entry of a list is whole or wrong: its defaults are part of its meaning */
-  snprintf(base, sizeof base, "listeners[%u]", index);
-  snprintf(path, sizeof path, "%s.address", base);
-  if (from->address != NULL) error = read_address(to, from->address, path, r);
-  snprintf(path, sizeof path, "%s.port", base);
-  if (error == E_OK && from->port != NULL) error = setting_port(&port, from->port, 0, path, r);
-  to->port = port;
-  snprintf(path, sizeof path, "%s.tls", base);
-  if (error == E_OK) error = refuse_other(from->tls, "none", "TLS", path, r);
-  snprintf(path, sizeof path, "%s.auth", base);
-  if (error == E_OK) error = refuse_other(from->auth, "off", "AUTH", path, r);
-  return error == E_OK ? refuse_second_listener(conf, index, base, r) : error;
-}
-
-static int read_listeners(struct conf *conf, const struct raw *raw, const struct reading *r) {
-  if (raw->listeners_count == 0)
-    return reading_error(r, E_SYNTAX, "listeners", "is missing; at least one is needed, like [{address: \"0.0.0.0\", port: 25}]");
-  conf->listeners = calloc(raw->listeners_count, sizeof *conf->listeners);
-  if (conf->listeners == NULL) return E_NO_MEMORY;
-  conf->listeners_count = raw->listeners_count;
-  int error = E_OK;
-  for (unsigned i = 0; error == E_OK && i < raw->listeners_count; i++) error = read_listener(conf, raw, i, r);
-  return error;
-}
-
-static int read_network(struct network *network, const char *text, const char *path, const struct reading *r) {
-  char quoted[REPORT_QUOTE_ROOM];
-  int error = network_parse(network, span_of_text(text));
-  report_quote(quoted, span_of_text(text));
-  if (error == E_SYNTAX) return reading_error(r, error, path, "%s is no network (like 10.0.0.0/8, 192.0.2.1 or \"2001:db8::/32\")", quoted);
-  if (error == E_RANGE)
-    return reading_error(r, error, path, "%s has a prefix that is too long, or bits set behind its prefix (10.0.0.0/8 is right, 10.0.0.1/8 is not)",
-                         quoted);
-  return error;
-}
-
-static int read_relay_from(struct conf *conf, const struct raw *raw, const struct reading *r) {
-  char path[64];
-  if (raw->relay_from_count == 0) return E_OK;
-  conf->relay_from = calloc(raw->relay_from_count, sizeof *conf->relay_from);
-  if (conf->relay_from == NULL) return E_NO_MEMORY;
-  conf->relay_from_count = raw->relay_from_count;
-  int error = E_OK;
-  for (unsigned i = 0; error == E_OK && i < raw->relay_from_count; i++) {
-    snprintf(path, sizeof path, "relay_from[%u]", i);
-    error = read_network(&conf->relay_from[i], raw->relay_from[i], path, r);
-  }
-  return error;
-}
-
-/* A list of addresses with ports into new memory. */
-static int read_addresses(struct netaddr **list, unsigned *list_count, char *const *texts, unsigned count, uint16_t port, const char *base,
-                          const struct reading *r) {
-  char path[96];
-  *list = calloc(count, sizeof **list);
-  if (*list == NULL) return E_NO_MEMORY;
-  *list_count = count;
-  int error = E_OK;
-  for (unsigned i = 0; error == E_OK && i < count; i++) {
-    snprintf(path, sizeof path, "%s[%u]", base, i);
-    error = read_address_with_port(&(*list)[i], texts[i], port, path, r);
-  }
   return error;
 }
 
 static int read_dns_servers(struct conf *conf, const struct raw *raw, const struct reading *r) {
   if (raw->dns.servers_count == 0) return E_OK;
-  return read_addresses(&conf->dns_servers, &conf->dns_servers_count, raw->dns.servers, raw->dns.servers_count, DNS_PORT, "dns.servers", r);
+  return value_addresses(&conf->dns_servers, &conf->dns_servers_count, raw->dns.servers, raw->dns.servers_count, DNS_PORT, "dns.servers", r);
 }
 
 static int read_sources(struct conf *conf, const struct raw *raw, const struct reading *r) {
@@ -191,7 +54,7 @@ static int read_sources(struct conf *conf, const struct raw *raw, const struct r
   for (unsigned i = 0; i < raw->delivery.source_count; i++) {
     struct netaddr address;
     snprintf(path, sizeof path, "delivery.source[%u]", i);
-    int error = read_address(&address, raw->delivery.source[i], path, r);
+    int error = value_address(&address, raw->delivery.source[i], path, r);
     if (error != E_OK) return error;
     struct netaddr *to = address.family == 4 ? &conf->source_v4 : &conf->source_v6;
     if (to->family != 0) return reading_error(r, E_SYNTAX, path, "is a second IPv%u address; at most one of each family is possible", address.family);
@@ -210,7 +73,7 @@ static int read_route_domain(struct conf_route *route, const char *text, const c
   report_quote(quoted, name);
   if (strcmp(text, "*") != 0 && !setting_is_name(name))
     return reading_error(r, E_SYNTAX, path, "%s is no domain (like example.org, xn--bcher-kva.example, or \"*\" for all)", quoted);
-  if (copy_text(&route->domain, text) != E_OK) return E_NO_MEMORY;
+  if (value_copy(&route->domain, text) != E_OK) return E_NO_MEMORY;
   for (char *c = route->domain; *c != '\0'; c++) *c = (char)ascii_lower((uint8_t)*c);
   if (map_find(domains, route_key(route)) != NULL)
     return reading_error(r, E_SYNTAX, path, "%s has a route already; give all its hosts there", quoted);
@@ -226,7 +89,7 @@ static int read_route(struct conf *conf, const struct raw *raw, unsigned index, 
   int error = read_route_domain(to, from->domain, base, domains, r);
   if (error != E_OK) return error;
   if (from->hosts_count == 0) return reading_error(r, E_SYNTAX, base, "has no hosts; it needs a list of addresses (like hosts: [\"192.0.2.1:25\"])");
-  return read_addresses(&to->hosts, &to->hosts_count, from->hosts, from->hosts_count, SMTP_PORT, path, r);
+  return value_addresses(&to->hosts, &to->hosts_count, from->hosts, from->hosts_count, SMTP_PORT, path, r);
 }
 
 static int read_routes(struct conf *conf, const struct raw *raw, const struct reading *r) {
@@ -244,7 +107,7 @@ static int read_routes(struct conf *conf, const struct raw *raw, const struct re
 
 static int read_http(struct conf *conf, const struct raw *raw, const struct reading *r) {
   int error = E_OK;
-  if (raw->http.address != NULL) error = read_address(&conf->http, raw->http.address, "http.address", r);
+  if (raw->http.address != NULL) error = value_address(&conf->http, raw->http.address, "http.address", r);
   if (error == E_OK && raw->http.port != NULL) error = setting_port(&conf->http.port, raw->http.port, 0, "http.port", r);
   return error;
 }
@@ -254,12 +117,12 @@ static int read_retry_factor(struct conf *conf, const struct raw *raw, const str
 }
 
 static int read_events_path(struct conf *conf, const struct raw *raw, const struct reading *r) {
-  return read_path(&conf->events_path, raw->events.path, "events.path", r);
+  return value_path(&conf->events_path, raw->events.path, "events.path", r);
 }
 
 typedef int (*reader)(struct conf *conf, const struct raw *raw, const struct reading *r);
-static const reader readers[] = {setting_read_all, read_hostname, read_spool, read_listeners, read_relay_from,   read_dns_servers,
-                                 read_sources,     read_routes,   sites_read, read_http,      read_retry_factor, read_events_path};
+static const reader readers[] = {setting_read_all, read_hostname, read_spool, listeners_read,    read_dns_servers, read_sources,
+                                 read_routes,      sites_read,    read_http,  read_retry_factor, read_events_path};
 
 /* ---- defaults ---- */
 
@@ -271,18 +134,7 @@ static int default_hostname(struct conf *conf, const struct conf_system *system,
     return reading_error(r, E_SYNTAX, "hostname",
                          "is missing, and this system's own name %s has no domain to stand for it; add a line like `hostname: relay.example.net`",
                          report_quote(quoted, name));
-  return copy_text(&conf->hostname, system->hostname);
-}
-
-static int default_relay_from(struct conf *conf) {
-  static const struct network loopback[] = {{.base = {.family = 4, .bytes = {127}}, .prefix_bits = 8},
-                                            {.base = {.family = 6, .bytes = {[15] = 1}}, .prefix_bits = 128}};
-  if (conf->relay_from_count > 0) return E_OK;
-  conf->relay_from = calloc(2, sizeof *conf->relay_from);
-  if (conf->relay_from == NULL) return E_NO_MEMORY;
-  memcpy(conf->relay_from, loopback, sizeof loopback);
-  conf->relay_from_count = 2;
-  return E_OK;
+  return value_copy(&conf->hostname, system->hostname);
 }
 
 static int default_dns_servers(struct conf *conf, const struct conf_system *system) {
@@ -316,9 +168,9 @@ static int set_defaults(struct conf *conf, const struct raw *raw, const struct c
   sites_default(conf, raw);
   default_http(conf, raw);
   int error = default_hostname(conf, system, r);
-  if (error == E_OK) error = default_relay_from(conf);
+  if (error == E_OK) error = listeners_default(conf);
   if (error == E_OK) error = default_dns_servers(conf, system);
-  if (error == E_OK && conf->spool_path == NULL) error = copy_text(&conf->spool_path, "/var/spool/ringpost");
+  if (error == E_OK && conf->spool_path == NULL) error = value_copy(&conf->spool_path, "/var/spool/ringpost");
   return error;
 }
 
@@ -390,8 +242,7 @@ void conf_free_but_sites(struct conf *conf) {
   free(conf->routes);
   free(conf->hostname);
   free(conf->spool_path);
-  free(conf->listeners);
-  free(conf->relay_from);
+  listeners_free(conf);
   free(conf->dns_servers);
   free(conf->events_path);
   *conf = kept;

@@ -16,8 +16,29 @@
 
 enum conf_durability { CONF_SYNC, CONF_LAZY, CONF_MEMORY };
 
+enum conf_tls { CONF_TLS_NONE, CONF_TLS_STARTTLS, CONF_TLS_IMPLICIT };
+enum conf_auth { CONF_AUTH_OFF, CONF_AUTH_OPTIONAL, CONF_AUTH_REQUIRED };
+enum conf_clients { CONF_CLIENTS_UNASKED, CONF_CLIENTS_ASKED, CONF_CLIENTS_REQUIRED };
+
 struct conf_listener {
   struct netaddr address; /* with the port */
+  enum conf_tls tls;      /* default: none without certificates, else implicit on port 465 and starttls elsewhere */
+  enum conf_auth auth;    /* default: off without users or TLS, else required on 465 and 587 and optional elsewhere */
+  enum conf_clients client_certificates;
+  bool auth_in_clear;         /* AUTH may be used without TLS */
+  bool submission;            /* RFC 6409: what is missing in the header is added; default: on 465 and 587 */
+  struct network *proxy_from; /* whose connections begin with a PROXY header; from elsewhere it is refused. Default: none */
+  unsigned proxy_from_count;
+};
+
+struct conf_certificate { /* files, PEM: the chain, its own certificate first, and the key */
+  char *cert, *key;
+};
+
+/* What one client (an IPv4 address or an IPv6 /64) may do that is neither in relay_from nor has a name. 0: no limit. */
+struct conf_clients_limits {
+  uint32_t sessions;                                  /* clients.sessions, default 100: at once */
+  uint32_t connections, messages, recipients, errors; /* clients.*, default 0, but errors 60: a minute */
 };
 
 struct conf_route {
@@ -51,7 +72,15 @@ struct conf {
   uint64_t spool_max_bytes;      /* spool.max_size, default 0: as much as the disk has */
   uint64_t spool_min_free_bytes; /* spool.min_free, default 256MiB: of the disk, left to others; a sixteenth of it at most */
   struct conf_listener *listeners;
-  unsigned listeners_count;   /* >= 1 */
+  unsigned listeners_count;              /* >= 1 */
+  struct conf_certificate *certificates; /* tls.certificates */
+  unsigned certificates_count;
+  char *client_ca;           /* tls.client_ca, a PEM file; NULL: none */
+  uint64_t tls_handshake_ms; /* tls.handshake_timeout, default 30s */
+  char *users_path;          /* users; NULL: there are none */
+  struct conf_clients_limits clients;
+  uint64_t greeting_delay_ms; /* clients.greeting_delay, default 0: who speaks before the banner comes is refused */
+  uint64_t error_delay_ms;    /* clients.error_delay, default 0: so late an error is answered, after the first few */
   struct network *relay_from; /* default 127.0.0.0/8 and ::1 */
   unsigned relay_from_count;
   struct netaddr *dns_servers; /* default: /etc/resolv.conf, else 127.0.0.1:53 */

@@ -11,6 +11,7 @@ enum {
   VALUE_BYTES_MAX = 1000, /* of one value: the longest are paths, which get a name appended and must stay below PATH_MAX */
   LISTENERS_MAX = 64,
   NETWORKS_MAX = 65536,
+  CERTIFICATES_MAX = 1000,
   SERVERS_MAX = 8,
   SOURCES_MAX = 2, /* one of each family */
   ROUTES_MAX = 100000,
@@ -37,9 +38,30 @@ static const cyaml_schema_field_t listener_fields[] = {
     WORD(struct raw_listener, port),
     WORD(struct raw_listener, tls),
     WORD(struct raw_listener, auth),
+    WORD(struct raw_listener, auth_in_clear),
+    WORD(struct raw_listener, client_certificates),
+    WORD(struct raw_listener, submission),
+    LIST(struct raw_listener, proxy_from, &word_entry, NETWORKS_MAX),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t listener_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_listener, listener_fields)};
+
+static const cyaml_schema_field_t certificate_fields[] = {WORD(struct raw_certificate, cert), WORD(struct raw_certificate, key), CYAML_FIELD_END};
+static const cyaml_schema_value_t certificate_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_certificate, certificate_fields)};
+
+static const cyaml_schema_field_t tls_fields[] = {
+    LIST(struct raw_tls, certificates, &certificate_entry, CERTIFICATES_MAX),
+    WORD(struct raw_tls, client_ca),
+    WORD(struct raw_tls, handshake_timeout),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t clients_fields[] = {
+    WORD(struct raw_clients, sessions),    WORD(struct raw_clients, connections),
+    WORD(struct raw_clients, messages),    WORD(struct raw_clients, recipients),
+    WORD(struct raw_clients, errors),      WORD(struct raw_clients, greeting_delay),
+    WORD(struct raw_clients, error_delay), CYAML_FIELD_END,
+};
 
 static const cyaml_schema_field_t dns_fields[] = {
     LIST(struct raw_dns, servers, &word_entry, SERVERS_MAX),
@@ -115,6 +137,9 @@ static const cyaml_schema_field_t root_fields[] = {
     SECTION(struct raw, spool, spool_fields),
     LIST(struct raw, listeners, &listener_entry, LISTENERS_MAX),
     LIST(struct raw, relay_from, &word_entry, NETWORKS_MAX),
+    WORD(struct raw, users),
+    SECTION(struct raw, tls, tls_fields),
+    SECTION(struct raw, clients, clients_fields),
     SECTION(struct raw, dns, dns_fields),
     SECTION(struct raw, queue, queue_fields),
     SECTION(struct raw, delivery, delivery_fields),
@@ -206,14 +231,6 @@ static void list_keys(const struct trouble *t, char *room, size_t size) {
   room[out.len] = '\0';
 }
 
-/* Keys of the stable face that mean something only with TLS and AUTH. */
-static const char *not_in_this_version(const struct trouble *t, const char *key) {
-  if (t->count > 0) return NULL;
-  if (strcmp(key, "users") == 0) return "AUTH is not in this version; remove the key, and say with relay_from who may relay";
-  if (strcmp(key, "tls") == 0) return "TLS is not in this version; remove the key";
-  return NULL;
-}
-
 /* A list that is too long is named itself, not its first entry too many. */
 static void leave_entry(struct trouble *t) {
   if (t->count == 0 || t->steps[0].key[0] != '\0') return;
@@ -236,11 +253,7 @@ static int report_trouble(struct trouble *t, cyaml_err_t error, struct span text
   write_path(t, key, path);
   list_keys(t, keys, sizeof keys);
   unsigned line = outline_line(text, path);
-  if (key[0] != '\0') {
-    const char *absent = not_in_this_version(t, key);
-    return absent != NULL ? report_error(report, E_SYNTAX, line, path, "%s", absent)
-                          : report_error(report, E_SYNTAX, line, path, "unknown key; known here are: %s", keys);
-  }
+  if (key[0] != '\0') return report_error(report, E_SYNTAX, line, path, "unknown key; known here are: %s", keys);
   if (strcmp(kind, "STRING") == 0) return report_error(report, E_SYNTAX, line, path, "must be one value, not a list or a mapping");
   if (strcmp(kind, "SEQUENCE") == 0) return report_error(report, E_SYNTAX, line, path, "must be a list, like [one, two]");
   if (strcmp(kind, "MAPPING") == 0) return report_error(report, E_SYNTAX, line, path, "must be a mapping with keys of these: %s", keys);

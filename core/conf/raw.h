@@ -14,7 +14,23 @@ struct raw_spool {
 };
 
 struct raw_listener {
-  char *address, *port, *tls, *auth;
+  char *address, *port, *tls, *auth, *auth_in_clear, *client_certificates, *submission;
+  char **proxy_from;
+  unsigned proxy_from_count;
+};
+
+struct raw_certificate {
+  char *cert, *key;
+};
+
+struct raw_tls {
+  struct raw_certificate *certificates;
+  unsigned certificates_count;
+  char *client_ca, *handshake_timeout;
+};
+
+struct raw_clients {
+  char *sessions, *connections, *messages, *recipients, *errors, *greeting_delay, *error_delay;
 };
 
 struct raw_dns {
@@ -73,6 +89,9 @@ struct raw {
   unsigned listeners_count;
   char **relay_from;
   unsigned relay_from_count;
+  char *users;
+  struct raw_tls tls;
+  struct raw_clients clients;
   struct raw_dns dns;
   struct raw_queue queue;
   struct raw_delivery delivery;

@@ -42,6 +42,14 @@ static const struct setting settings[] = {
     SETTING(spool.segment_size, segment_size_bytes, SIZE, 8 * MIB, GIB, 64 * MIB),
     SETTING(spool.max_size, spool_max_bytes, SIZE, 0, 1024 * TIB, 0),
     SETTING(spool.min_free, spool_min_free_bytes, SIZE, 0, TIB, 256 * MIB),
+    SETTING(tls.handshake_timeout, tls_handshake_ms, DURATION, SECOND, HOUR, 30 * SECOND),
+    SETTING(clients.sessions, clients.sessions, COUNT, 0, 1000000, 100),
+    SETTING(clients.connections, clients.connections, COUNT, 0, 1000000, 0),
+    SETTING(clients.messages, clients.messages, COUNT, 0, 1000000, 0),
+    SETTING(clients.recipients, clients.recipients, COUNT, 0, 10000000, 0),
+    SETTING(clients.errors, clients.errors, COUNT, 0, 1000000, 60),
+    SETTING(clients.greeting_delay, greeting_delay_ms, DURATION, 0, MINUTE, 0),
+    SETTING(clients.error_delay, error_delay_ms, DURATION, 0, MINUTE, 0),
     SETTING(dns.timeout, dns_timeout_ms, DURATION, 10, MINUTE, 2 * SECOND),
     SETTING(dns.ipv6, dns_ipv6, SWITCH, 0, 1, true),
     SETTING(queue.retry_initial, retry_initial_ms, DURATION, 1, 30 * DAY, 5 * MINUTE),
@@ -283,6 +291,14 @@ int setting_port(uint16_t *port, const char *text, unsigned min, const char *pat
   uint64_t value = 0;
   int error = check_value(&s, text, &value, reading);
   if (error == E_OK) *port = (uint16_t)value;
+  return error;
+}
+
+int setting_switch(bool *on, const char *text, const char *path, const struct reading *reading) {
+  const struct setting s = {.path = path, .kind = SWITCH, .max = 1};
+  uint64_t value = 0;
+  int error = check_value(&s, text, &value, reading);
+  if (error == E_OK) *on = value == 1;
   return error;
 }
 

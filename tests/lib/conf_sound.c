@@ -19,6 +19,12 @@ static const char *unsound_listeners(const struct conf *conf) {
     if (one->family != 4 && one->family != 6) return "listener without a family";
     for (unsigned k = 0; k < i; k++)
       if (one->port != 0 && netaddr_equal(one, &conf->listeners[k].address)) return "two equal listeners";
+    const struct conf_listener *listener = &conf->listeners[i];
+    if (listener->tls != CONF_TLS_NONE && conf->certificates_count == 0) return "TLS without a certificate";
+    if (listener->auth != CONF_AUTH_OFF && conf->users_path == NULL) return "AUTH without users";
+    if (listener->auth != CONF_AUTH_OFF && listener->tls == CONF_TLS_NONE && !listener->auth_in_clear) return "AUTH in the clear";
+    if (listener->client_certificates != CONF_CLIENTS_UNASKED && (listener->tls == CONF_TLS_NONE || conf->client_ca == NULL))
+      return "client certificates that cannot be";
   }
   return NULL;
 }
