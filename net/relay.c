@@ -399,6 +399,7 @@ static int open_sides(struct relay *relay, struct fmt *why) {
                                   .counters = relay->o.counters,
                                   .events = relay->events,
                                   .sessions_open = relay->o.sessions_open,
+                                  .guard = relay->o.guard,
                                   .newest_id = atomic_load(relay->o.newest_id),
                                   .token_kind = KIND_INTAKE};
   int error = outlet_open(&relay->outlet, &outlet);

@@ -13,6 +13,7 @@
 #include "core/event/counters.h"
 #include "core/shard/shard.h"
 
+struct guard;
 struct relay;
 struct outlet;
 struct schedule;
@@ -23,6 +24,7 @@ struct relay_options {
   unsigned index;
   struct counters *counters;       /* of this shard */
   _Atomic uint32_t *sessions_open; /* of all shards */
+  struct guard *guard;             /* of all shards (net/in/guard.h); NULL: clients are not limited */
   _Atomic uint64_t *newest_id;     /* of a message, in the spools of all shards; 0 before the first is opened */
   bool held;                       /* nothing is delivered until operate_hold_all says so */
 };

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "net/cli/reload.h"
 #include "net/control/control.h"
 #include "net/http/endpoint.h"
+#include "net/in/guard.h"
 #include "net/relay.h"
 
 struct server;
@@ -37,6 +39,7 @@ struct server {
   struct worker *workers;
   const struct counters **counters;
   struct relay **relays; /* of the workers, once all are open */
+  struct guard *guard;
   struct control *control;
   struct reload reload;
   pthread_barrier_t barrier; /* of all workers and the main thread: opened; the first listening; all listening; ended; released */
@@ -74,6 +77,7 @@ static void *work(void *argument) {
                                   .index = worker->index,
                                   .counters = &worker->counters,
                                   .sessions_open = &server->sessions_open,
+                                  .guard = server->guard,
                                   .newest_id = &server->newest_id,
                                   .held = control_holds(server->control)};
   note(worker, relay_open(&worker->relay, &options, &worker->why));
@@ -258,6 +262,14 @@ static int open_control(struct server *server) {
   return 1;
 }
 
+#define CLIENTS 65536 /* that are counted at a time; 4 MiB if there are so many */
+
+static int open_guard(struct guard **guard) {
+  uint64_t seed;
+  if (getrandom(&seed, sizeof seed, 0) != sizeof seed) return E_OTHER;
+  return guard_open(guard, CLIENTS, seed);
+}
+
 int serve(const struct conf *conf, const char *path) {
   sigset_t signals;
   sigemptyset(&signals);
@@ -272,7 +284,8 @@ int serve(const struct conf *conf, const char *path) {
   server.workers = aligned_alloc(64, conf->shards * sizeof *server.workers);
   server.counters = calloc(conf->shards, sizeof *server.counters);
   server.relays = calloc(conf->shards, sizeof *server.relays);
-  if (server.workers == NULL || server.counters == NULL || server.relays == NULL || shard_group_open(&server.group, conf->shards) != E_OK) {
+  if (server.workers == NULL || server.counters == NULL || server.relays == NULL || shard_group_open(&server.group, conf->shards) != E_OK ||
+      open_guard(&server.guard) != E_OK) {
     fprintf(stderr, "ringpost: out of memory\n");
     free(server.workers);
     free(server.counters);
@@ -287,6 +300,7 @@ int serve(const struct conf *conf, const char *path) {
   reload_fini(&server.reload);
   pthread_barrier_destroy(&server.barrier);
   shard_group_close(server.group);
+  guard_close(server.guard);
   free(server.counters);
   free(server.relays);
   free(server.workers);

@@ -18,7 +18,8 @@ struct guard_entry {
 };
 
 struct guard {
-  struct guard_entry *entries;
+  void *memory;
+  struct guard_entry *entries; /* in it, each on a cache line of its own */
   uint32_t mask;
   uint64_t seed;
 };
@@ -26,21 +27,21 @@ struct guard {
 int guard_open(struct guard **out, uint32_t entries, uint64_t seed) {
   must(entries >= 64 && (entries & (entries - 1)) == 0);
   struct guard *guard = calloc(1, sizeof *guard);
-  struct guard_entry *all = aligned_alloc(64, entries * sizeof *all);
-  if (guard == NULL || all == NULL) {
+  void *memory = calloc(entries + 1ul, sizeof(struct guard_entry)); /* pages of it are taken as clients come */
+  if (guard == NULL || memory == NULL) {
     free(guard);
-    free(all);
+    free(memory);
     return E_NO_MEMORY;
   }
-  memset(all, 0, entries * sizeof *all);
-  *guard = (struct guard){all, entries - 1, seed};
+  uintptr_t first = ((uintptr_t)memory + sizeof(struct guard_entry) - 1) / sizeof(struct guard_entry) * sizeof(struct guard_entry);
+  *guard = (struct guard){memory, (struct guard_entry *)first, entries - 1, seed};
   *out = guard;
   return E_OK;
 }
 
 void guard_close(struct guard *guard) {
   if (guard == NULL) return;
-  free(guard->entries);
+  free(guard->memory);
   free(guard);
 }
 

@@ -6,8 +6,16 @@
 
 #include "core/base/buffer.h"
 #include "core/base/pool.h"
+#include "net/in/guard.h"
 #include "net/in/intake.h"
 #include "net/in/submit.h"
+
+/* On its way in: net/in/entry.c. */
+enum session_stage {
+  STAGE_OPEN = 0, /* greeted, or refused with a reply */
+  STAGE_PROXY,    /* until the load balancer has said whose connection it is */
+  STAGE_SILENT,   /* until the banner, which comes late */
+};
 
 struct session {
   io_socket socket;
@@ -16,6 +24,7 @@ struct session {
   struct session *next_dirty;
   uint64_t id;
   struct netaddr peer;
+  struct guard_entry *guard; /* it counts for its client; NULL: for nobody */
   struct timer timer;
   struct buffer out;     /* being filled */
   struct buffer sending; /* the kernel's, while `send_under_way` */
@@ -27,11 +36,15 @@ struct session {
   uint64_t content_due_ms;  /* while a message comes in, between its BDATs too: by then more of it has to be there; else 0 */
   uint64_t content_counted; /* bytes of it that have moved content_due_ms ahead */
   bool progress;            /* a command was whole: the timer starts anew */
+  uint32_t errors_seen;     /* of server.errors: those that counted already */
+  uint8_t stage;            /* enum session_stage */
+  bool implicit_tls;        /* of its listener */
   bool may_relay;
   bool esmtp;
   bool dirty;
   bool send_under_way;
   bool waiting; /* for the spool: nothing is read meanwhile */
+  bool held;    /* an error is answered late: until then nothing is read or sent */
   bool paused;
   bool careful; /* receives one buffer at a time */
   bool feeding; /* inside feed(): a callback must not start another */
@@ -43,6 +56,7 @@ struct session {
 struct intake {
   struct intake_options o;
   struct smtp_server_options server_options;
+  struct guard_limits client_limits;
   struct submit_context submit;
   struct pool sessions;
   io_socket *listeners;
@@ -59,10 +73,22 @@ struct intake {
 
 enum operation { OP_ACCEPT = 1, OP_REFUSING, OP_REFUSED, OP_RECEIVE, OP_SEND, OP_CLOSE };
 
+uint64_t session_token(const struct session *session, enum operation operation);
+
+/* ---- entry.c ---- */
+/* A connection that has a slot. NULL listener: it was closed meanwhile. */
+void entry_begin(struct intake *intake, struct session *session, io_socket socket, const struct conf_listener *listener);
+void entry_received(struct session *session, struct span bytes);
+/* The timer fired before it was open. */
+void entry_timed_out(struct session *session);
+
 /* ---- session.c ---- */
-/* A connection that has a slot: greets, and receives. */
-void session_begin(struct intake *intake, struct session *session, io_socket socket);
+/* Sends the banner, or, with `refusal` (enhanced code and text), a 421 instead. */
+void session_greet(struct session *session, const char *enhanced, const char *refusal);
 void session_received(struct session *session, struct span bytes);
+/* Its timer, which is as long as the peer may take. */
+void session_init_timer(struct session *session);
+void session_arm_timer(struct session *session, uint64_t delay_ms);
 /* The peer closed. */
 void session_stream_ended(struct session *session);
 void session_sent(struct session *session, int64_t result);

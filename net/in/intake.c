@@ -35,10 +35,17 @@ static struct session *new_session(struct intake *intake) {
   return s;
 }
 
-static void accept_session(struct intake *intake, io_socket socket) {
-  struct session *s = new_session(intake);
+/* The token of an accept carries the listener's socket where others have the generation. NULL: it is closed meanwhile. */
+static const struct conf_listener *listener_of(const struct intake *intake, uint64_t token) {
+  for (unsigned i = 0; i < intake->o.conf->listeners_count; i++)
+    if (intake->listeners[i] == (io_socket)shard_token_generation(token)) return &intake->o.conf->listeners[i];
+  return NULL;
+}
+
+static void accept_session(struct intake *intake, io_socket socket, const struct conf_listener *listener) {
+  struct session *s = listener == NULL ? NULL : new_session(intake);
   if (s != NULL) {
-    session_begin(intake, s, socket);
+    entry_begin(intake, s, socket, listener);
   } else {
     refuse_session(intake, socket);
   }
@@ -64,7 +71,7 @@ void intake_complete(void *context, const struct io_completion *completion) {
     return;
   }
   if (operation == OP_ACCEPT) {
-    if (completion->result >= 0) accept_session(intake, (io_socket)completion->result);
+    if (completion->result >= 0) accept_session(intake, (io_socket)completion->result, listener_of(intake, completion->token));
     return;
   }
   struct session *s = pool_find(&intake->sessions, shard_token_slot(completion->token), shard_token_generation(completion->token));
@@ -76,7 +83,7 @@ void intake_complete(void *context, const struct io_completion *completion) {
   } else if (operation == OP_SEND) {
     session_sent(s, completion->result);
   } else if (completion->result > 0) {
-    session_received(s, completion->bytes);
+    entry_received(s, completion->bytes);
   } else if (completion->result == 0) {
     session_stream_ended(s);
   } else {
@@ -96,7 +103,9 @@ void intake_turn(struct intake *intake) {
 
 /* ---- life ---- */
 
-static uint64_t accept_token(const struct intake *intake) { return shard_token(intake->o.token_kind, OP_ACCEPT, 0, 0); }
+static uint64_t accept_token(const struct intake *intake, io_socket listener) {
+  return shard_token(intake->o.token_kind, OP_ACCEPT, 0, (uint32_t)listener);
+}
 static uint64_t closed_token(const struct intake *intake) { return shard_token(intake->o.token_kind, OP_REFUSED, 0, 0); }
 
 /* The machines of all sessions look here: new limits hold for those that are open, too. */
@@ -105,6 +114,11 @@ static void take_limits(struct intake *intake, const struct conf *conf) {
   intake->server_options.recipients_max = conf->recipients_max;
   intake->server_options.messages_max = conf->session_messages_max;
   intake->server_options.errors_max = conf->session_errors_max;
+  intake->client_limits = (struct guard_limits){.sessions = conf->clients.sessions,
+                                                .a_minute = {[GUARD_CONNECTIONS] = conf->clients.connections,
+                                                             [GUARD_MESSAGES] = conf->clients.messages,
+                                                             [GUARD_RECIPIENTS] = conf->clients.recipients,
+                                                             [GUARD_ERRORS] = conf->clients.errors}};
 }
 
 int intake_open(struct intake **out, const struct intake_options *options) {
@@ -143,7 +157,8 @@ int intake_listen(struct intake *intake, struct fmt *why) {
   const struct conf *conf = intake->o.conf;
   struct io *io = intake->o.shard->io;
   int error = listen_all(io, conf, intake->o.shard->index, intake->listeners, why);
-  for (unsigned i = 0; i < conf->listeners_count && error == E_OK; i++) io_accept(io, intake->listeners[i], accept_token(intake));
+  for (unsigned i = 0; i < conf->listeners_count && error == E_OK; i++)
+    io_accept(io, intake->listeners[i], accept_token(intake, intake->listeners[i]));
   return error;
 }
 
@@ -183,7 +198,7 @@ void intake_commit(struct intake *intake) {
   struct io *io = intake->o.shard->io;
   if (next == NULL) return; /* a stop came in between */
   for (unsigned i = 0; i < next->listeners_count; i++)
-    if (intake->next.is_new[i]) io_accept(io, intake->next.listeners[i], accept_token(intake));
+    if (intake->next.is_new[i]) io_accept(io, intake->next.listeners[i], accept_token(intake, intake->next.listeners[i]));
   listen_close_others(io, intake->listeners, now->listeners_count, intake->next.listeners, next->listeners_count, closed_token(intake));
   free(intake->listeners);
   intake->listeners = intake->next.listeners;

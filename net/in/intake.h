@@ -15,6 +15,8 @@
 #include "net/smtp/server.h"
 #include "queue/schedule.h"
 
+struct guard;
+
 struct intake_options {
   struct shard *shard;
   const struct conf *conf;
@@ -24,6 +26,7 @@ struct intake_options {
   struct counters *counters;
   struct event_writer *events;
   _Atomic uint32_t *sessions_open; /* of all shards together, for limits.sessions: one of them for the whole process */
+  struct guard *guard;             /* of all shards together; NULL: clients are not limited */
   uint64_t newest_id;              /* of any shard: ids given out are of later milliseconds, or above it */
   uint8_t token_kind;
 };

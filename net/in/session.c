@@ -1,6 +1,5 @@
 /* One SMTP session that comes in, from its banner to its end. What concerns all of them is in intake.c. */
 #include "core/base/error.h"
-#include "net/in/access.h"
 #include "net/in/inside.h"
 #include "net/in/reception.h"
 
@@ -11,7 +10,7 @@
 #define LONG_CONTENT 131072     /* behind so much of a message its bytes are taken one buffer at a time, as the disk takes them */
 #define CONTENT_RATE_MIN 500    /* bytes a second, as Postfix's smtpd_min_data_rate: a sender that gives a byte a minute is like one that is silent */
 
-static uint64_t token_of(const struct session *s, enum operation operation) {
+uint64_t session_token(const struct session *s, enum operation operation) {
   return shard_token(s->intake->o.token_kind, operation, pool_index(&s->intake->sessions, s), s->tag);
 }
 
@@ -51,10 +50,10 @@ void session_close(struct session *s) {
   s->closing = true;
   timer_cancel(&s->intake->o.shard->wheel, &s->timer);
   abandon_unless_ended(s);
-  io_close(s->intake->o.shard->io, s->socket, token_of(s, OP_CLOSE));
+  io_close(s->intake->o.shard->io, s->socket, session_token(s, OP_CLOSE));
 }
 
-static void arm_timer(struct session *s, uint64_t delay_ms) {
+void session_arm_timer(struct session *s, uint64_t delay_ms) {
   timer_set(&s->intake->o.shard->wheel, &s->timer, s->intake->o.shard->now_ms + delay_ms);
 }
 
@@ -69,11 +68,11 @@ static void await_peer(struct session *s) {
     if (s->content_due_ms > due_ms) s->content_due_ms = due_ms;
     due_ms = s->content_due_ms;
   }
-  arm_timer(s, due_ms > now_ms ? due_ms - now_ms : 0);
+  session_arm_timer(s, due_ms > now_ms ? due_ms - now_ms : 0);
 }
 
 void session_flush(struct session *s) {
-  if (s->closing || s->send_under_way) return;
+  if (s->closing || s->send_under_way || s->held) return;
   if (s->out.len == 0) {
     if (s->leaving) session_close(s);
     return;
@@ -82,7 +81,7 @@ void session_flush(struct session *s) {
   s->out = (struct buffer){0};
   s->slice = (struct io_slice){s->sending.at, s->sending.len};
   s->send_under_way = true;
-  io_send(s->intake->o.shard->io, s->socket, &s->slice, 1, token_of(s, OP_SEND));
+  io_send(s->intake->o.shard->io, s->socket, &s->slice, 1, session_token(s, OP_SEND));
 }
 
 static void leave(struct session *s) {
@@ -122,7 +121,7 @@ static struct session *session_of(struct intake *intake, uint64_t token) {
 void session_say_goodbye(struct session *s) {
   struct fmt out;
   if (s->leaving || s->closing) return;
-  if (!open_out(s, &out)) {
+  if (s->stage != STAGE_OPEN || !open_out(s, &out)) {
     session_close(s);
     return;
   }
@@ -189,6 +188,8 @@ static void on_mail(struct session *s, struct fmt *out) {
     refuse(s, out, 452, "4.3.1", "the queue is full, try again later");
   } else if (intake->o.slab->used_bytes > intake->o.slab->limit_bytes - intake->o.slab->limit_bytes / MEMORY_KEPT_PART) {
     refuse(s, out, 452, "4.3.1", "insufficient memory, try again later");
+  } else if (!guard_count(s->guard, &intake->client_limits, GUARD_MESSAGES, intake->o.shard->now_ms)) {
+    refuse(s, out, 450, "4.7.1", "too many messages from your address, try again later");
   } else {
     forget_submission(s);
     s->submission = submit_begin(&s->intake->submit, &s->server.mail, &s->peer, s->id);
@@ -224,6 +225,9 @@ static void reject_relaying(struct session *s, struct fmt *out) {
 static void on_rcpt(struct session *s, struct fmt *out) {
   if (!s->may_relay) {
     reject_relaying(s, out);
+    s->server.errors++; /* whoever tries one address after the other is held up like one who knows no SMTP */
+  } else if (!guard_count(s->guard, &s->intake->client_limits, GUARD_RECIPIENTS, s->intake->o.shard->now_ms)) {
+    smtp_server_refuse(&s->server, out, 450, "4.7.1", "too many recipients from your address, try again later");
   } else if (!submit_recipient(s->submission, &s->server.rcpt)) {
     smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient memory, try again later");
   } else {
@@ -232,7 +236,7 @@ static void on_rcpt(struct session *s, struct fmt *out) {
 }
 
 static void on_data(struct session *s, struct fmt *out) {
-  s->submission->tag = token_of(s, OP_SEND);
+  s->submission->tag = session_token(s, OP_SEND);
   s->submission->progress = part_stored;
   s->submission->callback = s->intake;
   if (!submit_data(s->submission, buffer_span(&s->hello), s->esmtp, s->server.mail.size)) {
@@ -277,7 +281,7 @@ static void on_end(struct session *s, struct fmt *out) {
   s->waiting = true;
   s->content_due_ms = 0;
   timer_cancel(&s->intake->o.shard->wheel, &s->timer); /* the peer owes nothing: it is the disk's turn */
-  submit_end(s->submission, &s->server.scan, token_of(s, OP_SEND), message_stored, s->intake);
+  submit_end(s->submission, &s->server.scan, session_token(s, OP_SEND), message_stored, s->intake);
 }
 
 static void pause_receiving(struct session *s) {
@@ -291,6 +295,35 @@ static void on_content(struct session *s) {
   s->waiting = true; /* for a part of a long message to be written: until then the sender's bytes are better kept by its own system */
   timer_cancel(&s->intake->o.shard->wheel, &s->timer);
   pause_receiving(s);
+}
+
+/* ---- errors ---- */
+
+#define ERRORS_AT_ONCE 2  /* so many of a session are answered at once: people make mistakes */
+#define HELD_MAX_MS 60000 /* for a whole pipelined group of them: other servers do not wait much longer for a reply */
+
+/* What came with one read is answered together, so late as all errors in it. */
+static void hold(struct session *s, uint32_t before) {
+  uint32_t from = before > ERRORS_AT_ONCE ? before : ERRORS_AT_ONCE;
+  if (s->server.errors <= from || s->intake->o.conf->error_delay_ms == 0) return;
+  uint64_t delay_ms = s->intake->o.conf->error_delay_ms * (s->server.errors - from);
+  s->held = true;
+  session_arm_timer(s, delay_ms < HELD_MAX_MS ? delay_ms : HELD_MAX_MS);
+}
+
+/* A client's errors count over all its sessions; and that their answers come late costs whoever only tries things out more than us. */
+static void note_errors(struct session *s, struct fmt *out) {
+  const struct intake *intake = s->intake;
+  uint32_t before = s->errors_seen;
+  bool too_many = false;
+  for (; s->errors_seen < s->server.errors; s->errors_seen++)
+    too_many |= !guard_count(s->guard, &intake->client_limits, GUARD_ERRORS, intake->o.shard->now_ms);
+  if (s->may_relay) return;
+  if (too_many) {
+    smtp_server_shut(&s->server, "4.7.0", "too many errors from your address, try again later", out);
+    leave(s);
+  }
+  hold(s, before);
 }
 
 /* Lets the machine eat. False when it has to stop: input used up, waiting for the spool, or the session ends. */
@@ -319,8 +352,9 @@ static bool step(struct session *s, struct span *in) {
   case SMTP_SERVER_CLOSE: leave(s); break;
   case SMTP_SERVER_INVALID: must(false);
   }
+  if (s->server.errors > s->errors_seen) note_errors(s, &out);
   close_out(s, &out);
-  return !used_up && !s->waiting && !s->leaving;
+  return !used_up && !s->waiting && !s->leaving && !s->held;
 }
 
 /* Between its commands a session holds no buffers. */
@@ -334,7 +368,7 @@ static bool clogged(const struct session *s) { return s->out.len > OUT_HIGH && s
 /* Feeds `in` (new bytes, or the stash) to the machine; returns what is left. */
 static struct span eat(struct session *s, struct span in) {
   s->feeding = true;
-  while (!s->waiting && !s->leaving && !s->closing && !clogged(s) && step(s, &in)) {
+  while (!s->waiting && !s->held && !s->leaving && !s->closing && !clogged(s) && step(s, &in)) {
     if (s->out.len > OUT_HIGH) session_flush(s);
   }
   s->feeding = false;
@@ -347,7 +381,7 @@ static bool is_long(const struct session *s) { return s->submission != NULL && !
 
 static void go_on_receiving(struct session *s) {
   s->careful = is_long(s);
-  (s->careful ? io_receive_once : io_receive)(s->intake->o.shard->io, s->socket, token_of(s, OP_RECEIVE));
+  (s->careful ? io_receive_once : io_receive)(s->intake->o.shard->io, s->socket, session_token(s, OP_RECEIVE));
 }
 
 static void resume_receiving(struct session *s) {
@@ -362,7 +396,7 @@ static void feed(struct session *s) {
   if (s->closing) return;
   buffer_consume(&s->stash, s->stash.len - rest.len);
   if (s->stash.len == 0) buffer_free(s->intake->o.slab, &s->stash);
-  if (s->gone && !s->waiting && !clogged(s)) leave(s);
+  if (s->gone && !s->waiting && !s->held && !clogged(s)) leave(s);
   resume_receiving(s);
 }
 
@@ -376,24 +410,40 @@ static void keep_rest(struct session *s, struct span rest) {
 
 void session_received(struct session *s, struct span bytes) {
   if (s->leaving) return; /* after QUIT or 421 nothing counts */
-  if (s->stash.len > 0 || s->waiting || clogged(s)) {
+  if (s->stash.len > 0 || s->waiting || s->held || clogged(s)) {
     keep_rest(s, bytes);
-    if (!s->closing && !s->waiting && !clogged(s)) feed(s);
+    if (!s->closing && !s->waiting && !s->held && !clogged(s)) feed(s);
   } else {
     struct span rest = eat(s, bytes);
     if (!s->closing && !s->leaving && rest.len > 0) keep_rest(s, rest);
   }
   if (s->closing) return;
   if (!s->paused && (s->careful || is_long(s))) go_on_receiving(s);
-  if (!s->waiting && (s->progress || s->content_due_ms > 0)) await_peer(s);
+  if (!s->waiting && !s->held && (s->progress || s->content_due_ms > 0)) await_peer(s);
 }
 
 /* ---- life ---- */
+
+/* The late answer to an error may go. */
+static void let_go(struct session *s) {
+  s->held = false;
+  if (s->out.len > 0 || s->leaving) mark_dirty(s);
+  await_peer(s);
+  feed(s);
+}
 
 static void timed_out(void *context, struct timer *timer) {
   (void)context;
   struct session *s = (struct session *)((uint8_t *)timer - offsetof(struct session, timer));
   struct fmt out;
+  if (s->stage != STAGE_OPEN) {
+    entry_timed_out(s);
+    return;
+  }
+  if (s->held) {
+    let_go(s);
+    return;
+  }
   if (s->leaving || s->send_under_way || !open_out(s, &out)) { /* it does not even read */
     session_close(s);
     return;
@@ -402,32 +452,36 @@ static void timed_out(void *context, struct timer *timer) {
   close_out(s, &out);
   forget_submission(s);
   leave(s);
-  arm_timer(s, 10000);
+  session_arm_timer(s, 10000);
 }
 
-void session_begin(struct intake *intake, struct session *s, io_socket socket) {
-  s->intake = intake;
-  s->socket = socket;
-  s->tag = pool_generation(&intake->sessions, pool_index(&intake->sessions, s));
-  s->id = submit_new_id(&intake->submit);
-  s->timer.fire = timed_out;
-  io_peer(intake->o.shard->io, socket, &s->peer);
-  s->may_relay = access_may_relay(intake->o.conf, &s->peer);
-  count_add(intake->o.counters, COUNT_SESSIONS, 1);
+void session_init_timer(struct session *s) { s->timer.fire = timed_out; }
+
+void session_greet(struct session *s, const char *enhanced, const char *refusal) {
   struct fmt out;
+  s->stage = STAGE_OPEN;
   if (!open_out(s, &out)) {
     session_close(s);
     return;
   }
-  smtp_server_init(&s->server, &intake->server_options, &out);
+  if (refusal == NULL) {
+    smtp_server_init(&s->server, &s->intake->server_options, &out);
+  } else {
+    fmt_text(&out, "421 ");
+    fmt_text(&out, enhanced);
+    fmt_char(&out, ' ');
+    fmt_text(&out, refusal);
+    fmt_text(&out, "\r\n");
+    leave(s);
+  }
   close_out(s, &out);
-  io_receive(intake->o.shard->io, socket, token_of(s, OP_RECEIVE));
   await_peer(s);
 }
 
 void session_fini(struct session *s) {
   struct slab *slab = s->intake->o.slab;
   timer_cancel(&s->intake->o.shard->wheel, &s->timer);
+  guard_leave(s->guard);
   abandon_unless_ended(s);
   buffer_free(slab, &s->out);
   buffer_free(slab, &s->sending);
@@ -446,11 +500,11 @@ void session_sent(struct session *s, int64_t result) {
     session_flush(s);
     return;
   }
-  if (!s->waiting) feed(s);
+  if (!s->waiting && !s->held) feed(s);
 }
 
 /* The peer may have closed its half only: it gets its replies, also those to what waits in the stash. */
 void session_stream_ended(struct session *s) {
   s->gone = true;
-  if (!s->waiting && !clogged(s)) leave(s);
+  if (!s->waiting && !s->held && !clogged(s)) leave(s);
 }

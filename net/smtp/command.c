@@ -65,9 +65,9 @@ static enum command_verb verb_of_other(struct span name) {
     struct span name;
     enum command_verb verb;
   } others[] = {
-      {SPAN("starttls"), COMMAND_ABSENT}, {SPAN("get"), COMMAND_FOREIGN},     {SPAN("put"), COMMAND_FOREIGN},
-      {SPAN("pri"), COMMAND_FOREIGN},     {SPAN("connect"), COMMAND_FOREIGN}, {SPAN("options"), COMMAND_FOREIGN},
-      {SPAN("delete"), COMMAND_FOREIGN},  {SPAN("patch"), COMMAND_FOREIGN},   {SPAN("trace"), COMMAND_FOREIGN},
+      {SPAN("starttls"), COMMAND_ABSENT}, {SPAN("get"), COMMAND_FOREIGN},     {SPAN("put"), COMMAND_FOREIGN},     {SPAN("proxy"), COMMAND_FOREIGN},
+      {SPAN("pri"), COMMAND_FOREIGN},     {SPAN("connect"), COMMAND_FOREIGN}, {SPAN("options"), COMMAND_FOREIGN}, {SPAN("delete"), COMMAND_FOREIGN},
+      {SPAN("patch"), COMMAND_FOREIGN},   {SPAN("trace"), COMMAND_FOREIGN},
   };
   if (name.len > 1 && name.at[name.len - 1] == ':') return COMMAND_FOREIGN; /* a header line, as of HTTP: "Host:", "User-Agent:" */
   for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)

@@ -71,7 +71,7 @@ static enum smtp_server_event refused(struct smtp_server *s, struct span reply) 
 
 static bool errors_exceeded(struct smtp_server *s) {
   s->_idle_commands++;
-  return ++s->_errors > s->_options->errors_max;
+  return ++s->errors > s->_options->errors_max;
 }
 
 static const struct span too_many_errors = SPAN("421 4.7.0 Too many errors, closing connection\r\n");

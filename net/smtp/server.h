@@ -73,6 +73,7 @@ struct smtp_server {
                           * what came or was announced */
   uint32_t recipients;   /* accepted in this transaction */
   uint32_t messages;     /* accepted in this session */
+  uint32_t errors;       /* of the client in this session: commands that are wrong or out of order */
   bool esmtp;            /* greeted with EHLO */
   bool chunked;          /* the present message comes with BDAT */
   /* private */
@@ -85,7 +86,6 @@ struct smtp_server {
   uint8_t _pending;     /* the event that waits for accept or refuse */
   uint8_t _phase_after; /* the octets of a refused BDAT */
   uint8_t _owed_len;
-  uint32_t _errors;
   uint32_t _idle_commands;
   uint32_t _surplus; /* recipients for whom there was no room, since the last message */
   uint64_t _chunk_left;

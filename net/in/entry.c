@@ -1,0 +1,108 @@
+/* How a connection becomes a session: whose it is, whether there may be one more, and the banner. */
+#include "net/in/access.h"
+#include "net/in/inside.h"
+#include "net/in/proxy.h"
+
+#define PROXY_MS 10000 /* a load balancer has its header at hand */
+
+static const struct conf *conf_of(const struct session *s) { return s->intake->o.conf; }
+
+static void refuse(struct session *s, const char *enhanced, const char *text) {
+  count_add(s->intake->o.counters, COUNT_SESSIONS_REFUSED, 1);
+  session_greet(s, enhanced, text);
+}
+
+/* May its client have one more? */
+static bool is_welcome(struct session *s) {
+  const struct intake *intake = s->intake;
+  if (s->may_relay || intake->o.guard == NULL) return true;
+  enum guard_verdict verdict = guard_enter(intake->o.guard, &intake->client_limits, &s->peer, intake->o.shard->now_ms, &s->guard);
+  if (verdict == GUARD_TOO_MANY) refuse(s, "4.7.0", "too many sessions from your address, try again later");
+  if (verdict == GUARD_TOO_FAST) refuse(s, "4.7.0", "too many connections from your address, try again later");
+  if (verdict == GUARD_WELCOME && !guard_allows(s->guard, &intake->client_limits, GUARD_ERRORS, intake->o.shard->now_ms)) {
+    refuse(s, "4.7.0", "too many errors from your address, try again later");
+    return false;
+  }
+  return verdict == GUARD_WELCOME;
+}
+
+/* It is known who it is. */
+static void admit(struct session *s) {
+  s->may_relay = access_may_relay(conf_of(s), &s->peer);
+  if (!is_welcome(s)) return;
+  if (s->may_relay || conf_of(s)->greeting_delay_ms == 0 || s->implicit_tls) {
+    session_greet(s, NULL, NULL);
+    return;
+  }
+  s->stage = STAGE_SILENT;
+  session_arm_timer(s, conf_of(s)->greeting_delay_ms);
+}
+
+/* ---- whose it is ---- */
+
+static bool is_balancer(const struct conf_listener *listener, const struct netaddr *peer) {
+  for (unsigned i = 0; i < listener->proxy_from_count; i++)
+    if (network_contains(&listener->proxy_from[i], peer)) return true;
+  return false;
+}
+
+/* What is behind the header is the client's. */
+static void take_header(struct session *s, struct span bytes) {
+  struct proxy_header header = {.len = 0};
+  if (!buffer_append(s->intake->o.slab, &s->stash, bytes)) {
+    session_close(s);
+    return;
+  }
+  enum proxy_verdict verdict = proxy_parse(buffer_span(&s->stash), &header);
+  if (verdict == PROXY_MORE) return;
+  if (verdict == PROXY_INVALID) { /* nobody is there to whom a reply would mean something */
+    count_add(s->intake->o.counters, COUNT_SESSIONS_REFUSED, 1);
+    session_close(s);
+    return;
+  }
+  struct buffer rest = s->stash;
+  s->stash = (struct buffer){0};
+  buffer_consume(&rest, (uint32_t)header.len);
+  if (header.client.family != 0) s->peer = header.client;
+  admit(s);
+  if (rest.len > 0 && !s->closing) entry_received(s, buffer_span(&rest));
+  buffer_free(s->intake->o.slab, &rest);
+}
+
+/* ---- */
+
+void entry_begin(struct intake *intake, struct session *s, io_socket socket, const struct conf_listener *listener) {
+  s->intake = intake;
+  s->socket = socket;
+  s->tag = pool_generation(&intake->sessions, pool_index(&intake->sessions, s));
+  s->id = submit_new_id(&intake->submit);
+  s->implicit_tls = listener->tls == CONF_TLS_IMPLICIT;
+  session_init_timer(s);
+  io_peer(intake->o.shard->io, socket, &s->peer);
+  count_add(intake->o.counters, COUNT_SESSIONS, 1);
+  if (is_balancer(listener, &s->peer)) {
+    s->stage = STAGE_PROXY;
+    session_arm_timer(s, PROXY_MS);
+  } else {
+    admit(s);
+  }
+  if (!s->closing) io_receive(intake->o.shard->io, socket, session_token(s, OP_RECEIVE));
+}
+
+void entry_received(struct session *s, struct span bytes) {
+  switch ((enum session_stage)s->stage) {
+  case STAGE_PROXY: take_header(s, bytes); break;
+  case STAGE_SILENT:
+    refuse(s, "5.5.1", "it is the server who speaks first");
+    break; /* RFC 5321 3.1: only programs that do not care about replies do so */
+  case STAGE_OPEN: session_received(s, bytes); break;
+  }
+}
+
+void entry_timed_out(struct session *s) {
+  if (s->stage == STAGE_SILENT) {
+    session_greet(s, NULL, NULL);
+  } else {
+    session_close(s);
+  }
+}
