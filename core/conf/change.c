@@ -17,6 +17,8 @@ const char *conf_needs_restart(const struct conf *a, const struct conf *b) {
   } fixed[] = {
       {"hostname", same_text(a->hostname, b->hostname)},
       {"shards", a->shards == b->shards},
+      {"user", same_text(a->user, b->user)},
+      {"sandbox", a->sandbox == b->sandbox},
       {"spool.path", same_text(a->spool_path, b->spool_path)},
       {"spool.durability", a->durability == b->durability},
       {"spool.segment_size", a->segment_size_bytes == b->segment_size_bytes},

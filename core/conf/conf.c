@@ -35,6 +35,12 @@ static int read_hostname(struct conf *conf, const struct raw *raw, const struct 
   return value_copy(&conf->hostname, raw->hostname);
 }
 
+static int read_user(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  if (raw->user == NULL) return E_OK;
+  if (raw->user[0] == '\0') return reading_error(r, E_SYNTAX, "user", "is empty; it must name a user of this system");
+  return value_copy(&conf->user, raw->user);
+}
+
 static int read_spool(struct conf *conf, const struct raw *raw, const struct reading *r) {
   static const char *const words[] = {[CONF_SYNC] = "sync", [CONF_LAZY] = "lazy", [CONF_MEMORY] = "memory"};
   unsigned choice = CONF_SYNC;
@@ -121,8 +127,8 @@ static int read_events_path(struct conf *conf, const struct raw *raw, const stru
 }
 
 typedef int (*reader)(struct conf *conf, const struct raw *raw, const struct reading *r);
-static const reader readers[] = {setting_read_all, read_hostname, read_spool, listeners_read,    read_dns_servers, read_sources,
-                                 read_routes,      sites_read,    read_http,  read_retry_factor, read_events_path};
+static const reader readers[] = {setting_read_all, read_hostname, read_user,  read_spool, listeners_read,    read_dns_servers,
+                                 read_sources,     read_routes,   sites_read, read_http,  read_retry_factor, read_events_path};
 
 /* ---- defaults ---- */
 
@@ -241,6 +247,7 @@ void conf_free_but_sites(struct conf *conf) {
   }
   free(conf->routes);
   free(conf->hostname);
+  free(conf->user);
   free(conf->spool_path);
   listeners_free(conf);
   free(conf->dns_servers);

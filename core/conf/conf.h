@@ -66,6 +66,8 @@ struct conf_site {
 struct conf {
   char *hostname;  /* default: the system's, which must be qualified */
   unsigned shards; /* >= 1: 0 in the file has become the number of cores */
+  char *user;      /* who root becomes; NULL: nobody */
+  bool sandbox;    /* default true: files and system calls are limited (net/cli/sandbox.h) */
   char *spool_path;
   enum conf_durability durability;
   uint64_t segment_size_bytes;   /* spool.segment_size, default 64MiB, 8MiB..1GiB; the spool makes them smaller on a small disk */

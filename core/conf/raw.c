@@ -134,6 +134,8 @@ static const cyaml_schema_field_t http_fields[] = {WORD(struct raw_http, address
 static const cyaml_schema_field_t root_fields[] = {
     WORD(struct raw, hostname),
     WORD(struct raw, shards),
+    WORD(struct raw, user),
+    WORD(struct raw, sandbox),
     SECTION(struct raw, spool, spool_fields),
     LIST(struct raw, listeners, &listener_entry, LISTENERS_MAX),
     LIST(struct raw, relay_from, &word_entry, NETWORKS_MAX),

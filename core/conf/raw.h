@@ -83,7 +83,7 @@ struct raw_http {
 };
 
 struct raw {
-  char *hostname, *shards;
+  char *hostname, *shards, *user, *sandbox;
   struct raw_spool spool;
   struct raw_listener *listeners;
   unsigned listeners_count;

@@ -39,6 +39,7 @@ struct setting {
 
 static const struct setting settings[] = {
     SETTING(shards, shards, COUNT, 0, 256, 0), /* 0: conf.c puts the number of cores */
+    SETTING(sandbox, sandbox, SWITCH, 0, 1, true),
     SETTING(spool.segment_size, segment_size_bytes, SIZE, 8 * MIB, GIB, 64 * MIB),
     SETTING(spool.max_size, spool_max_bytes, SIZE, 0, 1024 * TIB, 0),
     SETTING(spool.min_free, spool_min_free_bytes, SIZE, 0, TIB, 256 * MIB),

@@ -12,7 +12,9 @@
 
 #include "core/base/error.h"
 #include "net/cli/notify.h"
+#include "net/cli/privileges.h"
 #include "net/cli/reload.h"
+#include "net/cli/sandbox.h"
 #include "net/control/control.h"
 #include "net/http/endpoint.h"
 #include "net/in/guard.h"
@@ -86,6 +88,7 @@ static void *work(void *argument) {
   pthread_barrier_wait(&server->barrier);
   if (worker->index > 0 && !atomic_load(&server->failed)) note(worker, relay_listen(worker->relay, &worker->why));
   pthread_barrier_wait(&server->barrier);
+  privileges_end(server->conf);
   if (!atomic_load(&server->failed)) {
     relay_run(worker->relay);
     worker->error = relay_failed(worker->relay, &worker->why);
@@ -196,6 +199,28 @@ static void stop_all(const struct server *server) {
   for (unsigned i = 0; i < server->conf->shards; i++) relay_stop(server->workers[i].relay);
 }
 
+static int say(const struct fmt *why) {
+  fprintf(stderr, "ringpost: %.*s\n", (int)why->len, (const char *)why->at);
+  return 1;
+}
+
+/* The first half, before there are threads: who we are, and what files there are for us. */
+static int lock_files(const struct conf *conf, const char *path) {
+  uint8_t room[512];
+  struct fmt why = fmt_over(room, sizeof room - 1);
+  if (privileges_begin(conf, &why) != E_OK) return say(&why);
+  return conf->sandbox && sandbox_files(conf, path, &why) != E_OK ? say(&why) : 0;
+}
+
+/* The second, when all listen; threads that are started from here on have no more either. */
+static int lock_up(const struct conf *conf) {
+  uint8_t room[512];
+  struct fmt why = fmt_over(room, sizeof room - 1);
+  privileges_end(conf);
+  if (conf->certificates_count > 0 || conf->users_path != NULL) privileges_no_dumps();
+  return conf->sandbox && sandbox_calls(&why) != E_OK ? say(&why) : 0;
+}
+
 static int run(struct server *server, const sigset_t *signals) {
   struct endpoint *endpoint = NULL;
   start_workers(server);
@@ -207,7 +232,8 @@ static int run(struct server *server, const sigset_t *signals) {
     for (unsigned i = 0; i < server->conf->shards; i++) server->relays[i] = server->workers[i].relay;
     server->reload.relays = server->relays;
     control_start(server->control, server->relays);
-    status = open_http(server, &endpoint);
+    status = lock_up(server->conf);
+    if (status == 0) status = open_http(server, &endpoint);
     if (status == 0) {
       say_ready(server, endpoint);
       wait_for_signal(server, signals);
@@ -279,6 +305,7 @@ int serve(const struct conf *conf, const char *path) {
   pthread_sigmask(SIG_BLOCK, &signals, NULL);
   signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
+  if (lock_files(conf, path) != 0) return 1;
 
   struct server server = {.conf = conf, .reload = {.path = path, .first = conf}};
   server.workers = aligned_alloc(64, conf->shards * sizeof *server.workers);

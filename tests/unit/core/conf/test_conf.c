@@ -48,7 +48,8 @@ static void check_address(const struct netaddr *address, const char *expected) {
 }
 
 #define ROOT_KEYS                                                                                                                                    \
-  "hostname, shards, spool, listeners, relay_from, users, tls, clients, dns, queue, delivery, routes, sites, limits, dsn, events, http"
+  "hostname, shards, user, sandbox, spool, listeners, relay_from, users, tls, clients, dns, queue, delivery, routes, sites, limits, dsn, events, "   \
+  "http"
 #define LISTENER_KEYS "address, port, tls, auth, auth_in_clear, client_certificates, submission, proxy_from"
 #define LISTENERS "listeners: [{address: 127.0.0.1, port: 2525}]\n"
 
