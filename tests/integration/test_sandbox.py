@@ -135,4 +135,17 @@ def a_user_that_is_none(t):
             raise AssertionError(run.stderr)
 
 
+@test
+def the_unit_is_sound(t):
+    if not shutil.which("systemd-analyze"):
+        raise Skip("no systemd-analyze")
+    unit = os.path.join(os.path.dirname(__file__), "..", "..", "dist", "ringpost.service")
+    run = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--no-pager", unit], capture_output=True, text=True, timeout=60)
+    if "ignoring" in run.stderr:
+        raise AssertionError(run.stderr)
+    exposure = float(re.search(r"Overall exposure level for ringpost.service: ([0-9.]+)", run.stdout).group(1))
+    if exposure >= 2:
+        raise AssertionError("exposure %.1f" % exposure)
+
+
 run_all()
