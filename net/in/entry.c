@@ -77,6 +77,7 @@ void entry_begin(struct intake *intake, struct session *s, io_socket socket, con
   s->tag = pool_generation(&intake->sessions, pool_index(&intake->sessions, s));
   s->id = submit_new_id(&intake->submit);
   s->implicit_tls = listener->tls == CONF_TLS_IMPLICIT;
+  s->submits = listener->submission;
   session_init_timer(s);
   io_peer(intake->o.shard->io, socket, &s->peer);
   count_add(intake->o.counters, COUNT_SESSIONS, 1);

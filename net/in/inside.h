@@ -39,6 +39,7 @@ struct session {
   uint32_t errors_seen;     /* of server.errors: those that counted already */
   uint8_t stage;            /* enum session_stage */
   bool implicit_tls;        /* of its listener */
+  bool submits;             /* likewise: RFC 6409 */
   bool may_relay;
   bool esmtp;
   bool dirty;

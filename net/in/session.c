@@ -239,6 +239,7 @@ static void on_data(struct session *s, struct fmt *out) {
   s->submission->tag = session_token(s, OP_SEND);
   s->submission->progress = part_stored;
   s->submission->callback = s->intake;
+  s->submission->completes = s->submits;
   if (!submit_data(s->submission, buffer_span(&s->hello), s->esmtp, s->server.mail.size)) {
     refuse_for(s, E_NO_MEMORY, out);
     forget_submission(s);

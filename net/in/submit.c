@@ -182,6 +182,7 @@ static bool append_received(struct submission *submission, struct span hello, bo
 
 bool submit_data(struct submission *submission, struct span hello, bool esmtp, uint64_t size_hint) {
   struct submit_context *context = submission->context;
+  header_scan_init(&submission->header);
   submission->id = submit_new_id(context);
   submission->created_ms = context->shard->wall_ms;
   uint64_t expected = size_hint == 0 ? 0 : size_hint + submission->envelope.len + 1024;
@@ -270,7 +271,7 @@ static int write_part(struct submission *submission) {
 }
 
 /* What waited in a stash may be longer than what is left of a part. */
-int submit_content(struct submission *submission, struct span bytes) {
+static void take_content(struct submission *submission, struct span bytes) {
   struct slab *slab = submission->context->slab;
   while (bytes.len > 0 && submission->error == E_OK) {
     struct span piece = span_first(bytes, CONTENT_CHUNK_LARGE);
@@ -282,6 +283,40 @@ int submit_content(struct submission *submission, struct span bytes) {
       submission->error = write_part(submission);
     }
   }
+}
+
+/* At the end of the header section. */
+static void add_missing_fields(struct submission *submission) {
+  struct submit_context *context = submission->context;
+  uint8_t room[512];
+  struct fmt out = fmt_over(room, sizeof room);
+  submission->completes = false;
+  if ((submission->header.fields & HEADER_DATE) == 0) {
+    fmt_text(&out, "Date: ");
+    fmt_put(&out, date_now(context));
+    fmt_text(&out, "\r\n");
+  }
+  if ((submission->header.fields & HEADER_MESSAGE_ID) == 0) {
+    fmt_text(&out, "Message-ID: <");
+    fmt_hex64(&out, submission->id);
+    fmt_char(&out, '@');
+    fmt_put(&out, context->hostname);
+    fmt_text(&out, ">\r\n");
+  }
+  must(!out.overflow);
+  take_content(submission, fmt_span(&out));
+}
+
+static struct span take_header(struct submission *submission, struct span bytes) {
+  size_t len = header_scan_feed(&submission->header, bytes);
+  take_content(submission, span_first(bytes, len));
+  if (submission->header.over) add_missing_fields(submission);
+  return span_skip(bytes, len);
+}
+
+int submit_content(struct submission *submission, struct span bytes) {
+  const struct slab *slab = submission->context->slab;
+  take_content(submission, submission->completes ? take_header(submission, bytes) : bytes);
   if (submission->error != E_OK) return submission->error;
   unsigned allowed = slab->used_bytes > slab->limit_bytes / 2 ? 1 : SUBMIT_PARTS_UNDER_WAY;
   return submission->writes >= allowed ? E_BUSY : E_OK;
@@ -362,6 +397,7 @@ void submit_end(struct submission *submission, const struct data_scan *scan, uin
   submission->tag = tag;
   submission->done = done;
   submission->callback = callback;
+  if (submission->completes) add_missing_fields(submission);
   if (submission->error == E_OK) {
     correct_envelope(submission, scan);
     submission->message = make_message(submission);

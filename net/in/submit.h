@@ -10,6 +10,7 @@
 
 #include "core/base/buffer.h"
 #include "core/shard/shard.h"
+#include "net/mail/header.h"
 #include "net/smtp/server.h"
 #include "queue/schedule.h"
 
@@ -49,10 +50,12 @@ struct submission {
   uint32_t recipients;
   enum smtp_ret ret;
   bool smtputf8, eight_bit;
+  bool completes; /* set before content comes: Date and Message-ID are added if they are missing (RFC 6409 8). Until its header was seen */
   bool ended;
-  bool abandoned; /* the session let go of it: parts still under way end quietly */
-  uint8_t writes; /* under way */
-  int error;      /* the first one */
+  bool abandoned;            /* the session let go of it: parts still under way end quietly */
+  uint8_t writes;            /* under way */
+  int error;                 /* the first one */
+  struct header_scan header; /* while it completes */
   struct content *content;
   uint64_t size;             /* of the content: Received header and what was handed in */
   struct spool_place *parts; /* segment 0: not durable, or given up */

@@ -1,4 +1,6 @@
 """What a client may do that nobody knows: how many sessions, how often, how many errors; who says whose connection it is; and who speaks too early."""
+import email
+import email.utils
 import struct
 import time
 
@@ -257,6 +259,54 @@ def limits_are_of_the_client_behind_the_balancer(t):
         client.expect(421, "4.7.0")
     for client in held:
         client.close()
+
+
+# ---- submission ----
+
+
+@test
+def what_is_missing_is_added(t):
+    relay, mx = guarded(t, submission=True)
+    cases = {
+        b"Subject: a\r\n\r\nbody\r\n": (True, True),
+        b"Subject: a\r\nDate: Thu, 26 Nov 2026 20:00:00 +0000\r\n\r\nDate: not here\r\n": (False, True),
+        b"message-id: <a@b>\r\nSubject: a\r\n\r\nbody\r\n": (True, False),
+        b"Message-ID: <a@b>\r\nDate: x\r\n\r\n": (False, False),
+        b"Subject: no body\r\n": (True, True),
+        b"Subject: long\r\n\r\n" + b"x" * 70 + b"\r\n" * 2000: (True, True),
+    }
+    for number, (content, added) in enumerate(cases.items()):
+        with relay.client(source=KNOWN) as client:
+            client.hello()
+            if number % 2 == 0:
+                equal(client.message("a@b.example", ["c@d.example"], content).code, 250)
+            else:
+                client.ask("MAIL FROM:<a@b.example>", 250)
+                client.ask("RCPT TO:<c@d.example>", 250)
+                for at in range(0, len(content), 7):
+                    client.send(b"BDAT %d%s\r\n" % (len(content[at : at + 7]), b" LAST" if at + 7 >= len(content) else b"") + content[at : at + 7])
+                    client.expect(250)
+        relay.wait_outcomes(number + 1)
+        got = mx.messages[-1].content
+        head, _, body = got.partition(b"\r\n\r\n")
+        own_head, _, own_body = content.partition(b"\r\n\r\n")
+        if body.rstrip() != own_body.rstrip() or own_head.rstrip() not in head:
+            raise AssertionError("%r became %r" % (content[:200], got[:600]))
+        found = email.message_from_bytes(got)
+        equal((len(found.get_all("Date")), len(found.get_all("Message-ID"))), (1, 1))
+        is_ours = (email.utils.parsedate_to_datetime(found["Date"]).year >= 2026 if added[0] else True, "relay.ringpost.example>" in found["Message-ID"])
+        equal(is_ours, (True, added[1]))
+
+
+@test
+def elsewhere_nothing_is_added(t):
+    relay, mx = guarded(t)
+    with relay.client(source=KNOWN) as client:
+        client.hello()
+        equal(client.message("a@b.example", ["c@d.example"], CONTENT).code, 250)
+    relay.wait_outcomes(1)
+    found = email.message_from_bytes(mx.messages[-1].content)
+    equal((found["Date"], found["Message-ID"]), (None, None))
 
 
 run_all()
