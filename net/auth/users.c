@@ -318,6 +318,8 @@ void users_drop(struct users *users) {
   if (users != NULL && atomic_fetch_sub_explicit(&users->holders, 1, memory_order_acq_rel) == 1) free_users(users);
 }
 
+bool users_are_ours_alone(struct users *users) { return atomic_load_explicit(&users->holders, memory_order_acquire) == 1; }
+
 const struct user *users_find(const struct users *users, struct span name) { return map_find(&users->by_name, name); }
 unsigned users_count(const struct users *users) { return users->count; }
 

@@ -45,6 +45,8 @@ must_check int users_parse(struct users **users, struct span text, const char *n
 struct users *users_share(struct users *users);
 /* NULL is fine. The last one frees it; its secrets are wiped. */
 void users_drop(struct users *users);
+/* Does nobody hold it but the caller? What others have given back is then theirs no more. */
+bool users_are_ours_alone(struct users *users);
 
 /* NULL: nobody of that name. Names are compared byte by byte. */
 const struct user *users_find(const struct users *users, struct span name);
@@ -53,8 +55,8 @@ unsigned users_count(const struct users *users);
 const struct user *users_at(const struct users *users, unsigned index);
 
 /*
- * May this user send as `address` (without <>; empty: the null sender)? A pattern without "@" before its first other octet is a whole address in which "*" stands for
- * any octets, "@example.org" is every address of that domain, "<>" is the null sender. Case does not count.
+ * May this user send as `address` (without <>; empty: the null sender)? A pattern is an address, or, beginning with "@", a domain, of which
+ * every address is meant; in both "*" stands for any octets. "<>" is the null sender. Case does not count.
  */
 bool users_may_send(const struct user *user, struct span address);
 
