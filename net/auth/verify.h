@@ -42,8 +42,8 @@ enum verify_answer { VERIFY_WAIT = 0, VERIFY_RIGHT, VERIFY_BUSY };
 
 /* Starts the threads. E_NO_MEMORY, E_OTHER. Takes as long as one hash. */
 must_check int verify_open(struct verify **verify, const struct verify_options *options);
-/* When the shards have ended (or will not wait for answers any more), while `struct shard` of each is still there: ends the threads; what waits is dropped. NULL is fine,
- * here and below. */
+/* When shard_run has returned on all of them, and before any shard_fini (a thread may just be waking one): ends the threads; what waits is dropped. NULL is fine, here
+ * and below. */
 void verify_stop(struct verify *verify);
 /* Afterwards, when nobody asks any more. */
 void verify_free(struct verify *verify);

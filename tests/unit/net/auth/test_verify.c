@@ -58,8 +58,9 @@ static void begin(struct world *w, unsigned requests, const char *text) {
 }
 
 static void end(struct world *w) {
-  shard_fini(&w->shard);
+  errands_close(&w->shard); /* as at the end of shard_run */
   verify_stop(w->verify);
+  shard_fini(&w->shard);
   verify_free(w->verify);
   shard_group_close(w->group);
   users_drop(w->users);
