@@ -253,13 +253,19 @@ static int read_retry_factor(struct conf *conf, const struct raw *raw, const str
   return raw->queue.retry_factor == NULL ? E_OK : setting_factor(&conf->retry_factor, raw->queue.retry_factor, "queue.retry_factor", r);
 }
 
+static int read_users_path(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  if (raw->users == NULL) return E_OK;
+  if (raw->users[0] == '\0') return reading_error(r, E_SYNTAX, "users", "is empty; it must name a file");
+  return copy_text(&conf->users_path, raw->users);
+}
+
 static int read_events_path(struct conf *conf, const struct raw *raw, const struct reading *r) {
   return read_path(&conf->events_path, raw->events.path, "events.path", r);
 }
 
 typedef int (*reader)(struct conf *conf, const struct raw *raw, const struct reading *r);
-static const reader readers[] = {setting_read_all, read_hostname, read_spool, read_listeners, read_relay_from,   read_dns_servers,
-                                 read_sources,     read_routes,   sites_read, read_http,      read_retry_factor, read_events_path};
+static const reader readers[] = {setting_read_all, read_hostname, read_spool, read_listeners,    read_relay_from,  read_dns_servers, read_sources,
+                                 read_routes,      sites_read,    read_http,  read_retry_factor, read_events_path, read_users_path};
 
 /* ---- defaults ---- */
 
@@ -394,6 +400,7 @@ void conf_free_but_sites(struct conf *conf) {
   free(conf->relay_from);
   free(conf->dns_servers);
   free(conf->events_path);
+  free(conf->users_path);
   *conf = kept;
 }
 

@@ -54,6 +54,7 @@ struct conf {
   unsigned listeners_count;   /* >= 1 */
   struct network *relay_from; /* default 127.0.0.0/8 and ::1 */
   unsigned relay_from_count;
+  char *users_path;            /* who may authenticate (net/auth/users.h). NULL: nobody */
   struct netaddr *dns_servers; /* default: /etc/resolv.conf, else 127.0.0.1:53 */
   unsigned dns_servers_count;
   uint32_t dns_timeout_ms; /* dns.timeout, default 2s */

@@ -115,6 +115,7 @@ static const cyaml_schema_field_t root_fields[] = {
     SECTION(struct raw, spool, spool_fields),
     LIST(struct raw, listeners, &listener_entry, LISTENERS_MAX),
     LIST(struct raw, relay_from, &word_entry, NETWORKS_MAX),
+    WORD(struct raw, users),
     SECTION(struct raw, dns, dns_fields),
     SECTION(struct raw, queue, queue_fields),
     SECTION(struct raw, delivery, delivery_fields),
@@ -206,10 +207,9 @@ static void list_keys(const struct trouble *t, char *room, size_t size) {
   room[out.len] = '\0';
 }
 
-/* Keys of the stable face that mean something only with TLS and AUTH. */
+/* Keys of the stable face that mean something only with TLS. */
 static const char *not_in_this_version(const struct trouble *t, const char *key) {
   if (t->count > 0) return NULL;
-  if (strcmp(key, "users") == 0) return "AUTH is not in this version; remove the key, and say with relay_from who may relay";
   if (strcmp(key, "tls") == 0) return "TLS is not in this version; remove the key";
   return NULL;
 }

@@ -73,6 +73,7 @@ struct raw {
   unsigned listeners_count;
   char **relay_from;
   unsigned relay_from_count;
+  char *users;
   struct raw_dns dns;
   struct raw_queue queue;
   struct raw_delivery delivery;

@@ -95,6 +95,7 @@ START_TEST(what_is_not_said) {
   ck_assert_uint_eq(conf.memory_bytes, (uint64_t)2 << 30);
   ck_assert_uint_eq(conf.queue_messages_max, 4000000);
   ck_assert_ptr_null(conf.events_path);
+  ck_assert_ptr_null(conf.users_path);
   ck_assert_uint_eq(conf.events_file_size_bytes, 256 << 20);
   ck_assert_uint_eq(conf.events_files_max, 0);
   ck_assert_uint_eq(conf.http.family, 0);
@@ -113,6 +114,7 @@ START_TEST(every_key_is_taken_over) {
               "  - {address: \"0.0.0.0\", port: 0}\n"
               "  - {address: \"::\"}\n"
               "  - {port: 465}\n"
+              "users: /u\n"
               "relay_from: [10.0.0.0/8, \"2001:db8::/32\", 192.0.2.7]\n"
               "dns: {servers: [127.0.0.1, \"[::1]:5353\", \"127.0.0.1:5300\"], timeout: 300ms, ipv6: No}\n"
               "queue: {retry_initial: 100ms, retry_factor: 1.25, retry_max: 2h, retry_jitter: 12.5%, max_age: 30d}\n"
@@ -185,6 +187,7 @@ START_TEST(every_key_is_taken_over) {
   ck_assert_uint_eq(conf.memory_bytes, 12 << 20);
   ck_assert_uint_eq(conf.queue_messages_max, 7);
   ck_assert_str_eq(conf.events_path, "/e");
+  ck_assert_str_eq(conf.users_path, "/u");
   ck_assert_uint_eq(conf.events_file_size_bytes, 65536);
   ck_assert_uint_eq(conf.events_files_max, 8);
   check_address(&conf.http, "[::1]:0");
@@ -244,7 +247,8 @@ static const struct refusal {
      "c.yaml:3: routes[0]: has no hosts; it needs a list of addresses (like hosts: [\"192.0.2.1:25\"])"},
     /* keys */
     {"hostnam: x\n", E_SYNTAX,
-     "c.yaml:1: hostnam: unknown key; known here are: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, sites, limits, "
+     "c.yaml:1: hostnam: unknown key; known here are: hostname, shards, spool, listeners, relay_from, users, dns, queue, delivery, routes, sites, "
+     "limits, "
      "dsn, "
      "events, "
      "http"},
@@ -255,7 +259,8 @@ static const struct refusal {
     {LISTENERS "delivery:\n  timeouts:\n    final: 10m\n    finale: 10m\n", E_SYNTAX,
      "c.yaml:5: delivery.timeouts.finale: unknown key; known here are: connect, greeting, command, data, final"},
     {LISTENERS "Hostname: x\n", E_SYNTAX,
-     "c.yaml:2: Hostname: unknown key; known here are: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, sites, limits, "
+     "c.yaml:2: Hostname: unknown key; known here are: hostname, shards, spool, listeners, relay_from, users, dns, queue, delivery, routes, sites, "
+     "limits, "
      "dsn, "
      "events, "
      "http"},
@@ -268,8 +273,8 @@ static const struct refusal {
     {"listeners:\n - port: 1\n   port: 1\n", E_SYNTAX, "c.yaml:3: listeners[0]: the key 'port' is here a second time; give it once"},
     {LISTENERS "? [a]\n: b\n", E_SYNTAX, "c.yaml:2: a key must be one word, not a list or a mapping"},
     /* not in this version */
-    {"users: /etc/users\n" LISTENERS, E_SYNTAX,
-     "c.yaml:1: users: AUTH is not in this version; remove the key, and say with relay_from who may relay"},
+    {"users: \"\"\n" LISTENERS, E_SYNTAX, "c.yaml:1: users: is empty; it must name a file"},
+    {"users: [a]\n" LISTENERS, E_SYNTAX, "c.yaml:1: users: must be one value, not a list or a mapping"},
     {LISTENERS "tls: {certificates: [{cert: a, key: b}]}\n", E_SYNTAX, "c.yaml:2: tls: TLS is not in this version; remove the key"},
     {LISTENERS "spool: {tls: a}\n", E_SYNTAX, "c.yaml:2: spool.tls: unknown key; known here are: path, durability, segment_size, max_size, min_free"},
     {"listeners:\n  - {port: 25}\n  - {port: 587, tls: starttls}\n", E_SYNTAX,
@@ -278,12 +283,14 @@ static const struct refusal {
      "c.yaml:1: listeners[0].auth: 'required' is not possible: AUTH is not in this version; write off, or leave the key out"},
     /* types */
     {"- a\n", E_SYNTAX,
-     "c.yaml:1: must be a mapping with keys of these: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, sites, limits, "
+     "c.yaml:1: must be a mapping with keys of these: hostname, shards, spool, listeners, relay_from, users, dns, queue, delivery, routes, sites, "
+     "limits, "
      "dsn, "
      "events, "
      "http"},
     {"just words\n", E_SYNTAX,
-     "c.yaml:1: must be a mapping with keys of these: hostname, shards, spool, listeners, relay_from, dns, queue, delivery, routes, sites, limits, "
+     "c.yaml:1: must be a mapping with keys of these: hostname, shards, spool, listeners, relay_from, users, dns, queue, delivery, routes, sites, "
+     "limits, "
      "dsn, "
      "events, "
      "http"},
