@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/conf/conf.h"
+#include "net/auth/users.h"
 #include "net/cli/ctl.h"
 #include "net/cli/serve.h"
 #include "net/cli/spool.h"
@@ -33,6 +34,19 @@ static int read_conf(struct conf *conf, const char *path) {
   char room[512];
   struct fmt why = fmt_over(room, sizeof room - 1);
   if (conf_read(conf, path, &why) == 0) return 0;
+  fprintf(stderr, "ringpost: %.*s\n", (int)why.len, room);
+  return EXIT_USAGE;
+}
+
+/* What the configuration names is part of it. */
+static int check_users(const struct conf *conf) {
+  char room[512];
+  struct fmt why = fmt_over(room, sizeof room - 1);
+  struct users *users = NULL;
+  if (conf->users_path == NULL || users_load(&users, conf->users_path, &why) == 0) {
+    users_drop(users);
+    return 0;
+  }
   fprintf(stderr, "ringpost: %.*s\n", (int)why.len, room);
   return EXIT_USAGE;
 }
@@ -69,7 +83,8 @@ int main(int argc, char **argv) {
   int status = read_conf(&conf, path);
   if (status != 0) return status;
   if (check) {
-    printf("%s: ok\n", path);
+    status = check_users(&conf);
+    if (status == 0) printf("%s: ok\n", path);
   } else {
     status = serve(&conf, path);
   }

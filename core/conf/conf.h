@@ -79,7 +79,7 @@ struct conf {
   unsigned certificates_count;
   char *client_ca;           /* tls.client_ca, a PEM file; NULL: none */
   uint64_t tls_handshake_ms; /* tls.handshake_timeout, default 30s */
-  char *users_path;          /* users; NULL: there are none */
+  char *users_path;          /* users: who may authenticate (net/auth/users.h); NULL: nobody */
   struct conf_clients_limits clients;
   uint64_t greeting_delay_ms; /* clients.greeting_delay, default 0: who speaks before the banner comes is refused */
   uint64_t error_delay_ms;    /* clients.error_delay, default 0: so late an error is answered, after the first few */

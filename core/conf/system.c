@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/base/error.h"
@@ -45,11 +48,34 @@ int system_read_file(const char *path, size_t max, uint8_t **bytes, size_t *len)
   return error;
 }
 
-static int write_synced(const char *path, struct span bytes) {
+static int write_out(FILE *file, struct span bytes) {
+  bool written = fwrite(bytes.at, 1, bytes.len, file) == bytes.len && fflush(file) == 0 && fsync(fileno(file)) == 0;
+  return written ? E_OK : error_from_errno(errno);
+}
+
+static int write_synced(const char *path, struct span bytes, const struct stat *like) {
+  (void)like;
   FILE *file = fopen(path, "we");
   if (file == NULL) return error_from_errno(errno);
-  bool written = fwrite(bytes.at, 1, bytes.len, file) == bytes.len && fflush(file) == 0 && fsync(fileno(file)) == 0;
-  int error = written ? E_OK : error_from_errno(errno);
+  int error = write_out(file, bytes);
+  if (fclose(file) != 0 && error == E_OK) error = error_from_errno(errno);
+  return error;
+}
+
+/* At no moment may others read it: made anew, for us alone, before it is given its owner and mode. */
+static int write_secret_synced(const char *path, struct span bytes, const struct stat *like) {
+  if (unlink(path) != 0 && errno != ENOENT) return error_from_errno(errno);
+  int handle = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (handle < 0) return error_from_errno(errno);
+  int error = E_OK;
+  if (like != NULL && (fchown(handle, like->st_uid, like->st_gid) != 0 || fchmod(handle, like->st_mode & 07777) != 0))
+    error = error_from_errno(errno);
+  FILE *file = error == E_OK ? fdopen(handle, "w") : NULL;
+  if (file == NULL) {
+    close(handle);
+    return error == E_OK ? E_NO_MEMORY : error;
+  }
+  error = write_out(file, bytes);
   if (fclose(file) != 0 && error == E_OK) error = error_from_errno(errno);
   return error;
 }
@@ -65,11 +91,11 @@ static int sync_directory_of(const char *path) {
   return error;
 }
 
-int system_write_file(const char *path, struct span bytes) {
+static int replace(const char *path, struct span bytes, const struct stat *like, int (*write)(const char *, struct span, const struct stat *)) {
   char beside[PATH_ROOM];
   if (strlen(path) + sizeof ".new" > sizeof beside) return E_TOO_LONG;
   snprintf(beside, sizeof beside, "%s.new", path);
-  int error = write_synced(beside, bytes);
+  int error = write(beside, bytes, like);
   if (error == E_OK && rename(beside, path) != 0) error = error_from_errno(errno);
   if (error != E_OK) {
     (void)unlink(beside);
@@ -77,6 +103,52 @@ int system_write_file(const char *path, struct span bytes) {
   }
   return sync_directory_of(path);
 }
+
+int system_write_file(const char *path, struct span bytes) { return replace(path, bytes, NULL, write_synced); }
+
+int system_write_secret_file(const char *path, struct span bytes) {
+  struct stat there;
+  bool is_there = stat(path, &there) == 0;
+  if (!is_there && errno != ENOENT) return error_from_errno(errno);
+  return replace(path, bytes, is_there ? &there : NULL, write_secret_synced);
+}
+
+int system_look_at_file(const char *path, struct system_file *file) {
+  struct stat status;
+  if (stat(path, &status) != 0) return error_from_errno(errno);
+  *file = (struct system_file){.device = status.st_dev,
+                               .inode = status.st_ino,
+                               .size = (uint64_t)status.st_size,
+                               .changed_ns = status.st_mtim.tv_sec * (int64_t)1000000000 + status.st_mtim.tv_nsec,
+                               .mode = status.st_mode & 07777};
+  return E_OK;
+}
+
+bool system_same_file(const struct system_file *a, const struct system_file *b) {
+  return a->device == b->device && a->inode == b->inode && a->size == b->size && a->changed_ns == b->changed_ns && a->mode == b->mode;
+}
+
+int system_lock_file(const char *path, unsigned wait_ms, int *handle) {
+  static const struct timespec pause = {.tv_nsec = 20000000};
+  static const unsigned pause_ms = 20;
+  char beside[PATH_ROOM];
+  if (strlen(path) + sizeof ".lock" > sizeof beside) return E_TOO_LONG;
+  snprintf(beside, sizeof beside, "%s.lock", path);
+  *handle = open(beside, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (*handle < 0) return error_from_errno(errno);
+  for (unsigned waited_ms = 0; flock(*handle, LOCK_EX | LOCK_NB) != 0; waited_ms += pause_ms) {
+    int error = errno == EWOULDBLOCK ? E_BUSY : errno == EINTR ? E_OK : error_from_errno(errno);
+    if (error == E_OK || (error == E_BUSY && waited_ms < wait_ms)) {
+      nanosleep(&pause, NULL);
+      continue;
+    }
+    close(*handle);
+    return error;
+  }
+  return E_OK;
+}
+
+void system_unlock_file(int handle) { close(handle); }
 
 /* The next word of a line, words being parted by blanks; empty at its end. */
 static struct span take_word(struct span *line) {

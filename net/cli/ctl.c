@@ -8,6 +8,7 @@
 
 #include "core/conf/conf.h"
 #include "net/cli/ctl_show.h"
+#include "net/cli/user.h"
 
 #define ANSWER_TIMEOUT_S 60L
 #define CONNECT_TIMEOUT_S 5L
@@ -30,6 +31,7 @@ static const char usage[] = "usage: ringpost ctl [--config FILE | --http ADDRESS
                             "  resume WHAT                 delivers there again (--all: whatever is suspended)\n"
                             "  suspensions                 what is suspended, since when and why\n"
                             "  reload                      reads the configuration again, like SIGHUP\n"
+                            "  user ...                    changes the file of those who may authenticate: `ringpost ctl user --help`\n"
                             "\n"
                             "WHAT is DOMAIN, --site NAME, --message ID (retry and bounce) or --all.\n"
                             "\n"
@@ -314,6 +316,7 @@ static bool take_option(struct ctl *ctl, int option) {
 
 int ctl_command(int count, char **arguments) {
   struct ctl ctl = {.curl = NULL};
+  if (user_is_meant(count, arguments)) return user_command(count, arguments);
   optind = 1;
   for (int option; (option = getopt_long(count + 1, arguments - 1, "h", options, NULL)) != -1;) {
     if (option == 'h') {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/base/error.h"
+#include "net/auth/directory.h"
 #include "net/cli/notify.h"
 #include "net/cli/privileges.h"
 #include "net/cli/reload.h"
@@ -43,6 +44,7 @@ struct server {
   struct relay **relays; /* of the workers, once all are open */
   struct guard *guard;
   struct control *control;
+  struct directory *directory; /* NULL: nobody can authenticate */
   struct reload reload;
   pthread_barrier_t barrier; /* of all workers and the main thread: opened; the first listening; all listening; ended; released */
   _Atomic bool failed;
@@ -182,6 +184,16 @@ static bool reload_now(struct server *server) {
   return now || error == E_OK;
 }
 
+/* The users file: taken anew when it has changed, or in any case. */
+static void look_at_users(const struct server *server, bool in_any_case) {
+  uint8_t room[512];
+  struct fmt why = fmt_over(room, sizeof room - 1);
+  if (server->directory == NULL) return;
+  int result = in_any_case ? directory_reload(server->directory, &why) : directory_look(server->directory, &why);
+  if (result > 0) fprintf(stderr, "ringpost: %s is read again and in use\n", server->conf->users_path);
+  if (result < 0) fprintf(stderr, "ringpost: the users stay as they are: %.*s\n", (int)why.len, (const char *)room);
+}
+
 static void wait_for_signal(struct server *server, const sigset_t *signals) {
   static const struct timespec tick = {.tv_nsec = 500000000};
   bool reload_wanted = false;
@@ -189,6 +201,7 @@ static void wait_for_signal(struct server *server, const sigset_t *signals) {
     int signal = sigtimedwait(signals, NULL, &tick);
     if (signal == SIGTERM || signal == SIGINT) return;
     reload_wanted |= signal == SIGHUP;
+    look_at_users(server, signal == SIGHUP);
     if (reload_wanted) reload_wanted = !reload_now(server);
     control_tick(server->control);
   }
@@ -274,6 +287,14 @@ static int take_configuration(void *context, struct fmt *why) {
   return error;
 }
 
+static int open_directory(struct server *server) {
+  uint8_t room[512];
+  struct fmt why = fmt_over(room, sizeof room - 1);
+  if (server->conf->users_path == NULL || directory_open(&server->directory, server->conf->users_path, &why) == E_OK) return 0;
+  fprintf(stderr, "ringpost: %.*s\n", (int)why.len, (const char *)room);
+  return 2; /* as a configuration that is wrong */
+}
+
 static int open_control(struct server *server) {
   uint8_t room[512];
   struct fmt why = fmt_over(room, sizeof room - 1);
@@ -321,9 +342,11 @@ int serve(const struct conf *conf, const char *path) {
   }
   memset(server.workers, 0, conf->shards * sizeof *server.workers);
   pthread_barrier_init(&server.barrier, NULL, conf->shards + 1);
-  int status = open_control(&server);
+  int status = open_directory(&server);
+  if (status == 0) status = open_control(&server);
   if (status == 0) status = run(&server, &signals);
   control_close(server.control);
+  directory_close(server.directory);
   reload_fini(&server.reload);
   pthread_barrier_destroy(&server.barrier);
   shard_group_close(server.group);

@@ -351,6 +351,10 @@ static bool step(struct session *s, struct span *in) {
   case SMTP_SERVER_RESET: on_reset(s); break;
   case SMTP_SERVER_REFUSED: on_refused(s); break;
   case SMTP_SERVER_CLOSE: leave(s); break;
+  case SMTP_SERVER_STARTTLS: /* none of these is offered */
+  case SMTP_SERVER_AUTH:
+  case SMTP_SERVER_AUTH_LINE:
+  case SMTP_SERVER_AUTH_OFF:
   case SMTP_SERVER_INVALID: must(false);
   }
   if (s->server.errors > s->errors_seen) note_errors(s, &out);

@@ -4,10 +4,12 @@
 
 #include "core/base/error.h"
 
-#define NAME_MAX_LEN 255   /* of EHLO's argument: RFC 5321 4.5.3.1.2 */
-#define ENVID_MAX_LEN 100  /* RFC 3461 4.4 */
-#define ORCPT_MAX_LEN 500  /* RFC 3461 4.2 */
-#define SIZE_DIGITS_MAX 20 /* RFC 1870 3 */
+#define NAME_MAX_LEN 255     /* of EHLO's argument: RFC 5321 4.5.3.1.2 */
+#define ENVID_MAX_LEN 100    /* RFC 3461 4.4 */
+#define ORCPT_MAX_LEN 500    /* RFC 3461 4.2 */
+#define SIZE_DIGITS_MAX 20   /* RFC 1870 3 */
+#define AUTH_MAX_LEN 500     /* of MAIL's AUTH=: RFC 4954 3 */
+#define MECHANISM_MAX_LEN 20 /* RFC 4422 3.1 */
 
 /* ---- names ---- */
 
@@ -44,6 +46,7 @@ static enum command_verb verb_of_four(uint32_t word) {
   case WORD('q', 'u', 'i', 't'): return COMMAND_QUIT;
   case WORD('v', 'r', 'f', 'y'): return COMMAND_VRFY;
   case WORD('h', 'e', 'l', 'p'): return COMMAND_HELP;
+  case WORD('a', 'u', 't', 'h'): return COMMAND_AUTH;
   case WORD('e', 'x', 'p', 'n'): /* RFC 5321 4.1.1.7 */
   case WORD('t', 'u', 'r', 'n'): /* RFC 5321 F.1 */
   case WORD('s', 'e', 'n', 'd'): /* these three: RFC 5321 F.6 */
@@ -51,7 +54,6 @@ static enum command_verb verb_of_four(uint32_t word) {
   case WORD('s', 'a', 'm', 'l'):
   case WORD('e', 't', 'r', 'n'): /* RFC 1985 */
   case WORD('a', 't', 'r', 'n'): /* RFC 2645 */
-  case WORD('a', 'u', 't', 'h'): /* RFC 4954 */
   case WORD('b', 'u', 'r', 'l'): /* RFC 4468 */ return COMMAND_ABSENT;
   case WORD('p', 'o', 's', 't'):
   case WORD('h', 'e', 'a', 'd'): return COMMAND_FOREIGN;
@@ -65,9 +67,9 @@ static enum command_verb verb_of_other(struct span name) {
     struct span name;
     enum command_verb verb;
   } others[] = {
-      {SPAN("starttls"), COMMAND_ABSENT}, {SPAN("get"), COMMAND_FOREIGN},     {SPAN("put"), COMMAND_FOREIGN},     {SPAN("proxy"), COMMAND_FOREIGN},
-      {SPAN("pri"), COMMAND_FOREIGN},     {SPAN("connect"), COMMAND_FOREIGN}, {SPAN("options"), COMMAND_FOREIGN}, {SPAN("delete"), COMMAND_FOREIGN},
-      {SPAN("patch"), COMMAND_FOREIGN},   {SPAN("trace"), COMMAND_FOREIGN},
+      {SPAN("starttls"), COMMAND_STARTTLS}, {SPAN("get"), COMMAND_FOREIGN},     {SPAN("put"), COMMAND_FOREIGN},     {SPAN("proxy"), COMMAND_FOREIGN},
+      {SPAN("pri"), COMMAND_FOREIGN},       {SPAN("connect"), COMMAND_FOREIGN}, {SPAN("options"), COMMAND_FOREIGN}, {SPAN("delete"), COMMAND_FOREIGN},
+      {SPAN("patch"), COMMAND_FOREIGN},     {SPAN("trace"), COMMAND_FOREIGN},
   };
   if (name.len > 1 && name.at[name.len - 1] == ':') return COMMAND_FOREIGN; /* a header line, as of HTTP: "Host:", "User-Agent:" */
   for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
@@ -202,6 +204,12 @@ static struct span mail_smtputf8(struct span value, struct smtp_mail *mail) {
   return fine;
 }
 
+static struct span mail_auth(struct span value) {
+  if (value.len > AUTH_MAX_LEN || (!span_equal(value, SPAN("<>")) && !xtext_is_valid(value, false)))
+    return SPAN("501 5.5.4 AUTH must be <> or xtext of at most 500 characters\r\n");
+  return fine;
+}
+
 static struct span rcpt_notify(struct span value, struct smtp_rcpt *rcpt) {
   static const struct span malformed = SPAN("501 5.5.4 NOTIFY must be NEVER, or of SUCCESS,FAILURE,DELAY\r\n");
   for (;;) {
@@ -239,16 +247,17 @@ static struct span rcpt_orcpt(struct span value, bool utf8, struct smtp_rcpt *rc
 }
 
 static struct span mail_parameter(const struct parameter *parameter, struct smtp_mail *mail, unsigned *seen) {
-  enum { SIZE, BODY, SMTPUTF8, RET, ENVID } which;
+  enum { SIZE, BODY, SMTPUTF8, RET, ENVID, AUTH } which;
   switch (word_of(parameter->name)) {
   case WORD('s', 'i', 'z', 'e'): which = SIZE; break;
   case WORD('b', 'o', 'd', 'y'): which = BODY; break;
   case WORD('s', 'm', 't', 'p'): which = SMTPUTF8; break;
   case WORD('r', 'e', 't', ' '): which = RET; break;
   case WORD('e', 'n', 'v', 'i'): which = ENVID; break;
+  case WORD('a', 'u', 't', 'h'): which = AUTH; break;
   default: return not_recognized;
   }
-  static const char *const names[] = {[SIZE] = "SIZE", [BODY] = "BODY", [SMTPUTF8] = "SMTPUTF8", [RET] = "RET", [ENVID] = "ENVID"};
+  static const char *const names[] = {[SIZE] = "SIZE", [BODY] = "BODY", [SMTPUTF8] = "SMTPUTF8", [RET] = "RET", [ENVID] = "ENVID", [AUTH] = "AUTH"};
   if (!named(parameter, names[which])) return not_recognized;
   if (!first_time(seen, which)) return SPAN("501 5.5.4 Parameter given twice\r\n");
   switch (which) {
@@ -256,6 +265,7 @@ static struct span mail_parameter(const struct parameter *parameter, struct smtp
   case BODY: return mail_body(parameter->value, mail);
   case RET: return mail_ret(parameter->value, mail);
   case ENVID: return mail_envid(parameter->value, mail);
+  case AUTH: return mail_auth(parameter->value);
   default: return mail_smtputf8(parameter->value, mail);
   }
 }
@@ -330,5 +340,19 @@ struct span command_bdat(struct span argument, uint64_t *size, bool *last) {
   *last = rest.len > 0;
   if (!read_size(span_first(argument, len), size) || (*last && !span_equal_nocase(rest, SPAN("LAST"))))
     return SPAN("501 5.5.4 Syntax: BDAT size [LAST]\r\n");
+  return fine;
+}
+
+struct span command_auth(struct span argument, struct smtp_auth *auth) {
+  static const struct span malformed = SPAN("501 5.5.4 Syntax: AUTH mechanism [initial-response]\r\n");
+  size_t len = 0;
+  while (len < argument.len && argument.at[len] != ' ') len++;
+  struct span rest = skip_blanks(span_skip(argument, len));
+  *auth = (struct smtp_auth){.mechanism = span_first(argument, len), .initial = rest, .initial_given = rest.len > 0};
+  if (len == 0 || len > MECHANISM_MAX_LEN) return malformed;
+  for (size_t i = 0; i < len; i++)
+    if (!ascii_is_alpha(argument.at[i]) && !ascii_is_digit(argument.at[i]) && argument.at[i] != '-' && argument.at[i] != '_') return malformed;
+  for (size_t i = 0; i < rest.len; i++)
+    if (rest.at[i] <= ' ' || rest.at[i] > '~') return malformed;
   return fine;
 }

@@ -1,32 +1,15 @@
 #include "net/smtp/server.h"
 
+#include "net/smtp/inside.h"
+
 /* ---- phases ---- */
 
-enum phase {
-  PHASE_INVALID = 0,
-  PHASE_GREETED, /* we said 220, the client did not introduce itself yet */
-  PHASE_READY,   /* no transaction */
-  PHASE_MAIL,    /* MAIL accepted */
-  PHASE_RCPT,    /* a RCPT was tried; s->recipients tells how many were accepted */
-  PHASE_CHUNKED, /* between the BDATs of a message */
-  PHASE_CONTENT, /* after 354 */
-  PHASE_CHUNK,   /* within the octets of a BDAT */
-  PHASE_ENDED,   /* the content is whole */
-  PHASE_SKIP,    /* within the octets of a refused BDAT */
-  PHASE_CLOSED,
-  PHASES
-};
-
-#define BIT(phase) (1u << (phase))
-#define COMMAND_PHASES (BIT(PHASE_GREETED) | IN_SESSION)
-#define IN_SESSION (BIT(PHASE_READY) | IN_TRANSACTION)
-#define IN_TRANSACTION (BIT(PHASE_MAIL) | BIT(PHASE_RCPT) | BIT(PHASE_CHUNKED))
-#define IN_CONTENT (BIT(PHASE_CONTENT) | BIT(PHASE_CHUNK) | BIT(PHASE_ENDED) | BIT(PHASE_SKIP))
-
-static const uint16_t moves[PHASES] = {
+const uint16_t server_moves[PHASES] = {
     [PHASE_INVALID] = BIT(PHASE_GREETED),
-    [PHASE_GREETED] = BIT(PHASE_READY) | BIT(PHASE_SKIP),
-    [PHASE_READY] = BIT(PHASE_READY) | BIT(PHASE_MAIL) | BIT(PHASE_SKIP),
+    [PHASE_GREETED] = BIT(PHASE_READY) | BIT(PHASE_SKIP) | BIT(PHASE_GREETED),
+    [PHASE_READY] = BIT(PHASE_READY) | BIT(PHASE_MAIL) | BIT(PHASE_SKIP) | BIT(PHASE_AUTH) | BIT(PHASE_TLS),
+    [PHASE_AUTH] = BIT(PHASE_AUTH) | BIT(PHASE_READY),
+    [PHASE_TLS] = BIT(PHASE_GREETED),
     [PHASE_MAIL] = BIT(PHASE_READY) | BIT(PHASE_RCPT) | BIT(PHASE_SKIP),
     [PHASE_RCPT] = BIT(PHASE_READY) | BIT(PHASE_RCPT) | BIT(PHASE_CONTENT) | BIT(PHASE_CHUNK) | BIT(PHASE_SKIP),
     [PHASE_CHUNKED] = BIT(PHASE_READY) | BIT(PHASE_CHUNK) | BIT(PHASE_SKIP),
@@ -36,26 +19,10 @@ static const uint16_t moves[PHASES] = {
     [PHASE_SKIP] = BIT(PHASE_GREETED) | BIT(PHASE_READY) | BIT(PHASE_MAIL) | BIT(PHASE_RCPT),
 };
 
-static void phase_enter(struct smtp_server *s, enum phase phase) {
-  must(phase == PHASE_CLOSED || (moves[s->_phase] & BIT(phase)) != 0);
-  s->_phase = (uint8_t)phase;
-}
-
 /* What a step returns when there is nothing for the caller to do. */
 #define GO_ON SMTP_SERVER_INVALID
 
 /* ---- replies ---- */
-
-static void say(struct fmt *out, struct span reply) { fmt_put(out, reply); }
-
-static void say_parts(struct fmt *out, unsigned code, const char *enhanced, const char *text) {
-  fmt_u64(out, code);
-  fmt_char(out, ' ');
-  fmt_text(out, enhanced);
-  fmt_char(out, ' ');
-  fmt_text(out, text);
-  fmt_text(out, "\r\n");
-}
 
 static enum smtp_server_event hang_up(struct smtp_server *s, struct fmt *out, struct span reply) {
   say(out, reply);
@@ -69,19 +36,25 @@ static enum smtp_server_event refused(struct smtp_server *s, struct span reply) 
   return SMTP_SERVER_REFUSED;
 }
 
-static bool errors_exceeded(struct smtp_server *s) {
+bool server_fails_too_often(struct smtp_server *s, struct fmt *out) {
   s->_idle_commands++;
-  return ++s->errors > s->_options->errors_max;
+  if (++s->errors <= s->_options->errors_max) return false;
+  hang_up(s, out, SPAN("421 4.7.0 Too many errors, closing connection\r\n"));
+  return true;
 }
-
-static const struct span too_many_errors = SPAN("421 4.7.0 Too many errors, closing connection\r\n");
 
 /* Answers a command that is wrong or out of order. */
 static enum smtp_server_event fail(struct smtp_server *s, struct fmt *out, struct span reply) {
-  if (errors_exceeded(s)) return hang_up(s, out, too_many_errors);
-  say(out, reply);
+  if (!server_fails_too_often(s, out)) say(out, reply);
   return GO_ON;
 }
+
+/* May the client authenticate now? */
+static bool auth_is_offered(const struct smtp_server *s) {
+  return s->_options->auth_mechanisms.len > 0 && !s->authenticated && (s->tls || (s->_options->auth_in_clear && !s->_options->tls_required));
+}
+
+static bool starttls_is_offered(const struct smtp_server *s) { return s->_options->starttls && !s->tls; }
 
 static void say_ehlo(const struct smtp_server *s, struct fmt *out) {
   const struct smtp_server_options *o = s->_options;
@@ -89,7 +62,14 @@ static void say_ehlo(const struct smtp_server *s, struct fmt *out) {
   fmt_put(out, o->hostname);
   fmt_text(out, "\r\n250-PIPELINING\r\n250-SIZE ");
   fmt_u64(out, o->message_size_max);
-  fmt_text(out, "\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-CHUNKING\r\n250 LIMITS RCPTMAX=");
+  fmt_text(out, "\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-CHUNKING\r\n");
+  if (starttls_is_offered(s)) fmt_text(out, "250-STARTTLS\r\n");
+  if (auth_is_offered(s)) {
+    fmt_text(out, "250-AUTH ");
+    fmt_put(out, o->auth_mechanisms);
+    fmt_text(out, "\r\n");
+  }
+  fmt_text(out, "250 LIMITS RCPTMAX=");
   fmt_u64(out, o->recipients_max);
   if (o->messages_max > 0) {
     fmt_text(out, " MAILMAX=");
@@ -110,7 +90,7 @@ static bool in_transaction(const struct smtp_server *s) {
   return (BIT(s->_phase) & IN_CONTENT & ~BIT(PHASE_SKIP)) != 0 && !s->_forgotten;
 }
 
-static void transaction_end(struct smtp_server *s) {
+void server_end_transaction(struct smtp_server *s) {
   s->recipients = 0;
   s->_utf8 = false;
   s->_forgotten = false;
@@ -168,9 +148,17 @@ static struct span check_mail(struct smtp_server *s, struct span argument) { ret
 static struct span check_rcpt(struct smtp_server *s, struct span argument) { return command_rcpt(argument, s->_utf8, &s->rcpt); }
 static struct span check_bdat(struct smtp_server *s, struct span argument) { return command_bdat(argument, &s->_chunk_left, &s->_last_chunk); }
 
+/* Of what is not there the grammar does not count. */
+static struct span check_auth(struct smtp_server *s, struct span argument) {
+  return s->_options->auth_mechanisms.len > 0 ? command_auth(argument, &s->auth) : span_of(NULL, 0);
+}
+static struct span check_starttls(struct smtp_server *s, struct span argument) {
+  return s->_options->starttls ? check_none(s, argument) : span_of(NULL, 0);
+}
+
 static enum smtp_server_event hello(struct smtp_server *s, bool esmtp) {
   s->esmtp = esmtp;
-  transaction_end(s);
+  server_end_transaction(s);
   return SMTP_SERVER_HELLO;
 }
 
@@ -220,8 +208,7 @@ static const struct span out_of_order[PHASES] = {
     [PHASE_CHUNKED] = SPAN("503 5.5.1 In a message sent with BDAT: send BDAT or RSET\r\n"),
 };
 
-/* The octets of a refused BDAT are eaten before it is answered, and the session goes on in phase `after` (RFC 3030 2). */
-static void skip_chunk(struct smtp_server *s, enum phase after, struct span reply) {
+void server_skip_chunk(struct smtp_server *s, enum phase after, struct span reply) {
   must(reply.len <= sizeof s->_owed);
   memcpy(s->_owed, reply.at, reply.len);
   s->_owed_len = (uint8_t)reply.len;
@@ -230,16 +217,16 @@ static void skip_chunk(struct smtp_server *s, enum phase after, struct span repl
 }
 
 static enum smtp_server_event refuse_chunk(struct smtp_server *s, struct fmt *out) {
-  if (errors_exceeded(s)) return hang_up(s, out, too_many_errors);
-  skip_chunk(s, s->_phase, s->_phase == PHASE_RCPT ? no_recipients : out_of_order[s->_phase]);
+  if (server_fails_too_often(s, out)) return GO_ON;
+  server_skip_chunk(s, s->_phase, s->_phase == PHASE_RCPT ? no_recipients : out_of_order[s->_phase]);
   return GO_ON;
 }
 
 static enum smtp_server_event refuse_size(struct smtp_server *s, uint64_t before) {
   s->_idle_commands++;
   s->content_size = before + s->_chunk_left;
-  transaction_end(s);
-  skip_chunk(s, PHASE_READY, message_too_big);
+  server_end_transaction(s);
+  server_skip_chunk(s, PHASE_READY, message_too_big);
   return refused(s, message_too_big);
 }
 
@@ -267,7 +254,7 @@ static enum smtp_server_event proceed_rset(struct smtp_server *s, struct fmt *ou
   bool open = in_transaction(s);
   say(out, SPAN("250 2.0.0 OK\r\n"));
   if (!open) return GO_ON;
-  transaction_end(s);
+  server_end_transaction(s);
   return SMTP_SERVER_RESET;
 }
 
@@ -291,11 +278,28 @@ static enum smtp_server_event proceed_help(struct smtp_server *s, struct fmt *ou
   return GO_ON;
 }
 
-static enum smtp_server_event proceed_unknown(struct smtp_server *s, struct fmt *out) {
-  return fail(s, out, SPAN("500 5.5.1 Command not recognized\r\n"));
-}
 static enum smtp_server_event proceed_absent(struct smtp_server *s, struct fmt *out) {
   return fail(s, out, SPAN("502 5.5.1 Command not implemented\r\n"));
+}
+
+static enum smtp_server_event proceed_starttls(struct smtp_server *s, struct fmt *out) {
+  if (!s->_options->starttls) return proceed_absent(s, out);
+  if (s->tls) return fail(s, out, SPAN("503 5.5.1 TLS is on already\r\n"));
+  if (s->_phase != PHASE_READY || !s->esmtp) return fail(s, out, SPAN("503 5.5.1 STARTTLS has its place after EHLO, outside of a transaction\r\n"));
+  if (s->_more) return hang_up(s, out, SPAN("554 5.5.1 There is more behind STARTTLS: wait for its reply. Closing connection\r\n"));
+  return ask(s, SMTP_SERVER_STARTTLS);
+}
+
+static enum smtp_server_event proceed_auth(struct smtp_server *s, struct fmt *out) {
+  if (s->_options->auth_mechanisms.len == 0) return proceed_absent(s, out);
+  if (s->authenticated) return fail(s, out, SPAN("503 5.5.1 Authenticated already\r\n"));
+  if (!auth_is_offered(s)) return fail(s, out, SPAN("538 5.7.11 Encryption required: use STARTTLS first\r\n"));
+  if (s->_phase != PHASE_READY || !s->esmtp) return fail(s, out, SPAN("503 5.5.1 AUTH has its place after EHLO, outside of a transaction\r\n"));
+  return ask(s, SMTP_SERVER_AUTH);
+}
+
+static enum smtp_server_event proceed_unknown(struct smtp_server *s, struct fmt *out) {
+  return fail(s, out, SPAN("500 5.5.1 Command not recognized\r\n"));
 }
 
 static enum smtp_server_event proceed_foreign(struct smtp_server *s, struct fmt *out) {
@@ -322,10 +326,21 @@ static const struct rule rules[COMMAND_VERBS] = {
     [COMMAND_HELP] = {COMMAND_PHASES, true, check_nothing, proceed_help},                  /* 4.1.1.8 */
     [COMMAND_NOOP] = {COMMAND_PHASES, true, check_nothing, proceed_noop},                  /* 4.1.1.9 */
     [COMMAND_QUIT] = {COMMAND_PHASES, false, check_none, proceed_quit},                    /* 4.1.1.10 */
+    [COMMAND_AUTH] = {COMMAND_PHASES, true, check_auth, proceed_auth},                     /* RFC 4954 4; where it is in order is said there */
+    [COMMAND_STARTTLS] = {COMMAND_PHASES, true, check_starttls, proceed_starttls},         /* RFC 3207 4; likewise */
     [COMMAND_UNKNOWN] = {COMMAND_PHASES, false, check_nothing, proceed_unknown},           /* 4.2.4 */
     [COMMAND_ABSENT] = {COMMAND_PHASES, false, check_nothing, proceed_absent},             /* 4.2.4 */
     [COMMAND_FOREIGN] = {COMMAND_PHASES, false, check_nothing, proceed_foreign},
 };
+
+/* What is refused as long as the listener's conditions are not met (RFC 3207 4, RFC 4954 6). The others of a transaction are out of order then anyway. */
+static struct span unmet_condition(const struct smtp_server *s, enum command_verb verb) {
+  if (s->_options->tls_required && !s->tls && (verb == COMMAND_MAIL || verb == COMMAND_VRFY || verb == COMMAND_AUTH))
+    return SPAN("530 5.7.0 Must issue a STARTTLS command first\r\n");
+  if (s->_options->auth_required && !s->authenticated && (verb == COMMAND_MAIL || verb == COMMAND_VRFY))
+    return SPAN("530 5.7.0 Authentication required\r\n");
+  return span_of(NULL, 0);
+}
 
 static enum smtp_server_event obey(struct smtp_server *s, struct span line, struct fmt *out) {
   enum command_verb verb = command_read(&line);
@@ -333,7 +348,8 @@ static enum smtp_server_event obey(struct smtp_server *s, struct span line, stru
   s->_idle_commands += rule->idle;
   if (unlikely(s->_idle_commands > s->_options->idle_commands_max)) return hang_up(s, out, SPAN("421 4.7.0 Too many commands without a message\r\n"));
   if (unlikely((rule->phases & BIT(s->_phase)) == 0)) return fail(s, out, out_of_order[s->_phase]);
-  struct span fault = rule->check(s, line);
+  struct span fault = unmet_condition(s, verb);
+  if (fault.len == 0) fault = rule->check(s, line);
   if (unlikely(fault.len > 0)) return fail(s, out, fault);
   return rule->proceed(s, out);
 }
@@ -348,22 +364,66 @@ static enum smtp_server_event discard_line(struct smtp_server *s, struct span *i
   return s->_overlong ? SMTP_SERVER_NEED_INPUT : GO_ON;
 }
 
-static enum smtp_server_event step_command(struct smtp_server *s, struct span *in, struct fmt *out) {
-  if (unlikely(s->_overlong)) return discard_line(s, in);
-  struct span line = span_first(*in, SMTP_LINE_MAX);
-  ptrdiff_t lf = span_find(line, '\n');
-  if (lf < 0 && line.len < SMTP_LINE_MAX) return SMTP_SERVER_NEED_INPUT;
+/* One line without its CRLF, from the front of *in. */
+enum line { LINE_WHOLE, LINE_INCOMPLETE, LINE_TOO_LONG, LINE_BARE, LINE_NUL };
+
+static enum line take_line(struct smtp_server *s, struct span *in, size_t max, struct span *line) {
+  *line = span_first(*in, max);
+  ptrdiff_t lf = span_find(*line, '\n');
+  if (lf < 0 && line->len < max) return LINE_INCOMPLETE;
   if (unlikely(lf < 0)) {
     s->_overlong = true;
-    return fail(s, out, SPAN("500 5.5.2 Line too long\r\n"));
+    return LINE_TOO_LONG;
   }
-  line = span_first(line, (size_t)lf);
+  *line = span_first(*line, (size_t)lf);
   *in = span_skip(*in, (size_t)lf + 1);
-  bool ended = line.len > 0 && line.at[line.len - 1] == '\r';
-  line.len -= ended;
-  if (unlikely(!ended || span_find(line, '\r') >= 0)) return fail(s, out, SPAN("500 5.5.2 Bare CR or LF: lines must end with CRLF\r\n"));
-  if (unlikely(span_find(line, '\0') >= 0)) return fail(s, out, SPAN("500 5.5.2 NUL in a command\r\n"));
+  bool ended = line->len > 0 && line->at[line->len - 1] == '\r';
+  line->len -= ended;
+  if (unlikely(!ended || span_find(*line, '\r') >= 0)) return LINE_BARE;
+  return unlikely(span_find(*line, '\0') >= 0) ? LINE_NUL : LINE_WHOLE;
+}
+
+static size_t line_max(const struct smtp_server *s, struct span in) {
+  return in.len >= SMTP_LINE_MAX && auth_is_offered(s) && span_starts_nocase(in, SPAN("AUTH ")) ? SMTP_AUTH_LINE_MAX : SMTP_LINE_MAX;
+}
+
+static enum smtp_server_event step_command(struct smtp_server *s, struct span *in, struct fmt *out) {
+  struct span line;
+  if (unlikely(s->_overlong)) return discard_line(s, in);
+  switch (take_line(s, in, line_max(s, *in), &line)) {
+  case LINE_INCOMPLETE: return SMTP_SERVER_NEED_INPUT;
+  case LINE_TOO_LONG: return fail(s, out, SPAN("500 5.5.2 Line too long\r\n"));
+  case LINE_BARE: return fail(s, out, SPAN("500 5.5.2 Bare CR or LF: lines must end with CRLF\r\n"));
+  case LINE_NUL: return fail(s, out, SPAN("500 5.5.2 NUL in a command\r\n"));
+  default: break;
+  }
+  s->_more = in->len > 0;
   return obey(s, line, out);
+}
+
+static enum smtp_server_event auth_off(struct smtp_server *s, struct fmt *out, struct span reply) {
+  phase_enter(s, PHASE_READY);
+  (void)fail(s, out, reply);
+  return SMTP_SERVER_AUTH_OFF;
+}
+
+static enum smtp_server_event step_auth(struct smtp_server *s, struct span *in, struct fmt *out) {
+  struct span line;
+  switch (take_line(s, in, SMTP_AUTH_LINE_MAX, &line)) {
+  case LINE_INCOMPLETE: return SMTP_SERVER_NEED_INPUT;
+  case LINE_TOO_LONG: return auth_off(s, out, SPAN("500 5.5.6 Authentication exchange line is too long\r\n")); /* RFC 4954 6 */
+  case LINE_BARE: return auth_off(s, out, SPAN("501 5.5.2 Bare CR or LF: lines must end with CRLF\r\n"));
+  case LINE_NUL: return auth_off(s, out, SPAN("501 5.5.2 NUL in a line of base64\r\n"));
+  default: break;
+  }
+  s->auth_line = line;
+  return ask(s, SMTP_SERVER_AUTH_LINE);
+}
+
+static enum smtp_server_event step_tls(struct smtp_server *s, struct span *in, struct fmt *out) {
+  (void)s, (void)out;
+  must(in->len == 0); /* it would be obeyed as if it had come in clear */
+  return SMTP_SERVER_NEED_INPUT;
 }
 
 /* After each feed of the scanner: hands the content out, as long as it is legal. */
@@ -392,7 +452,7 @@ static enum smtp_server_event step_content(struct smtp_server *s, struct span *i
 static enum smtp_server_event end_with_fault(struct smtp_server *s, struct fmt *out, struct span fault) {
   say(out, fault);
   s->_idle_commands++;
-  transaction_end(s);
+  server_end_transaction(s);
   return refused(s, fault);
 }
 
@@ -448,7 +508,7 @@ static enum smtp_server_event step_closed(struct smtp_server *s, struct span *in
 static enum smtp_server_event (*const steps[PHASES])(struct smtp_server *s, struct span *in, struct fmt *out) = {
     [PHASE_GREETED] = step_command, [PHASE_READY] = step_command,   [PHASE_MAIL] = step_command, [PHASE_RCPT] = step_command,
     [PHASE_CHUNKED] = step_command, [PHASE_CONTENT] = step_content, [PHASE_CHUNK] = step_chunk,  [PHASE_ENDED] = step_ended,
-    [PHASE_SKIP] = step_skip,       [PHASE_CLOSED] = step_closed,
+    [PHASE_SKIP] = step_skip,       [PHASE_CLOSED] = step_closed,   [PHASE_AUTH] = step_auth,    [PHASE_TLS] = step_tls,
 };
 
 enum smtp_server_event smtp_server_next(struct smtp_server *s, struct span *in, struct fmt *out) {
@@ -462,117 +522,6 @@ enum smtp_server_event smtp_server_next(struct smtp_server *s, struct span *in, 
     enum smtp_server_event event = steps[s->_phase](s, in, out);
     if (event != GO_ON) return event;
   }
-}
-
-/* ---- decisions ---- */
-
-static enum smtp_server_event decide(struct smtp_server *s) {
-  enum smtp_server_event pending = s->_pending;
-  must(pending != SMTP_SERVER_INVALID || s->_phase == PHASE_CLOSED);
-  s->_pending = SMTP_SERVER_INVALID;
-  return pending;
-}
-
-static void accept_mail(struct smtp_server *s, struct fmt *out) {
-  say(out, SPAN("250 2.1.0 Sender OK\r\n"));
-  s->_utf8 = s->mail.smtputf8;
-  s->recipients = 0;
-  phase_enter(s, PHASE_MAIL);
-}
-
-static void accept_rcpt(struct smtp_server *s, struct fmt *out) {
-  say(out, SPAN("250 2.1.5 Recipient OK\r\n"));
-  s->recipients++;
-  phase_enter(s, PHASE_RCPT);
-}
-
-static void accept_data(struct smtp_server *s, struct fmt *out) {
-  if (!s->chunked) say(out, SPAN("354 Send the message, end it with <CRLF>.<CRLF>\r\n"));
-  phase_enter(s, s->chunked ? PHASE_CHUNK : PHASE_CONTENT);
-}
-
-void smtp_server_accept(struct smtp_server *s, struct fmt *out) {
-  switch (decide(s)) {
-  case SMTP_SERVER_MAIL: accept_mail(s, out); break;
-  case SMTP_SERVER_RCPT: accept_rcpt(s, out); break;
-  case SMTP_SERVER_DATA: accept_data(s, out); break;
-  default: must(s->_phase == PHASE_CLOSED);
-  }
-}
-
-void smtp_server_accept_message(struct smtp_server *s, uint64_t id, struct fmt *out) {
-  if (decide(s) != SMTP_SERVER_END) {
-    must(s->_phase == PHASE_CLOSED);
-    return;
-  }
-  fmt_text(out, "250 2.0.0 queued as ");
-  fmt_hex64(out, id);
-  fmt_text(out, "\r\n");
-  s->messages++;
-  s->_idle_commands = 0;
-  s->_surplus = 0;
-  transaction_end(s);
-}
-
-/* The answer to a refused DATA goes out at once, that to a BDAT after its octets. Either way the transaction is over: a second BDAT must not
- * pass for the first part of a message. */
-static void refuse_data(struct smtp_server *s, struct fmt *out, unsigned code, const char *enhanced, const char *text) {
-  transaction_end(s);
-  s->_reset_due = true;
-  if (!s->chunked) {
-    say_parts(out, code, enhanced, text);
-    return;
-  }
-  char room[SMTP_OWED_MAX];
-  struct fmt owed = fmt_over(room, sizeof room);
-  fmt_u64(&owed, code);
-  fmt_char(&owed, ' ');
-  fmt_text(&owed, enhanced);
-  fmt_char(&owed, ' ');
-  fmt_put(&owed, span_first(span_of_text(text), fmt_room(&owed) - 2));
-  fmt_text(&owed, "\r\n");
-  must(!owed.overflow);
-  skip_chunk(s, PHASE_READY, fmt_span(&owed));
-}
-
-void smtp_server_refuse(struct smtp_server *s, struct fmt *out, unsigned code, const char *enhanced, const char *text) {
-  enum smtp_server_event pending = decide(s);
-  if (s->_phase == PHASE_CLOSED) return;
-  if (pending == SMTP_SERVER_RCPT && code / 100 == 4) {
-    s->_surplus++;
-  } else {
-    s->_idle_commands++;
-  }
-  if (code == 421) {
-    say_parts(out, code, enhanced, text);
-    phase_enter(s, PHASE_CLOSED);
-    return;
-  }
-  if (pending == SMTP_SERVER_DATA) {
-    refuse_data(s, out, code, enhanced, text);
-    return;
-  }
-  say_parts(out, code, enhanced, text);
-  if (pending == SMTP_SERVER_RCPT) phase_enter(s, PHASE_RCPT);
-  if (pending == SMTP_SERVER_END) transaction_end(s);
-}
-
-/* ---- the session ---- */
-
-void smtp_server_init(struct smtp_server *s, const struct smtp_server_options *options, struct fmt *out) {
-  *s = (struct smtp_server){._options = options};
-  phase_enter(s, PHASE_GREETED);
-  fmt_text(out, "220 ");
-  fmt_put(out, options->hostname);
-  fmt_text(out, " ESMTP Ringpost\r\n");
-}
-
-void smtp_server_shut(struct smtp_server *s, const char *enhanced, const char *text, struct fmt *out) {
-  if (s->_phase == PHASE_CLOSED) return;
-  say_parts(out, 421, enhanced, text);
-  s->_pending = SMTP_SERVER_INVALID;
-  s->_reset_due = false;
-  phase_enter(s, PHASE_CLOSED);
 }
 
 bool smtp_server_in_transaction(const struct smtp_server *s) { return in_transaction(s); }

@@ -94,6 +94,7 @@ const char *conf_unsound(const struct conf *conf) {
   if (conf->hostname == NULL || conf->hostname[0] == '\0') return "no hostname";
   if (conf->spool_path == NULL || conf->spool_path[0] == '\0') return "no spool path";
   if (conf->events_path != NULL && conf->events_path[0] == '\0') return "an empty events path";
+  if (conf->users_path != NULL && conf->users_path[0] == '\0') return "an empty path of users";
   if (conf->durability != CONF_SYNC && conf->durability != CONF_LAZY && conf->durability != CONF_MEMORY) return "durability";
   if (!(conf->retry_factor >= 1 && conf->retry_factor <= 100)) return "retry factor";
   if (conf->retry_initial_ms > conf->retry_max_ms) return "retry_initial above retry_max";

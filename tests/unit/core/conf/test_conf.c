@@ -99,6 +99,7 @@ START_TEST(what_is_not_said) {
   ck_assert_uint_eq(conf.memory_bytes, (uint64_t)2 << 30);
   ck_assert_uint_eq(conf.queue_messages_max, 4000000);
   ck_assert_ptr_null(conf.events_path);
+  ck_assert_ptr_null(conf.users_path);
   ck_assert_uint_eq(conf.events_file_size_bytes, 256 << 20);
   ck_assert_uint_eq(conf.events_files_max, 0);
   ck_assert_uint_eq(conf.http.family, 0);
@@ -117,6 +118,7 @@ START_TEST(every_key_is_taken_over) {
               "  - {address: \"0.0.0.0\", port: 0}\n"
               "  - {address: \"::\"}\n"
               "  - {port: 465}\n"
+              "users: /u\n"
               "relay_from: [10.0.0.0/8, \"2001:db8::/32\", 192.0.2.7]\n"
               "dns: {servers: [127.0.0.1, \"[::1]:5353\", \"127.0.0.1:5300\"], timeout: 300ms, ipv6: No}\n"
               "queue: {retry_initial: 100ms, retry_factor: 1.25, retry_max: 2h, retry_jitter: 12.5%, max_age: 30d}\n"
@@ -189,6 +191,7 @@ START_TEST(every_key_is_taken_over) {
   ck_assert_uint_eq(conf.memory_bytes, 12 << 20);
   ck_assert_uint_eq(conf.queue_messages_max, 7);
   ck_assert_str_eq(conf.events_path, "/e");
+  ck_assert_str_eq(conf.users_path, "/u");
   ck_assert_uint_eq(conf.events_file_size_bytes, 65536);
   ck_assert_uint_eq(conf.events_files_max, 8);
   check_address(&conf.http, "[::1]:0");
@@ -262,6 +265,7 @@ static const struct refusal {
     {LISTENERS "hostname: a.b\nshards: 1\nhostname: a.b\n", E_SYNTAX, "c.yaml:4: the key 'hostname' is here a second time; give it once"},
     {"listeners:\n - port: 1\n   port: 1\n", E_SYNTAX, "c.yaml:3: listeners[0]: the key 'port' is here a second time; give it once"},
     {LISTENERS "? [a]\n: b\n", E_SYNTAX, "c.yaml:2: a key must be one word, not a list or a mapping"},
+    {"users: [a]\n" LISTENERS, E_SYNTAX, "c.yaml:1: users: must be one value, not a list or a mapping"},
     {LISTENERS "spool: {tls: a}\n", E_SYNTAX, "c.yaml:2: spool.tls: unknown key; known here are: path, durability, segment_size, max_size, min_free"},
     /* types */
     {"- a\n", E_SYNTAX, "c.yaml:1: must be a mapping with keys of these: " ROOT_KEYS},

@@ -30,8 +30,8 @@ START_TEST(verbs) {
       {"HELP", COMMAND_HELP, ""},
       {"EXPN x", COMMAND_ABSENT, "x"},
       {"TURN", COMMAND_ABSENT, ""},
-      {"STARTTLS", COMMAND_ABSENT, ""},
-      {"AUTH PLAIN AAA", COMMAND_ABSENT, "PLAIN AAA"},
+      {"STARTTLS", COMMAND_STARTTLS, ""},
+      {"AUTH PLAIN AAA", COMMAND_AUTH, "PLAIN AAA"},
       {"GET / HTTP/1.1", COMMAND_FOREIGN, "/ HTTP/1.1"},
       {"post / HTTP/1.1", COMMAND_FOREIGN, "/ HTTP/1.1"},
       {"PUT / HTTP/1.1", COMMAND_FOREIGN, "/ HTTP/1.1"},
@@ -120,7 +120,14 @@ START_TEST(mail_parameters) {
   mail("FROM:<a@b> SMTPUTF8=1", "501 5.5.4");
   mail("FROM:<a@b> SMTPUTF9", "555 5.5.4");
   mail("FROM:<a@b> SMTP", "555 5.5.4");
-  mail("FROM:<a@b> AUTH=<>", "555 5.5.4");
+  mail("FROM:<a@b> AUTH=<>", "");
+  mail("FROM:<a@b> auth=e+3Dmc2@example.com SIZE=1", ""); /* RFC 4954 5 */
+  mail("FROM:<a@b> AUTH=<> AUTH=<>", "501 5.5.4 Parameter given twice");
+  mail("FROM:<a@b> AUTH", "501 5.5.4");
+  mail("FROM:<a@b> AUTH=a+b", "501 5.5.4");
+  mail("FROM:<a@b> AUTH=" X100 X100 X100 X100 X100, "");
+  mail("FROM:<a@b> AUTH=" X100 X100 X100 X100 X100 "x", "501 5.5.4");
+  mail("FROM:<a@b> AUTHOR=x", "555 5.5.4");
   mail("FROM:<a@b> NOTIFY=NEVER", "555 5.5.4");
   mail("FROM:<a@b> X", "555 5.5.4");
   mail("FROM:<a@b> -X=1", "501 5.5.4");
@@ -243,6 +250,32 @@ START_TEST(bdat) {
 }
 END_TEST
 
+START_TEST(auth) {
+  static const struct {
+    const char *argument, *wanted, *mechanism, *initial;
+  } cases[] = {
+      {"PLAIN", "", "PLAIN", ""},
+      {"SCRAM-SHA-256 =", "", "SCRAM-SHA-256", "="},
+      {"X_1   AGE=", "", "X_1", "AGE="},
+      {"xxxxxxxxxxxxxxxxxxxx", "", X20, ""},
+      {"xxxxxxxxxxxxxxxxxxxxx", "501 5.5.4", "", ""},
+      {"", "501 5.5.4", "", ""},
+      {"PLAIN AA AA", "501 5.5.4", "", ""},
+      {"PLAIN A\tA", "501 5.5.4", "", ""},
+      {"PLAIN A\x80", "501 5.5.4", "", ""},
+      {"PL.AIN", "501 5.5.4", "", ""},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct smtp_auth got;
+    struct span reply = command_auth(span_of_text(cases[i].argument), &got);
+    check_reply(cases[i].argument, reply, cases[i].wanted);
+    if (reply.len > 0) continue;
+    ck_assert(span_equal(got.mechanism, span_of_text(cases[i].mechanism)) && span_equal(got.initial, span_of_text(cases[i].initial)));
+    ck_assert_int_eq(got.initial_given, cases[i].initial[0] != '\0');
+  }
+}
+END_TEST
+
 int main(void) {
   TCase *tests = tcase_create("command");
   tcase_add_test(tests, verbs);
@@ -253,5 +286,6 @@ int main(void) {
   tcase_add_test(tests, rcpt_paths_and_parameters);
   tcase_add_test(tests, hello);
   tcase_add_test(tests, bdat);
+  tcase_add_test(tests, auth);
   return unit_main("net/smtp/command", &tests, 1);
 }

@@ -1,6 +1,7 @@
 /* What scenarios cannot say: decisions after the end, room for replies, what the questions answer. */
 #include "tests/lib/unit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "net/smtp/server.h"
@@ -108,6 +109,8 @@ START_TEST(the_longest_reply_fits) {
   wide.hostname = span_of(name, sizeof name);
   wide.message_size_max = UINT64_MAX;
   wide.recipients_max = wide.messages_max = UINT32_MAX;
+  wide.auth_mechanisms = SPAN("PLAIN LOGIN SCRAM-SHA-256");
+  wide.auth_in_clear = wide.starttls = true;
   uint8_t room[SMTP_REPLY_ROOM];
   struct fmt out = fmt_over(room, sizeof room);
   struct smtp_server server;
@@ -133,6 +136,102 @@ START_TEST(content_is_not_copied) {
   struct span in = SPAN("some text\r\n..and more\r\n.\r\n"), all = in;
   ck_assert_int_eq(smtp_server_next(&s.server, &in, &s.out), SMTP_SERVER_CONTENT);
   ck_assert(s.server.content.at == all.at && s.server.content.len == all.len - 3);
+}
+END_TEST
+
+/* ---- STARTTLS and AUTH: what depends on where the stream is cut, and on how long lines are ---- */
+
+static const struct smtp_server_options guarded = {.hostname = SPAN("relay.example"),
+                                                   .message_size_max = 1000,
+                                                   .recipients_max = 10,
+                                                   .errors_max = 20,
+                                                   .idle_commands_max = 1000,
+                                                   .surplus_max = 1000,
+                                                   .auth_mechanisms = SPAN("PLAIN"),
+                                                   .auth_in_clear = true,
+                                                   .starttls = true};
+
+static struct session begin_guarded(void) {
+  struct session s = {0};
+  s.out = fmt_over(s.room, sizeof s.room);
+  smtp_server_init(&s.server, &guarded, &s.out);
+  return s;
+}
+
+static bool said(struct session *s, const char *start) { return span_starts_nocase(span_of(s->room, s->out.len), span_of_text(start)); }
+
+START_TEST(bytes_behind_starttls) {
+  static const char *const behind[] = {"\r\n", "MAIL FROM:<a@b>\r\n", "X", "\x16\x03\x01"};
+  for (size_t i = 0; i < sizeof behind / sizeof behind[0]; i++) {
+    char text[64];
+    struct session s = begin_guarded();
+    until(&s, "EHLO c\r\n", SMTP_SERVER_NEED_INPUT);
+    snprintf(text, sizeof text, "STARTTLS\r\n%s", behind[i]);
+    struct span rest = until(&s, text, SMTP_SERVER_CLOSE);
+    ck_assert(said(&s, "554 5.5.1 ") && rest.len == 0 && !s.server.tls);
+  }
+}
+END_TEST
+
+START_TEST(bytes_before_the_handshake_is_done) {
+  struct session s = begin_guarded();
+  until(&s, "EHLO c\r\nSTARTTLS\r\n", SMTP_SERVER_STARTTLS);
+  smtp_server_accept(&s.server, &s.out);
+  struct span in = {NULL, 0};
+  ck_assert_int_eq(smtp_server_next(&s.server, &in, &s.out), SMTP_SERVER_NEED_INPUT);
+  in = SPAN("NOOP\r\n");
+  smtp_server_next(&s.server, &in, &s.out);
+}
+END_TEST
+
+START_TEST(tls_makes_all_forgotten) {
+  struct session s = begin_guarded();
+  until(&s, "EHLO c\r\nAUTH PLAIN x\r\n", SMTP_SERVER_AUTH);
+  smtp_server_accept(&s.server, &s.out);
+  ck_assert(s.server.authenticated && s.server.esmtp);
+  until(&s, "STARTTLS\r\n", SMTP_SERVER_STARTTLS);
+  smtp_server_accept(&s.server, &s.out);
+  ck_assert(!s.server.tls);
+  smtp_server_secured(&s.server);
+  ck_assert(s.server.tls && !s.server.authenticated && !s.server.esmtp && !smtp_server_in_transaction(&s.server));
+  until(&s, "MAIL FROM:<a@b>\r\n", SMTP_SERVER_NEED_INPUT);
+  ck_assert(said(&s, "503 5.5.1 Send EHLO"));
+}
+END_TEST
+
+START_TEST(a_handshake_after_the_end) {
+  struct session s = begin_guarded();
+  until(&s, "EHLO c\r\nSTARTTLS\r\n", SMTP_SERVER_STARTTLS);
+  smtp_server_accept(&s.server, &s.out);
+  smtp_server_shut(&s.server, "4.3.2", "shutting down", &s.out);
+  smtp_server_secured(&s.server);
+  struct span in = SPAN("EHLO c\r\n");
+  ck_assert_int_eq(smtp_server_next(&s.server, &in, &s.out), SMTP_SERVER_CLOSE);
+}
+END_TEST
+
+START_TEST(how_long_lines_of_an_authentication_may_be) {
+  static char line[SMTP_AUTH_LINE_MAX + 10];
+  for (unsigned first = 0; first < 2; first++) {
+    for (size_t len = SMTP_AUTH_LINE_MAX - 1; len <= SMTP_AUTH_LINE_MAX + 1; len++) {
+      struct session s = begin_guarded();
+      until(&s, "EHLO c\r\n", SMTP_SERVER_NEED_INPUT);
+      if (!first) {
+        until(&s, "AUTH PLAIN\r\n", SMTP_SERVER_AUTH);
+        smtp_server_challenge(&s.server, SPAN(""), &s.out);
+      }
+      memset(line, 'A', sizeof line);
+      if (first) memcpy(line, "AUTH PLAIN ", 11);
+      strcpy(line + len - 2, "\r\n");
+      if (len <= SMTP_AUTH_LINE_MAX) {
+        until(&s, line, first ? SMTP_SERVER_AUTH : SMTP_SERVER_AUTH_LINE);
+        ck_assert_uint_eq(first ? s.server.auth.initial.len + 11 : s.server.auth_line.len, len - 2);
+      } else {
+        struct span rest = until(&s, line, first ? SMTP_SERVER_NEED_INPUT : SMTP_SERVER_AUTH_OFF);
+        ck_assert(said(&s, first ? "500 5.5.2 " : "500 5.5.6 ") && rest.len == (first ? 0 : len));
+      }
+    }
+  }
 }
 END_TEST
 
@@ -189,6 +288,11 @@ int main(void) {
   tcase_add_test(tests, the_longest_reply_fits);
   tcase_add_test(tests, what_follows_an_end_waits_for_its_decision);
   tcase_add_test(tests, content_is_not_copied);
+  tcase_add_test(tests, bytes_behind_starttls);
+  tcase_add_test_raise_signal(tests, bytes_before_the_handshake_is_done, 6); /* SIGABRT, from must() */
+  tcase_add_test(tests, tls_makes_all_forgotten);
+  tcase_add_test(tests, a_handshake_after_the_end);
+  tcase_add_test(tests, how_long_lines_of_an_authentication_may_be);
   tcase_add_test(tests, decisions_after_the_end_write_nothing);
   tcase_add_test(tests, empty_input_without_memory);
   tcase_add_test_raise_signal(tests, a_decision_nobody_asked_for, 6); /* SIGABRT, from must() */

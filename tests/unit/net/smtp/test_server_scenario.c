@@ -4,11 +4,14 @@
  *
  *   --- title             a new session begins
  *   options size=1000 recipients=10 messages=0 errors=20 idle=1000 room=65536 surplus=1000     before its first other line; any of them
+ *   options auth clear authrequired starttls tlsrequired implicit     likewise: AUTH is there; without TLS; needed; STARTTLS is there; needed; TLS is on at once
  *   C: text               the client sends the text and CRLF
  *   C-raw: text           the client sends the text alone
  *   S: text               the server answers this line next; * stands for any text
  *   E: text               what the caller is told next, as event_text writes it; a group with one such line has to name all its events
- *   refuse EVENT code enhanced text      the caller will refuse the next MAIL, RCPT, DATA or END; else it accepts
+ *   refuse EVENT code enhanced text      the caller will refuse the next MAIL, RCPT, DATA, END, TLS, AUTH or LINE; else it accepts. After an accepted STARTTLS
+ *                         the handshake is done at once
+ *   challenge text        the caller will answer the next AUTH or line of one with 334 and this
  *   shut enhanced text    the caller ends the session
  *   # text                a comment
  *
@@ -49,7 +52,10 @@ struct play {
   bool begun, closed;
   struct smtp_server server;
   struct refusal refusal; /* event empty: none */
-  uint8_t *group;         /* what the client sends */
+  bool implicit;          /* TLS is on from the beginning */
+  bool challenges;        /* `challenge` is the next answer */
+  char challenge[200];
+  uint8_t *group; /* what the client sends */
   size_t group_len;
   uint8_t *rest; /* what the machine left of it */
   size_t rest_len;
@@ -197,6 +203,18 @@ static const char *event_text(const struct play *play, enum smtp_server_event ev
     snprintf(text, sizeof text, "END size=%llu longest=%u%s%s", (unsigned long long)s->content_size, s->scan.longest_line,
              s->scan.eight_bit ? " 8bit" : "", s->scan.leading_dot ? " dot" : "");
     break;
+  case SMTP_SERVER_STARTTLS: return "STARTTLS";
+  case SMTP_SERVER_AUTH:
+    escape(s->auth.mechanism, a);
+    escape(s->auth.initial, b);
+    snprintf(text, sizeof text, "AUTH %s%s%s", a, s->auth.initial_given ? " " : "", b);
+    break;
+  case SMTP_SERVER_AUTH_LINE:
+    if (s->auth_line.len > 4000) return "LINE of many octets";
+    escape(s->auth_line, a);
+    snprintf(text, sizeof text, "LINE %s", a);
+    break;
+  case SMTP_SERVER_AUTH_OFF: return "AUTH_OFF";
   case SMTP_SERVER_RESET: return "RESET";
   case SMTP_SERVER_REFUSED: snprintf(text, sizeof text, "REFUSED %.3s", (const char *)s->refusal.at); break;
   case SMTP_SERVER_CLOSE: return "CLOSE";
@@ -210,6 +228,9 @@ static void decide(struct play *play, const char *event, struct fmt *out) {
   if (strcmp(refusal->event, event) == 0) {
     smtp_server_refuse(&play->server, out, refusal->code, refusal->enhanced, refusal->text);
     refusal->event[0] = '\0';
+  } else if (play->challenges && (strcmp(event, "AUTH") == 0 || strcmp(event, "LINE") == 0)) {
+    play->challenges = false;
+    smtp_server_challenge(&play->server, span_of_text(play->challenge), out);
   } else if (strcmp(event, "END") == 0) {
     smtp_server_accept_message(&play->server, 0x1234, out);
   } else {
@@ -234,6 +255,13 @@ static bool handle(struct play *play, enum smtp_server_event event, struct fmt *
     play->content_len = 0; /* how much of illegal content was handed out depends on the cuts */
   note_content(play);
   note(play, event_text(play, event));
+  if (event == SMTP_SERVER_STARTTLS) {
+    bool refused = strcmp(play->refusal.event, "TLS") == 0;
+    decide(play, "TLS", out);
+    if (!refused) smtp_server_secured(&play->server);
+  }
+  if (event == SMTP_SERVER_AUTH) decide(play, "AUTH", out);
+  if (event == SMTP_SERVER_AUTH_LINE) decide(play, "LINE", out);
   if (event == SMTP_SERVER_MAIL) decide(play, "MAIL", out);
   if (event == SMTP_SERVER_RCPT) decide(play, "RCPT", out);
   if (event == SMTP_SERVER_DATA) decide(play, "DATA", out);
@@ -265,7 +293,7 @@ static void feed(struct play *play, struct span octets) {
     take_replies(play, &out);
   }
   if (smtp_server_in_content(&play->server) && in.len > 0) broken(play, "in content %zu octets are left", in.len);
-  if (in.len >= SMTP_LINE_MAX) broken(play, "%zu octets are left", in.len);
+  if (in.len >= SMTP_AUTH_LINE_MAX) broken(play, "%zu octets are left", in.len);
   memcpy(play->rest, in.at, in.len);
   play->rest_len = in.len;
   free(exact);
@@ -278,6 +306,7 @@ static void begin(struct play *play) {
   if (play->begun) return;
   play->begun = true;
   smtp_server_init(&play->server, &play->options, &out);
+  if (play->implicit) smtp_server_secured(&play->server);
   take_replies(play, &out);
 }
 
@@ -329,6 +358,13 @@ static void expect_event(struct play *play, const char *pattern) {
   if (!matches(pattern, text)) broken(play, "%s\ninstead of: %s", text, pattern);
 }
 
+static bool has_word(const char *text, const char *word) {
+  size_t len = strlen(word);
+  for (const char *at = text; (at = strstr(at, word)) != NULL; at += len)
+    if ((at == text || at[-1] == ' ') && (at[len] == '\0' || at[len] == ' ')) return true;
+  return false;
+}
+
 static void set_options(struct play *play, const char *text) {
   static const char *const names[] = {"size=", "recipients=", "messages=", "errors=", "idle=", "room=", "surplus="};
   unsigned long values[] = {play->options.message_size_max, 10, 0, 20, 1000, play->room, 1000};
@@ -342,7 +378,13 @@ static void set_options(struct play *play, const char *text) {
                                                .messages_max = (uint32_t)values[2],
                                                .errors_max = (uint32_t)values[3],
                                                .idle_commands_max = (uint32_t)values[4],
-                                               .surplus_max = (uint32_t)values[6]};
+                                               .surplus_max = (uint32_t)values[6],
+                                               .auth_mechanisms = has_word(text, "auth") ? SPAN("PLAIN LOGIN") : span_of(NULL, 0),
+                                               .auth_in_clear = has_word(text, "clear"),
+                                               .auth_required = has_word(text, "authrequired"),
+                                               .starttls = has_word(text, "starttls"),
+                                               .tls_required = has_word(text, "tlsrequired")};
+  play->implicit = has_word(text, "implicit");
   play->room = values[5];
 }
 
@@ -351,6 +393,7 @@ static void new_session(struct play *play) {
   play->begun = play->closed = false;
   play->rest_len = 0;
   play->refusal.event[0] = '\0';
+  play->challenges = false;
   play->options.message_size_max = 1000;
   play->room = 65536;
   set_options(play, "");
@@ -391,6 +434,9 @@ static void play_line(struct play *play, const char *line) {
     expect_event(play, text);
   } else if ((text = after(line, "shut ")) != NULL) {
     shut(play, text);
+  } else if ((text = after(line, "challenge ")) != NULL || strcmp(line, "challenge") == 0) {
+    snprintf(play->challenge, sizeof play->challenge, "%s", text != NULL ? text : "");
+    play->challenges = true;
   } else if (sscanf(line, "refuse %7s %u %15s %127[^\n]", play->refusal.event, &play->refusal.code, play->refusal.enhanced, play->refusal.text) !=
              4) {
     broken(play, "what is this? %s", line);
@@ -403,8 +449,12 @@ static void play_file(const char *path, size_t step) {
   size_t room = 0;
   FILE *file = fopen(path, "r");
   ck_assert_msg(file != NULL, "%s: cannot be read", path);
-  play = (struct play){
-      .file = path, .step = step, .group = malloc(TEXT_MAX), .rest = malloc(SMTP_LINE_MAX), .replies = malloc(TEXT_MAX), .content = malloc(TEXT_MAX)};
+  play = (struct play){.file = path,
+                       .step = step,
+                       .group = malloc(TEXT_MAX),
+                       .rest = malloc(SMTP_AUTH_LINE_MAX),
+                       .replies = malloc(TEXT_MAX),
+                       .content = malloc(TEXT_MAX)};
   new_session(&play);
   for (ssize_t len; (len = getline(&line, &room, file)) > 0;) {
     if (line[len - 1] == '\n') line[len - 1] = '\0';
