@@ -15,15 +15,20 @@ static void refuse(struct session *s, const char *enhanced, const char *text) {
 /* May its client have one more? */
 static bool is_welcome(struct session *s) {
   const struct intake *intake = s->intake;
+  const struct guard_limits *limits = &intake->client_limits;
+  uint64_t now_ms = intake->o.shard->now_ms;
+  uint8_t room[GUARD_CLIENT_KEY];
   if (s->may_relay || intake->o.guard == NULL) return true;
-  enum guard_verdict verdict = guard_enter(intake->o.guard, &intake->client_limits, &s->peer, intake->o.shard->now_ms, &s->guard);
-  if (verdict == GUARD_TOO_MANY) refuse(s, "4.7.0", "too many sessions from your address, try again later");
-  if (verdict == GUARD_TOO_FAST) refuse(s, "4.7.0", "too many connections from your address, try again later");
-  if (verdict == GUARD_WELCOME && !guard_allows(s->guard, &intake->client_limits, GUARD_ERRORS, intake->o.shard->now_ms)) {
+  if (!guard_enter(intake->o.guard, limits, guard_client(&s->peer, room), now_ms, &s->guard)) {
+    refuse(s, "4.7.0", "too many sessions from your address, try again later");
+  } else if (!guard_count(s->guard, limits, CLIENT_CONNECTIONS, now_ms)) {
+    refuse(s, "4.7.0", "too many connections from your address, try again later");
+  } else if (!guard_allows(s->guard, limits, CLIENT_ERRORS, now_ms)) {
     refuse(s, "4.7.0", "too many errors from your address, try again later");
-    return false;
+  } else {
+    return true;
   }
-  return verdict == GUARD_WELCOME;
+  return false;
 }
 
 /* It is known who it is. */

@@ -8,8 +8,6 @@
 
 #define BUCKET 8           /* entries that a client may have its own among */
 #define CLAIMED UINT32_MAX /* as a number of sessions: somebody is making the entry another client's */
-#define MINUTE_US 60000000ull
-#define LIMIT_MAX 60000000u /* a minute: one a microsecond */
 
 struct guard_entry {
   _Alignas(64) _Atomic uint64_t client; /* a hash; 0: nobody's */
@@ -46,37 +44,42 @@ void guard_close(struct guard *guard) {
 }
 
 /* An IPv4 address behind IPv6 ("::ffff:192.0.2.1") is that address: else whoever listens on both families would give a client two entries. */
-static uint64_t hash_of(const struct guard *guard, const struct netaddr *client) {
+struct span guard_client(const struct netaddr *client, uint8_t room[GUARD_CLIENT_KEY]) {
   static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
   bool is_mapped = client->family == 6 && memcmp(client->bytes, mapped, sizeof mapped) == 0;
-  uint8_t key[9] = {client->family == 4 || is_mapped ? 4 : 6};
-  memcpy(key + 1, is_mapped ? client->bytes + 12 : client->bytes, key[0] == 4 ? 4 : 8);
-  uint64_t hash = XXH3_64bits_withSeed(key, sizeof key, guard->seed);
+  bool is_v4 = client->family == 4 || is_mapped;
+  memset(room, 0, GUARD_CLIENT_KEY);
+  room[0] = is_v4 ? 4 : 6;
+  memcpy(room + 1, is_mapped ? client->bytes + 12 : client->bytes, is_v4 ? 4 : 8);
+  return span_of(room, GUARD_CLIENT_KEY);
+}
+
+static uint64_t hash_of(const struct guard *guard, struct span who) {
+  uint64_t hash = XXH3_64bits_withSeed(who.at, who.len, guard->seed);
   return hash == 0 ? 1 : hash;
 }
 
 /* ---- rates ---- */
 
-static bool is_over(uint64_t full_us, uint32_t a_minute, uint64_t now_us, uint64_t *next_us) {
-  uint64_t each_us = MINUTE_US / (a_minute < LIMIT_MAX ? a_minute : LIMIT_MAX);
-  *next_us = (full_us > now_us ? full_us : now_us) + each_us;
-  return *next_us > now_us + MINUTE_US;
+static bool is_over(uint64_t full_us, const struct guard_rate *rate, uint64_t now_us, uint64_t *next_us) {
+  uint64_t period_us = rate->period_s * UINT64_C(1000000), each_us = period_us / rate->most;
+  *next_us = (full_us > now_us ? full_us : now_us) + (each_us > 0 ? each_us : 1);
+  return *next_us > now_us + period_us;
 }
 
-bool guard_count(struct guard_entry *entry, const struct guard_limits *limits, enum guard_rate rate, uint64_t now_ms) {
-  uint32_t a_minute = limits->a_minute[rate];
-  if (entry == NULL || a_minute == 0) return true;
+bool guard_count(struct guard_entry *entry, const struct guard_limits *limits, unsigned rate, uint64_t now_ms) {
+  if (entry == NULL || limits->rate[rate].most == 0) return true;
   uint64_t full_us = atomic_load_explicit(&entry->full_us[rate], memory_order_relaxed), next_us;
   do {
-    if (is_over(full_us, a_minute, now_ms * 1000, &next_us)) return false;
+    if (is_over(full_us, &limits->rate[rate], now_ms * 1000, &next_us)) return false;
   } while (!atomic_compare_exchange_weak_explicit(&entry->full_us[rate], &full_us, next_us, memory_order_relaxed, memory_order_relaxed));
   return true;
 }
 
-bool guard_allows(const struct guard_entry *entry, const struct guard_limits *limits, enum guard_rate rate, uint64_t now_ms) {
+bool guard_allows(const struct guard_entry *entry, const struct guard_limits *limits, unsigned rate, uint64_t now_ms) {
   uint64_t next_us;
-  if (entry == NULL || limits->a_minute[rate] == 0) return true;
-  return !is_over(atomic_load_explicit(&entry->full_us[rate], memory_order_relaxed), limits->a_minute[rate], now_ms * 1000, &next_us);
+  if (entry == NULL || limits->rate[rate].most == 0) return true;
+  return !is_over(atomic_load_explicit(&entry->full_us[rate], memory_order_relaxed), &limits->rate[rate], now_ms * 1000, &next_us);
 }
 
 /* ---- entries ---- */
@@ -129,29 +132,23 @@ static struct guard_entry *claim_any(struct guard_entry *bucket, uint64_t client
   return NULL;
 }
 
-enum guard_verdict guard_enter(struct guard *guard, const struct guard_limits *limits, const struct netaddr *client, uint64_t now_ms,
-                               struct guard_entry **out) {
-  uint64_t hash = hash_of(guard, client);
+bool guard_enter(struct guard *guard, const struct guard_limits *limits, struct span who, uint64_t now_ms, struct guard_entry **out) {
+  uint64_t hash = hash_of(guard, who);
   struct guard_entry *bucket = bucket_of(guard, hash);
   bool too_many = false;
   struct guard_entry *entry = find(bucket, bucket + BUCKET, hash, limits->sessions, &too_many);
   *out = NULL;
   if (entry == NULL) {
     entry = claim_any(bucket, hash, now_ms);
-    if (entry == NULL) return GUARD_WELCOME;
+    if (entry == NULL) return true;
     struct guard_entry *other = find(bucket, entry, hash, limits->sessions, &too_many); /* another shard was first: one entry for both */
     if (other != NULL) {
       guard_leave(entry);
       entry = other;
     }
   }
-  if (too_many) return GUARD_TOO_MANY;
-  if (!guard_count(entry, limits, GUARD_CONNECTIONS, now_ms)) {
-    guard_leave(entry);
-    return GUARD_TOO_FAST;
-  }
-  *out = entry;
-  return GUARD_WELCOME;
+  if (!too_many) *out = entry;
+  return !too_many;
 }
 
 void guard_leave(struct guard_entry *entry) {

@@ -115,10 +115,10 @@ static void take_limits(struct intake *intake, const struct conf *conf) {
   intake->server_options.messages_max = conf->session_messages_max;
   intake->server_options.errors_max = conf->session_errors_max;
   intake->client_limits = (struct guard_limits){.sessions = conf->clients.sessions,
-                                                .a_minute = {[GUARD_CONNECTIONS] = conf->clients.connections,
-                                                             [GUARD_MESSAGES] = conf->clients.messages,
-                                                             [GUARD_RECIPIENTS] = conf->clients.recipients,
-                                                             [GUARD_ERRORS] = conf->clients.errors}};
+                                                .rate = {[CLIENT_CONNECTIONS] = {conf->clients.connections, 60},
+                                                         [CLIENT_MESSAGES] = {conf->clients.messages, 60},
+                                                         [CLIENT_RECIPIENTS] = {conf->clients.recipients, 60},
+                                                         [CLIENT_ERRORS] = {conf->clients.errors, 60}}};
 }
 
 int intake_open(struct intake **out, const struct intake_options *options) {

@@ -188,7 +188,7 @@ static void on_mail(struct session *s, struct fmt *out) {
     refuse(s, out, 452, "4.3.1", "the queue is full, try again later");
   } else if (intake->o.slab->used_bytes > intake->o.slab->limit_bytes - intake->o.slab->limit_bytes / MEMORY_KEPT_PART) {
     refuse(s, out, 452, "4.3.1", "insufficient memory, try again later");
-  } else if (!guard_count(s->guard, &intake->client_limits, GUARD_MESSAGES, intake->o.shard->now_ms)) {
+  } else if (!guard_count(s->guard, &intake->client_limits, CLIENT_MESSAGES, intake->o.shard->now_ms)) {
     refuse(s, out, 450, "4.7.1", "too many messages from your address, try again later");
   } else {
     forget_submission(s);
@@ -226,7 +226,7 @@ static void on_rcpt(struct session *s, struct fmt *out) {
   if (!s->may_relay) {
     reject_relaying(s, out);
     s->server.errors++; /* whoever tries one address after the other is held up like one who knows no SMTP */
-  } else if (!guard_count(s->guard, &s->intake->client_limits, GUARD_RECIPIENTS, s->intake->o.shard->now_ms)) {
+  } else if (!guard_count(s->guard, &s->intake->client_limits, CLIENT_RECIPIENTS, s->intake->o.shard->now_ms)) {
     smtp_server_refuse(&s->server, out, 450, "4.7.1", "too many recipients from your address, try again later");
   } else if (!submit_recipient(s->submission, &s->server.rcpt)) {
     smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient memory, try again later");
@@ -318,7 +318,7 @@ static void note_errors(struct session *s, struct fmt *out) {
   uint32_t before = s->errors_seen;
   bool too_many = false;
   for (; s->errors_seen < s->server.errors; s->errors_seen++)
-    too_many |= !guard_count(s->guard, &intake->client_limits, GUARD_ERRORS, intake->o.shard->now_ms);
+    too_many |= !guard_count(s->guard, &intake->client_limits, CLIENT_ERRORS, intake->o.shard->now_ms);
   if (s->may_relay) return;
   if (too_many) {
     smtp_server_shut(&s->server, "4.7.0", "too many errors from your address, try again later", out);
