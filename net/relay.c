@@ -400,6 +400,8 @@ static int open_sides(struct relay *relay, struct fmt *why) {
                                   .events = relay->events,
                                   .sessions_open = relay->o.sessions_open,
                                   .guard = relay->o.guard,
+                                  .directory = relay->o.directory,
+                                  .verify = relay->o.verify,
                                   .newest_id = atomic_load(relay->o.newest_id),
                                   .token_kind = KIND_INTAKE};
   int error = outlet_open(&relay->outlet, &outlet);

@@ -13,7 +13,9 @@
 #include "core/event/counters.h"
 #include "core/shard/shard.h"
 
+struct directory;
 struct guard;
+struct verify;
 struct relay;
 struct outlet;
 struct schedule;
@@ -24,7 +26,9 @@ struct relay_options {
   unsigned index;
   struct counters *counters;       /* of this shard */
   _Atomic uint32_t *sessions_open; /* of all shards */
-  struct guard *guard;             /* of all shards (net/in/guard.h); NULL: clients are not limited */
+  struct guard *guard;             /* of all shards, as the next two; NULL: clients and users are not limited */
+  struct directory *directory;     /* NULL: there are no users */
+  struct verify *verify;           /* likewise */
   _Atomic uint64_t *newest_id;     /* of a message, in the spools of all shards; 0 before the first is opened */
   bool held;                       /* nothing is delivered until operate_hold_all says so */
 };

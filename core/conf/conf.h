@@ -35,7 +35,7 @@ struct conf_certificate { /* files, PEM: the chain, its own certificate first, a
   char *cert, *key;
 };
 
-/* What one client (an IPv4 address or an IPv6 /64) may do that is neither in relay_from nor has a name. 0: no limit. */
+/* What one client (an IPv4 address or an IPv6 /64) may do. 0: no limit. */
 struct conf_clients_limits {
   uint32_t sessions;                                  /* clients.sessions, default 100: at once */
   uint32_t connections, messages, recipients, errors; /* clients.*, default 0, but errors 60: a minute */
@@ -81,6 +81,8 @@ struct conf {
   uint64_t tls_handshake_ms; /* tls.handshake_timeout, default 30s */
   char *users_path;          /* users: who may authenticate (net/auth/users.h); NULL: nobody */
   struct conf_clients_limits clients;
+  struct network *clients_except; /* clients.except: for whom they do not hold; default: relay_from */
+  unsigned clients_except_count;
   uint64_t greeting_delay_ms; /* clients.greeting_delay, default 0: who speaks before the banner comes is refused */
   uint64_t error_delay_ms;    /* clients.error_delay, default 0: so late an error is answered, after the first few */
   struct network *relay_from; /* default 127.0.0.0/8 and ::1 */

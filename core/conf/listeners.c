@@ -147,6 +147,8 @@ int listeners_read(struct conf *conf, const struct raw *raw, const struct readin
   int error = read_certificates(conf, raw, r);
   if (error == E_OK) error = value_path(&conf->users_path, raw->users, "users", r);
   if (error == E_OK) error = value_networks(&conf->relay_from, &conf->relay_from_count, raw->relay_from, raw->relay_from_count, "relay_from", r);
+  if (error == E_OK)
+    error = value_networks(&conf->clients_except, &conf->clients_except_count, raw->clients.except, raw->clients.except_count, "clients.except", r);
   if (error != E_OK) return error;
   if (raw->listeners_count == 0)
     return reading_error(r, E_SYNTAX, "listeners", "is missing; at least one is needed, like [{address: \"0.0.0.0\", port: 25}]");
@@ -157,21 +159,27 @@ int listeners_read(struct conf *conf, const struct raw *raw, const struct readin
   return error;
 }
 
+static int copy_networks(struct network **to, unsigned *to_count, const struct network *from, unsigned count) {
+  if (*to_count > 0) return E_OK;
+  *to = calloc(count, sizeof **to);
+  if (*to == NULL) return E_NO_MEMORY;
+  memcpy(*to, from, count * sizeof **to);
+  *to_count = count;
+  return E_OK;
+}
+
 int listeners_default(struct conf *conf) {
   static const struct network loopback[] = {{.base = {.family = 4, .bytes = {127}}, .prefix_bits = 8},
                                             {.base = {.family = 6, .bytes = {[15] = 1}}, .prefix_bits = 128}};
-  if (conf->relay_from_count > 0) return E_OK;
-  conf->relay_from = calloc(2, sizeof *conf->relay_from);
-  if (conf->relay_from == NULL) return E_NO_MEMORY;
-  memcpy(conf->relay_from, loopback, sizeof loopback);
-  conf->relay_from_count = 2;
-  return E_OK;
+  int error = copy_networks(&conf->relay_from, &conf->relay_from_count, loopback, 2);
+  return error == E_OK ? copy_networks(&conf->clients_except, &conf->clients_except_count, conf->relay_from, conf->relay_from_count) : error;
 }
 
 void listeners_free(struct conf *conf) {
   for (unsigned i = 0; i < conf->listeners_count; i++) free(conf->listeners[i].proxy_from);
   free(conf->listeners);
   free(conf->relay_from);
+  free(conf->clients_except);
   for (unsigned i = 0; i < conf->certificates_count; i++) {
     free(conf->certificates[i].cert);
     free(conf->certificates[i].key);

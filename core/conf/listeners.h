@@ -10,7 +10,7 @@
 
 /* Checks and takes over what is given, with the defaults of each listener. E_SYNTAX, E_RANGE (reported) or E_NO_MEMORY. */
 must_check int listeners_read(struct conf *conf, const struct raw *raw, const struct reading *reading);
-/* relay_from, if it is missing. E_NO_MEMORY. */
+/* relay_from and clients.except, where they are missing. E_NO_MEMORY. */
 must_check int listeners_default(struct conf *conf);
 void listeners_free(struct conf *conf);
 

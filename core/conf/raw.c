@@ -57,10 +57,15 @@ static const cyaml_schema_field_t tls_fields[] = {
 };
 
 static const cyaml_schema_field_t clients_fields[] = {
-    WORD(struct raw_clients, sessions),    WORD(struct raw_clients, connections),
-    WORD(struct raw_clients, messages),    WORD(struct raw_clients, recipients),
-    WORD(struct raw_clients, errors),      WORD(struct raw_clients, greeting_delay),
-    WORD(struct raw_clients, error_delay), CYAML_FIELD_END,
+    WORD(struct raw_clients, sessions),
+    WORD(struct raw_clients, connections),
+    WORD(struct raw_clients, messages),
+    WORD(struct raw_clients, recipients),
+    WORD(struct raw_clients, errors),
+    WORD(struct raw_clients, greeting_delay),
+    WORD(struct raw_clients, error_delay),
+    LIST(struct raw_clients, except, &word_entry, NETWORKS_MAX),
+    CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t dns_fields[] = {

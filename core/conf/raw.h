@@ -31,6 +31,8 @@ struct raw_tls {
 
 struct raw_clients {
   char *sessions, *connections, *messages, *recipients, *errors, *greeting_delay, *error_delay;
+  char **except;
+  unsigned except_count;
 };
 
 struct raw_dns {

@@ -6,7 +6,10 @@ static const struct {
   const char *name, *help;
 } series[COUNTER_COUNT] = {
     [COUNT_SESSIONS] = {"sessions", "SMTP connections accepted"},
-    [COUNT_SESSIONS_REFUSED] = {"sessions_refused", "SMTP connections answered with 421 because no slot was free"},
+    [COUNT_SESSIONS_REFUSED] = {"sessions_refused",
+                                "SMTP connections answered with 421 because no slot was free, or because of the limits of their client"},
+    [COUNT_AUTHENTICATED] = {"sessions_authenticated", "Sessions whose user has authenticated"},
+    [COUNT_AUTH_FAILED] = {"authentications_failed", "Authentications that failed: a wrong name or password, or one that is locked out"},
     [COUNT_MESSAGES_RECEIVED] = {"messages_received", "Messages answered with 250"},
     [COUNT_BYTES_RECEIVED] = {"bytes_received", "Bytes of content of the messages received"},
     [COUNT_RECIPIENTS_RECEIVED] = {"recipients_received", "Recipients of the messages received"},

@@ -16,7 +16,9 @@
 enum counter {
   /* monotonic */
   COUNT_SESSIONS,          /* accepted connections in */
-  COUNT_SESSIONS_REFUSED,  /* 421: no slot */
+  COUNT_SESSIONS_REFUSED,  /* 421: no slot, or the limits of their client */
+  COUNT_AUTHENTICATED,     /* sessions */
+  COUNT_AUTH_FAILED,       /* and locked out */
   COUNT_MESSAGES_RECEIVED, /* answered with 250 */
   COUNT_BYTES_RECEIVED,
   COUNT_RECIPIENTS_RECEIVED,

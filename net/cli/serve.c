@@ -12,6 +12,7 @@
 
 #include "core/base/error.h"
 #include "net/auth/directory.h"
+#include "net/auth/verify.h"
 #include "net/cli/notify.h"
 #include "net/cli/privileges.h"
 #include "net/cli/reload.h"
@@ -45,6 +46,7 @@ struct server {
   struct guard *guard;
   struct control *control;
   struct directory *directory; /* NULL: nobody can authenticate */
+  struct verify *verify;       /* likewise */
   struct reload reload;
   pthread_barrier_t barrier; /* of all workers and the main thread: opened; the first listening; all listening; ended; released */
   _Atomic bool failed;
@@ -82,6 +84,8 @@ static void *work(void *argument) {
                                   .counters = &worker->counters,
                                   .sessions_open = &server->sessions_open,
                                   .guard = server->guard,
+                                  .directory = server->directory,
+                                  .verify = server->verify,
                                   .newest_id = &server->newest_id,
                                   .held = control_holds(server->control)};
   note(worker, relay_open(&worker->relay, &options, &worker->why));
@@ -255,6 +259,7 @@ static int run(struct server *server, const sigset_t *signals) {
   }
   pthread_barrier_wait(&server->barrier);
   endpoint_close(endpoint); /* before the relays go, of which the API may be asking something */
+  verify_stop(server->verify);
   pthread_barrier_wait(&server->barrier);
   for (unsigned i = 0; i < server->conf->shards; i++) pthread_join(server->workers[i].thread, NULL);
   return report_failures(server) != 0 ? 1 : status;
@@ -293,6 +298,14 @@ static int open_directory(struct server *server) {
   if (server->conf->users_path == NULL || directory_open(&server->directory, server->conf->users_path, &why) == E_OK) return 0;
   fprintf(stderr, "ringpost: %.*s\n", (int)why.len, (const char *)room);
   return 2; /* as a configuration that is wrong */
+}
+
+static int open_verify(struct server *server) {
+  struct verify_options options = verify_defaults;
+  options.lanes = server->conf->shards;
+  if (server->directory == NULL || verify_open(&server->verify, &options) == E_OK) return 0;
+  fprintf(stderr, "ringpost: cannot start the threads that check passwords\n");
+  return 1;
 }
 
 static int open_control(struct server *server) {
@@ -343,9 +356,11 @@ int serve(const struct conf *conf, const char *path) {
   memset(server.workers, 0, conf->shards * sizeof *server.workers);
   pthread_barrier_init(&server.barrier, NULL, conf->shards + 1);
   int status = open_directory(&server);
+  if (status == 0) status = open_verify(&server);
   if (status == 0) status = open_control(&server);
   if (status == 0) status = run(&server, &signals);
   control_close(server.control);
+  verify_free(server.verify);
   directory_close(server.directory);
   reload_fini(&server.reload);
   pthread_barrier_destroy(&server.barrier);

@@ -8,5 +8,7 @@
 
 /* May this address relay, i.e. hand over mail for any domain, without AUTH? */
 bool access_may_relay(const struct conf *conf, const struct netaddr *peer);
+/* Do limits for clients hold for it? */
+bool access_is_limited(const struct conf *conf, const struct netaddr *peer);
 
 #endif

@@ -18,7 +18,7 @@ static bool is_welcome(struct session *s) {
   const struct guard_limits *limits = &intake->client_limits;
   uint64_t now_ms = intake->o.shard->now_ms;
   uint8_t room[GUARD_CLIENT_KEY];
-  if (s->may_relay || intake->o.guard == NULL) return true;
+  if (!s->limited || intake->o.guard == NULL) return true;
   if (!guard_enter(intake->o.guard, limits, guard_client(&s->peer, room), now_ms, &s->guard)) {
     refuse(s, "4.7.0", "too many sessions from your address, try again later");
   } else if (!guard_count(s->guard, limits, CLIENT_CONNECTIONS, now_ms)) {
@@ -34,8 +34,9 @@ static bool is_welcome(struct session *s) {
 /* It is known who it is. */
 static void admit(struct session *s) {
   s->may_relay = access_may_relay(conf_of(s), &s->peer);
+  s->limited = access_is_limited(conf_of(s), &s->peer);
   if (!is_welcome(s)) return;
-  if (s->may_relay || conf_of(s)->greeting_delay_ms == 0 || s->implicit_tls) {
+  if (!s->limited || conf_of(s)->greeting_delay_ms == 0 || s->implicit_tls) {
     session_greet(s, NULL, NULL);
     return;
   }
@@ -76,12 +77,19 @@ static void take_header(struct session *s, struct span bytes) {
 
 /* ---- */
 
+static uint8_t kind_of(const struct intake *intake, const struct conf_listener *listener) {
+  bool auth = listener->auth != CONF_AUTH_OFF && intake->o.directory != NULL;
+  return (uint8_t)((auth ? OFFERS_AUTH : 0) | (auth && listener->auth == CONF_AUTH_REQUIRED ? NEEDS_AUTH : 0) |
+                   (listener->auth_in_clear ? AUTH_IN_CLEAR : 0) | (listener->tls == CONF_TLS_STARTTLS ? OFFERS_TLS : 0));
+}
+
 void entry_begin(struct intake *intake, struct session *s, io_socket socket, const struct conf_listener *listener) {
   s->intake = intake;
   s->socket = socket;
   s->tag = pool_generation(&intake->sessions, pool_index(&intake->sessions, s));
   s->id = submit_new_id(&intake->submit);
   s->implicit_tls = listener->tls == CONF_TLS_IMPLICIT;
+  s->kind = kind_of(intake, listener);
   s->submits = listener->submission;
   session_init_timer(s);
   io_peer(intake->o.shard->io, socket, &s->peer);

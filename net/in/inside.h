@@ -6,6 +6,9 @@
 
 #include "core/base/buffer.h"
 #include "core/base/pool.h"
+#include "net/auth/directory.h"
+#include "net/auth/lockout.h"
+#include "net/auth/verify.h"
 #include "net/in/guard.h"
 #include "net/in/intake.h"
 #include "net/in/submit.h"
@@ -24,22 +27,29 @@ struct session {
   struct session *next_dirty;
   uint64_t id;
   struct netaddr peer;
-  struct guard_entry *guard; /* it counts for its client; NULL: for nobody */
+  struct guard_entry *guard;      /* it counts for its client; NULL: for nobody */
+  struct guard_entry *user_guard; /* ... and for its user */
   struct timer timer;
   struct buffer out;     /* being filled */
   struct buffer sending; /* the kernel's, while `send_under_way` */
   struct io_slice slice;
   struct buffer stash; /* received, not eaten */
   struct buffer hello;
+  struct buffer user;           /* the name it has authenticated as */
+  uint32_t user_recipients_max; /* since the last MAIL; 0: as for all */
+  struct login *login;          /* an authentication that goes on */
   struct submission *submission;
   struct smtp_server server;
   uint64_t content_due_ms;  /* while a message comes in, between its BDATs too: by then more of it has to be there; else 0 */
   uint64_t content_counted; /* bytes of it that have moved content_due_ms ahead */
   bool progress;            /* a command was whole: the timer starts anew */
   uint32_t errors_seen;     /* of server.errors: those that counted already */
-  uint8_t stage;            /* enum session_stage */
-  bool implicit_tls;        /* of its listener */
-  bool submits;             /* likewise: RFC 6409 */
+  uint64_t held_until_ms;
+  uint8_t stage;     /* enum session_stage */
+  uint8_t kind;      /* bits of enum listener_kind */
+  bool implicit_tls; /* of its listener */
+  bool submits;      /* likewise: RFC 6409 */
+  bool limited;      /* its client is not one of clients.except */
   bool may_relay;
   bool esmtp;
   bool dirty;
@@ -54,9 +64,16 @@ struct session {
   bool closing;
 };
 
+/* What sessions differ in by their listener, as bits: each combination has its options for the server machine. */
+enum listener_kind { OFFERS_AUTH = 1, NEEDS_AUTH = 2, AUTH_IN_CLEAR = 4, OFFERS_TLS = 8, LISTENER_KINDS = 16 };
+
 struct intake {
   struct intake_options o;
-  struct smtp_server_options server_options;
+  struct directory_view users;
+  struct verify_lane *lane; /* NULL: there are no users */
+  struct lockout *lockout;  /* likewise */
+  uint8_t login_secret[32]; /* for what is told to those who are nobody */
+  struct smtp_server_options server_options[LISTENER_KINDS];
   struct guard_limits client_limits;
   struct submit_context submit;
   struct pool sessions;
@@ -83,7 +100,30 @@ void entry_received(struct session *session, struct span bytes);
 /* The timer fired before it was open. */
 void entry_timed_out(struct session *session);
 
+/* ---- login.c ---- */
+/* What the server machine asks of an authentication. */
+void login_begin(struct session *session, struct fmt *out);
+void login_line(struct session *session, struct fmt *out);
+/* It is off, whatever it was. */
+void login_forget(struct session *session);
+/* A verify_answered: `context` is the intake. */
+void login_answered(void *context, uint64_t token, bool right);
+/* May its user, if it has one, send another message, as this? Else it is answered. */
+bool login_may_send(struct session *session, struct span sender, struct fmt *out);
+
 /* ---- session.c ---- */
+/* NULL: gone. */
+struct session *session_find(struct intake *intake, uint64_t token);
+/* A writer over the free room of `out`, which has at least what one reply needs; false without memory: the session cannot be answered, so it ends. */
+bool session_open_out(struct session *session, struct fmt *out);
+void session_close_out(struct session *session, struct fmt *out);
+/* The peer's turn begins. */
+void session_await_peer(struct session *session);
+/* It was waiting, and goes on. */
+void session_go_on(struct session *session);
+/* What it is answered leaves only after that; until then nothing is read. */
+void session_hold(struct session *session, uint64_t delay_ms);
+void session_note_errors(struct session *session, struct fmt *out);
 /* Sends the banner, or, with `refusal` (enhanced code and text), a 421 instead. */
 void session_greet(struct session *session, const char *enhanced, const char *refusal);
 void session_received(struct session *session, struct span bytes);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
+#include "net/auth/sasl.h"
 #include "net/in/inside.h"
 #include "net/in/listen.h"
 #include "net/in/reception.h"
@@ -110,10 +111,13 @@ static uint64_t closed_token(const struct intake *intake) { return shard_token(i
 
 /* The machines of all sessions look here: new limits hold for those that are open, too. */
 static void take_limits(struct intake *intake, const struct conf *conf) {
-  intake->server_options.message_size_max = conf->message_size_max;
-  intake->server_options.recipients_max = conf->recipients_max;
-  intake->server_options.messages_max = conf->session_messages_max;
-  intake->server_options.errors_max = conf->session_errors_max;
+  for (unsigned kind = 0; kind < LISTENER_KINDS; kind++) {
+    struct smtp_server_options *options = &intake->server_options[kind];
+    options->message_size_max = conf->message_size_max;
+    options->recipients_max = conf->recipients_max;
+    options->messages_max = conf->session_messages_max;
+    options->errors_max = conf->session_errors_max;
+  }
   intake->client_limits = (struct guard_limits){.sessions = conf->clients.sessions,
                                                 .rate = {[CLIENT_CONNECTIONS] = {conf->clients.connections, 60},
                                                          [CLIENT_MESSAGES] = {conf->clients.messages, 60},
@@ -121,27 +125,45 @@ static void take_limits(struct intake *intake, const struct conf *conf) {
                                                          [CLIENT_ERRORS] = {conf->clients.errors, 60}}};
 }
 
+static int open_logins(struct intake *intake) {
+  const struct intake_options *o = &intake->o;
+  uint64_t seed;
+  directory_view_init(&intake->users, o->directory);
+  if (o->directory == NULL) return E_OK;
+  intake->lane = verify_lane(o->verify, o->shard->index, o->shard, login_answered, intake);
+  io_random(o->shard->io, intake->login_secret, sizeof intake->login_secret);
+  io_random(o->shard->io, &seed, sizeof seed);
+  return lockout_open(&intake->lockout, &lockout_defaults, seed);
+}
+
 int intake_open(struct intake **out, const struct intake_options *options) {
   const struct conf *conf = options->conf;
   struct intake *intake = calloc(1, sizeof *intake);
   if (intake == NULL) return E_NO_MEMORY;
   intake->o = *options;
-  intake->server_options =
-      (struct smtp_server_options){.hostname = span_of_text(conf->hostname), .idle_commands_max = IDLE_COMMANDS_MAX, .surplus_max = SURPLUS_MAX};
+  for (unsigned kind = 0; kind < LISTENER_KINDS; kind++)
+    intake->server_options[kind] = (struct smtp_server_options){.hostname = span_of_text(conf->hostname),
+                                                                .idle_commands_max = IDLE_COMMANDS_MAX,
+                                                                .surplus_max = SURPLUS_MAX,
+                                                                .auth_mechanisms = kind & OFFERS_AUTH ? SPAN(SASL_MECHANISMS) : span_of(NULL, 0),
+                                                                .auth_required = (kind & NEEDS_AUTH) != 0,
+                                                                .auth_in_clear = (kind & AUTH_IN_CLEAR) != 0,
+                                                                .starttls = (kind & OFFERS_TLS) != 0};
   take_limits(intake, conf);
   intake->submit = (struct submit_context){.shard = options->shard,
                                            .slab = options->slab,
                                            .spool = options->spool,
                                            .schedule = options->schedule,
-                                           .hostname = intake->server_options.hostname,
+                                           .hostname = span_of_text(conf->hostname),
                                            .last_id = options->newest_id};
   struct fmt refusal = fmt_over(intake->refusal_text, sizeof intake->refusal_text);
   fmt_text(&refusal, "421 4.3.2 ");
   fmt_text(&refusal, conf->hostname);
   fmt_text(&refusal, " has too many sessions or is shutting down, try again later\r\n");
   intake->refusal = (struct io_slice){refusal.at, refusal.len};
+  int error = open_logins(intake);
   uint32_t sockets = io_sockets_max(options->shard->io); /* slots for all of them: one that is not used takes no memory */
-  int error = pool_init(&intake->sessions, sizeof(struct session), sockets);
+  if (error == E_OK) error = pool_init(&intake->sessions, sizeof(struct session), sockets);
   intake->listeners = calloc(conf->listeners_count, sizeof *intake->listeners);
   if (error == E_OK && intake->listeners == NULL) error = E_NO_MEMORY;
   if (error != E_OK) {
@@ -242,6 +264,8 @@ void intake_close(struct intake *intake) {
     end_session(s);
   }
   intake_abort(intake);
+  directory_view_fini(&intake->users);
+  lockout_close(intake->lockout);
   pool_fini(&intake->sessions);
   free(intake->listeners);
   free(intake);

@@ -15,7 +15,9 @@
 #include "net/smtp/server.h"
 #include "queue/schedule.h"
 
+struct directory;
 struct guard;
+struct verify;
 
 struct intake_options {
   struct shard *shard;
@@ -26,7 +28,9 @@ struct intake_options {
   struct counters *counters;
   struct event_writer *events;
   _Atomic uint32_t *sessions_open; /* of all shards together, for limits.sessions: one of them for the whole process */
-  struct guard *guard;             /* of all shards together; NULL: clients are not limited */
+  struct guard *guard;             /* of all shards together; NULL: clients and users are not limited */
+  struct directory *directory;     /* of all shards; NULL: there are no users */
+  struct verify *verify;           /* likewise */
   uint64_t newest_id;              /* of any shard: ids given out are of later milliseconds, or above it */
   uint8_t token_kind;
 };

@@ -25,14 +25,13 @@ static void mark_dirty(struct session *s) {
   s->intake->dirty = s;
 }
 
-/* A writer over the free room of `out`, which has at least what one reply needs; NULL room without memory: the session cannot be answered, so it ends. */
-static bool open_out(struct session *s, struct fmt *out) {
+bool session_open_out(struct session *s, struct fmt *out) {
   if (!buffer_reserve(s->intake->o.slab, &s->out, s->out.len == 0 ? OUT_ROOM : SMTP_REPLY_ROOM)) return false;
   *out = buffer_fmt(&s->out);
   return true;
 }
 
-static void close_out(struct session *s, struct fmt *out) {
+void session_close_out(struct session *s, struct fmt *out) {
   must(!out->overflow);
   buffer_wrote(&s->out, out);
   s->progress |= out->len > 0;
@@ -59,7 +58,7 @@ void session_arm_timer(struct session *s, uint64_t delay_ms) {
 
 /* It is the peer's turn. Every byte of content puts its end off by what it takes at CONTENT_RATE_MIN, and no byte by more than the time for a command: so
  * the whole message has the time of one command and its size by that rate, however it is cut into chunks. */
-static void await_peer(struct session *s) {
+void session_await_peer(struct session *s) {
   uint64_t now_ms = s->intake->o.shard->now_ms, due_ms = now_ms + s->intake->o.conf->session_timeout_ms;
   s->progress = false;
   if (s->content_due_ms > 0) {
@@ -112,7 +111,7 @@ static void refuse_for(struct session *s, int error, struct fmt *out) {
   }
 }
 
-static struct session *session_of(struct intake *intake, uint64_t token) {
+struct session *session_find(struct intake *intake, uint64_t token) {
   struct session *s = pool_find(&intake->sessions, shard_token_slot(token), shard_token_generation(token));
   return s == NULL || s->closing ? NULL : s;
 }
@@ -121,18 +120,18 @@ static struct session *session_of(struct intake *intake, uint64_t token) {
 void session_say_goodbye(struct session *s) {
   struct fmt out;
   if (s->leaving || s->closing) return;
-  if (s->stage != STAGE_OPEN || !open_out(s, &out)) {
+  if (s->stage != STAGE_OPEN || !session_open_out(s, &out)) {
     session_close(s);
     return;
   }
   smtp_server_shut(&s->server, "4.3.2", "shutting down, try again later", &out);
-  close_out(s, &out);
+  session_close_out(s, &out);
   leave(s);
 }
 
 static void message_stored(void *context, uint64_t tag, struct submission *submission, int error) {
   struct intake *intake = context;
-  struct session *s = session_of(intake, tag);
+  struct session *s = session_find(intake, tag);
   if (error == E_OK) {
     count_accepted(intake, submission);
     reception_accepted(&intake->o, submission, s == NULL ? (struct span){NULL, 0} : buffer_span(&s->hello));
@@ -141,7 +140,7 @@ static void message_stored(void *context, uint64_t tag, struct submission *submi
   struct fmt out;
   s->submission = NULL;
   s->waiting = false;
-  if (!open_out(s, &out)) {
+  if (!session_open_out(s, &out)) {
     session_close(s);
     return;
   }
@@ -150,18 +149,18 @@ static void message_stored(void *context, uint64_t tag, struct submission *submi
   } else {
     refuse_for(s, error, &out);
   }
-  close_out(s, &out);
-  await_peer(s);
+  session_close_out(s, &out);
+  session_await_peer(s);
   if (intake->stopping) session_say_goodbye(s);
   if (!s->feeding) feed(s);
 }
 
 static void part_stored(void *context, uint64_t tag) {
-  struct session *s = session_of(context, tag);
+  struct session *s = session_find(context, tag);
   if (s == NULL || !s->waiting) return;
   s->waiting = false;
   s->content_due_ms = s->intake->o.shard->now_ms + s->intake->o.conf->session_timeout_ms; /* the disk's time is not the sender's */
-  await_peer(s);
+  session_await_peer(s);
   if (!s->feeding) feed(s);
 }
 
@@ -188,9 +187,9 @@ static void on_mail(struct session *s, struct fmt *out) {
     refuse(s, out, 452, "4.3.1", "the queue is full, try again later");
   } else if (intake->o.slab->used_bytes > intake->o.slab->limit_bytes - intake->o.slab->limit_bytes / MEMORY_KEPT_PART) {
     refuse(s, out, 452, "4.3.1", "insufficient memory, try again later");
-  } else if (!guard_count(s->guard, &intake->client_limits, CLIENT_MESSAGES, intake->o.shard->now_ms)) {
+  } else if (s->user.len == 0 && !guard_count(s->guard, &intake->client_limits, CLIENT_MESSAGES, intake->o.shard->now_ms)) {
     refuse(s, out, 450, "4.7.1", "too many messages from your address, try again later");
-  } else {
+  } else if (login_may_send(s, s->server.mail.sender.whole, out)) {
     forget_submission(s);
     s->submission = submit_begin(&s->intake->submit, &s->server.mail, &s->peer, s->id);
     if (s->submission == NULL) {
@@ -226,8 +225,10 @@ static void on_rcpt(struct session *s, struct fmt *out) {
   if (!s->may_relay) {
     reject_relaying(s, out);
     s->server.errors++; /* whoever tries one address after the other is held up like one who knows no SMTP */
-  } else if (!guard_count(s->guard, &s->intake->client_limits, CLIENT_RECIPIENTS, s->intake->o.shard->now_ms)) {
+  } else if (s->user.len == 0 && !guard_count(s->guard, &s->intake->client_limits, CLIENT_RECIPIENTS, s->intake->o.shard->now_ms)) {
     smtp_server_refuse(&s->server, out, 450, "4.7.1", "too many recipients from your address, try again later");
+  } else if (s->user_recipients_max > 0 && s->server.recipients >= s->user_recipients_max) {
+    smtp_server_refuse(&s->server, out, 452, "4.5.3", "too many recipients");
   } else if (!submit_recipient(s->submission, &s->server.rcpt)) {
     smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient memory, try again later");
   } else {
@@ -248,7 +249,7 @@ static void on_data(struct session *s, struct fmt *out) {
   smtp_server_accept(&s->server, out);
   s->content_due_ms = s->intake->o.shard->now_ms + s->intake->o.conf->session_timeout_ms;
   s->content_counted = 0;
-  await_peer(s);
+  session_await_peer(s);
 }
 
 static void on_hello(struct session *s) {
@@ -278,7 +279,7 @@ static void on_refused(struct session *s) {
 }
 
 static void on_end(struct session *s, struct fmt *out) {
-  close_out(s, out); /* message_stored opens it again, maybe at once */
+  session_close_out(s, out); /* message_stored opens it again, maybe at once */
   s->waiting = true;
   s->content_due_ms = 0;
   timer_cancel(&s->intake->o.shard->wheel, &s->timer); /* the peer owes nothing: it is the disk's turn */
@@ -303,34 +304,39 @@ static void on_content(struct session *s) {
 #define ERRORS_AT_ONCE 2  /* so many of a session are answered at once: people make mistakes */
 #define HELD_MAX_MS 60000 /* for a whole pipelined group of them: other servers do not wait much longer for a reply */
 
-/* What came with one read is answered together, so late as all errors in it. */
-static void hold(struct session *s, uint32_t before) {
-  uint32_t from = before > ERRORS_AT_ONCE ? before : ERRORS_AT_ONCE;
-  if (s->server.errors <= from || s->intake->o.conf->error_delay_ms == 0) return;
-  uint64_t delay_ms = s->intake->o.conf->error_delay_ms * (s->server.errors - from);
+void session_hold(struct session *s, uint64_t delay_ms) {
+  uint64_t until_ms = s->intake->o.shard->now_ms + (delay_ms < HELD_MAX_MS ? delay_ms : HELD_MAX_MS);
+  if (delay_ms == 0 || (s->held && until_ms <= s->held_until_ms)) return;
   s->held = true;
-  session_arm_timer(s, delay_ms < HELD_MAX_MS ? delay_ms : HELD_MAX_MS);
+  s->held_until_ms = until_ms;
+  session_arm_timer(s, until_ms - s->intake->o.shard->now_ms);
+}
+
+/* What came with one read is answered together, so late as all errors in it. */
+static void hold_errors(struct session *s, uint32_t before) {
+  uint32_t from = before > ERRORS_AT_ONCE ? before : ERRORS_AT_ONCE;
+  if (s->server.errors > from) session_hold(s, s->intake->o.conf->error_delay_ms * (s->server.errors - from));
 }
 
 /* A client's errors count over all its sessions; and that their answers come late costs whoever only tries things out more than us. */
-static void note_errors(struct session *s, struct fmt *out) {
+void session_note_errors(struct session *s, struct fmt *out) {
   const struct intake *intake = s->intake;
   uint32_t before = s->errors_seen;
   bool too_many = false;
   for (; s->errors_seen < s->server.errors; s->errors_seen++)
     too_many |= !guard_count(s->guard, &intake->client_limits, CLIENT_ERRORS, intake->o.shard->now_ms);
-  if (s->may_relay) return;
+  if (!s->limited) return;
   if (too_many) {
     smtp_server_shut(&s->server, "4.7.0", "too many errors from your address, try again later", out);
     leave(s);
   }
-  hold(s, before);
+  hold_errors(s, before);
 }
 
 /* Lets the machine eat. False when it has to stop: input used up, waiting for the spool, or the session ends. */
 static bool step(struct session *s, struct span *in) {
   struct fmt out;
-  if (!open_out(s, &out)) {
+  if (!session_open_out(s, &out)) {
     session_close(s);
     return false;
   }
@@ -351,14 +357,14 @@ static bool step(struct session *s, struct span *in) {
   case SMTP_SERVER_RESET: on_reset(s); break;
   case SMTP_SERVER_REFUSED: on_refused(s); break;
   case SMTP_SERVER_CLOSE: leave(s); break;
-  case SMTP_SERVER_STARTTLS: /* none of these is offered */
-  case SMTP_SERVER_AUTH:
-  case SMTP_SERVER_AUTH_LINE:
-  case SMTP_SERVER_AUTH_OFF:
+  case SMTP_SERVER_AUTH: login_begin(s, &out); break;
+  case SMTP_SERVER_AUTH_LINE: login_line(s, &out); break;
+  case SMTP_SERVER_AUTH_OFF: login_forget(s); break;
+  case SMTP_SERVER_STARTTLS: smtp_server_refuse(&s->server, &out, 454, "4.7.0", "TLS is not available"); break;
   case SMTP_SERVER_INVALID: must(false);
   }
-  if (s->server.errors > s->errors_seen) note_errors(s, &out);
-  close_out(s, &out);
+  if (s->server.errors > s->errors_seen) session_note_errors(s, &out);
+  session_close_out(s, &out);
   return !used_up && !s->waiting && !s->leaving && !s->held;
 }
 
@@ -424,16 +430,22 @@ void session_received(struct session *s, struct span bytes) {
   }
   if (s->closing) return;
   if (!s->paused && (s->careful || is_long(s))) go_on_receiving(s);
-  if (!s->waiting && !s->held && (s->progress || s->content_due_ms > 0)) await_peer(s);
+  if (!s->waiting && !s->held && (s->progress || s->content_due_ms > 0)) session_await_peer(s);
 }
 
 /* ---- life ---- */
+
+void session_go_on(struct session *s) {
+  if (!s->held) session_await_peer(s);
+  if (s->intake->stopping) session_say_goodbye(s);
+  if (!s->feeding) feed(s);
+}
 
 /* The late answer to an error may go. */
 static void let_go(struct session *s) {
   s->held = false;
   if (s->out.len > 0 || s->leaving) mark_dirty(s);
-  await_peer(s);
+  session_await_peer(s);
   feed(s);
 }
 
@@ -449,12 +461,12 @@ static void timed_out(void *context, struct timer *timer) {
     let_go(s);
     return;
   }
-  if (s->leaving || s->send_under_way || !open_out(s, &out)) { /* it does not even read */
+  if (s->leaving || s->send_under_way || !session_open_out(s, &out)) { /* it does not even read */
     session_close(s);
     return;
   }
   smtp_server_shut(&s->server, "4.4.2", "timeout waiting for input", &out);
-  close_out(s, &out);
+  session_close_out(s, &out);
   forget_submission(s);
   leave(s);
   session_arm_timer(s, 10000);
@@ -465,12 +477,12 @@ void session_init_timer(struct session *s) { s->timer.fire = timed_out; }
 void session_greet(struct session *s, const char *enhanced, const char *refusal) {
   struct fmt out;
   s->stage = STAGE_OPEN;
-  if (!open_out(s, &out)) {
+  if (!session_open_out(s, &out)) {
     session_close(s);
     return;
   }
   if (refusal == NULL) {
-    smtp_server_init(&s->server, &s->intake->server_options, &out);
+    smtp_server_init(&s->server, &s->intake->server_options[s->kind], &out);
   } else {
     fmt_text(&out, "421 ");
     fmt_text(&out, enhanced);
@@ -479,19 +491,22 @@ void session_greet(struct session *s, const char *enhanced, const char *refusal)
     fmt_text(&out, "\r\n");
     leave(s);
   }
-  close_out(s, &out);
-  await_peer(s);
+  session_close_out(s, &out);
+  session_await_peer(s);
 }
 
 void session_fini(struct session *s) {
   struct slab *slab = s->intake->o.slab;
   timer_cancel(&s->intake->o.shard->wheel, &s->timer);
   guard_leave(s->guard);
+  guard_leave(s->user_guard);
+  login_forget(s);
   abandon_unless_ended(s);
   buffer_free(slab, &s->out);
   buffer_free(slab, &s->sending);
   buffer_free(slab, &s->stash);
   buffer_free(slab, &s->hello);
+  buffer_free(slab, &s->user);
 }
 
 void session_sent(struct session *s, int64_t result) {
