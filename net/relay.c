@@ -402,6 +402,7 @@ static int open_sides(struct relay *relay, struct fmt *why) {
                                   .guard = relay->o.guard,
                                   .directory = relay->o.directory,
                                   .verify = relay->o.verify,
+                                  .login_secret = relay->o.login_secret,
                                   .newest_id = atomic_load(relay->o.newest_id),
                                   .token_kind = KIND_INTAKE};
   int error = outlet_open(&relay->outlet, &outlet);

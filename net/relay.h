@@ -29,6 +29,7 @@ struct relay_options {
   struct guard *guard;             /* of all shards, as the next two; NULL: clients and users are not limited */
   struct directory *directory;     /* NULL: there are no users */
   struct verify *verify;           /* likewise */
+  struct span login_secret;        /* of all shards: random bytes */
   _Atomic uint64_t *newest_id;     /* of a message, in the spools of all shards; 0 before the first is opened */
   bool held;                       /* nothing is delivered until operate_hold_all says so */
 };

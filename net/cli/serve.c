@@ -12,6 +12,7 @@
 
 #include "core/base/error.h"
 #include "net/auth/directory.h"
+#include "net/auth/secret.h"
 #include "net/auth/verify.h"
 #include "net/cli/notify.h"
 #include "net/cli/privileges.h"
@@ -47,6 +48,7 @@ struct server {
   struct control *control;
   struct directory *directory; /* NULL: nobody can authenticate */
   struct verify *verify;       /* likewise */
+  uint8_t login_secret[32];
   struct reload reload;
   pthread_barrier_t barrier; /* of all workers and the main thread: opened; the first listening; all listening; ended; released */
   _Atomic bool failed;
@@ -86,6 +88,7 @@ static void *work(void *argument) {
                                   .guard = server->guard,
                                   .directory = server->directory,
                                   .verify = server->verify,
+                                  .login_secret = span_of(server->login_secret, sizeof server->login_secret),
                                   .newest_id = &server->newest_id,
                                   .held = control_holds(server->control)};
   note(worker, relay_open(&worker->relay, &options, &worker->why));
@@ -303,6 +306,7 @@ static int open_directory(struct server *server) {
 static int open_verify(struct server *server) {
   struct verify_options options = verify_defaults;
   options.lanes = server->conf->shards;
+  secret_random(server->login_secret, sizeof server->login_secret);
   if (server->directory == NULL || verify_open(&server->verify, &options) == E_OK) return 0;
   fprintf(stderr, "ringpost: cannot start the threads that check passwords\n");
   return 1;

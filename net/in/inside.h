@@ -72,7 +72,6 @@ struct intake {
   struct directory_view users;
   struct verify_lane *lane; /* NULL: there are no users */
   struct lockout *lockout;  /* likewise */
-  uint8_t login_secret[32]; /* for what is told to those who are nobody */
   struct smtp_server_options server_options[LISTENER_KINDS];
   struct guard_limits client_limits;
   struct submit_context submit;

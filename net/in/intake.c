@@ -131,7 +131,6 @@ static int open_logins(struct intake *intake) {
   directory_view_init(&intake->users, o->directory);
   if (o->directory == NULL) return E_OK;
   intake->lane = verify_lane(o->verify, o->shard->index, o->shard, login_answered, intake);
-  io_random(o->shard->io, intake->login_secret, sizeof intake->login_secret);
   io_random(o->shard->io, &seed, sizeof seed);
   return lockout_open(&intake->lockout, &lockout_defaults, seed);
 }

@@ -31,6 +31,7 @@ struct intake_options {
   struct guard *guard;             /* of all shards together; NULL: clients and users are not limited */
   struct directory *directory;     /* of all shards; NULL: there are no users */
   struct verify *verify;           /* likewise */
+  struct span login_secret;        /* of all shards: random bytes, for what those are told who are nobody */
   uint64_t newest_id;              /* of any shard: ids given out are of later milliseconds, or above it */
   uint8_t token_kind;
 };

@@ -157,8 +157,7 @@ void login_begin(struct session *s, struct fmt *out) {
   s->login->users = NULL;
   io_random(intake->o.shard->io, random, sizeof random);
   base64_encode(&nonce, span_of(random, sizeof random));
-  struct sasl_setup setup = {
-      .nonce = fmt_span(&nonce), .secret = span_of(intake->login_secret, sizeof intake->login_secret), .iterations = SCRAM_ITERATIONS};
+  struct sasl_setup setup = {.nonce = fmt_span(&nonce), .secret = intake->o.login_secret, .iterations = SCRAM_ITERATIONS};
   enum sasl_event event = sasl_begin(&s->login->sasl, mechanism, &setup, auth.initial, auth.initial_given, &text);
   wipe(auth.initial);
   go(s, event, &text, out);
