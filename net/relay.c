@@ -547,6 +547,8 @@ void relay_commit(struct relay *relay) {
   take_memory(relay);
 }
 
+bool relay_is_settled(const struct relay *relay) { return intake_is_settled(relay->intake); }
+
 struct shard *relay_shard(struct relay *relay) {
   return &relay->shard;
 }
