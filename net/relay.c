@@ -347,6 +347,7 @@ static void tell_loaded(void *context, struct message *message) {
 
 static void tell_unreadable(void *context, const struct unloaded_message *message, int error, bool given_up) {
   const struct relay *relay = context;
+  if (given_up) outlet_lost(relay->outlet, message, error);
   fprintf(stderr, "ringpost: shard=%u spool %s/shard-%03u: message %016llx in segment %u cannot be read: %s; %s\n", relay->o.index,
           relay->o.conf->spool_path, relay->o.index, (unsigned long long)message->id, message->place.segment, error_text(error),
           given_up ? "past its age it is given up" : "it is tried again each minute");

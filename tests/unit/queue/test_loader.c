@@ -626,6 +626,24 @@ START_TEST(what_cannot_be_read_is_told_of_and_tried_again) {
 }
 END_TEST
 
+/* Its recipients can have their end as all others, when its content turns out to be lost. */
+START_TEST(an_envelope_is_enough_though_its_header_is_damaged) {
+  put_on_disk(1, &(struct plan){.part = true, .content = 1000});
+  struct spool_place place = put_on_disk(1, &(struct plan){.parts = 1, .content = 9000, .recipients = 2});
+  put_outcome(1, 0, RECORD_DELIVERED, 1, 0);
+  restart_without_memory();
+  *byte_on_disk(place, 20) ^= 1;
+  turns(3);
+  ck_assert_uint_eq(news.unreadable, 0);
+  ck_assert_uint_eq(due_count, 1);
+  const struct message *message = due[0].message;
+  ck_assert(message->id == 1 && message->live == 1 && message->parts_count == 1 && due[0].recipient == 1);
+  ck_assert(message->size >= 1000 + 9000 && message->size < 1000 + place.length); /* as near as can be told */
+  answer(0, RECORD_EXPIRED);
+  expect_nothing_left();
+}
+END_TEST
+
 START_TEST(another_record_in_its_place_is_damage) {
   struct spool_place first = put_on_disk(1, &(struct plan){.content = 9000});
   struct spool_place second = put_on_disk(2, &(struct plan){.content = 9000});
@@ -799,6 +817,7 @@ int main(void) {
   tcase_add_test(told, what_may_not_have_been_told_of_is_known);
   tcase_add_test(told, a_stop_speaks_of_what_is_on_disk_too);
   tcase_add_test(damage, what_cannot_be_read_is_told_of_and_tried_again);
+  tcase_add_test(damage, an_envelope_is_enough_though_its_header_is_damaged);
   tcase_add_test(damage, another_record_in_its_place_is_damage);
   tcase_add_test(damage, what_cannot_be_read_is_given_up_past_its_age);
   tcase_add_test(damage, an_envelope_that_is_none_is_given_up);
