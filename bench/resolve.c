@@ -1,27 +1,35 @@
 /*
  * resolve: what the relay's own resolver finds for domains, one line each. For trying a set-up, and for tests against real name servers.
  *
- *   resolve [--server ADDRESS[:PORT]]... [--hostname NAME] [--no-ipv6] [--timeout MS] [--repeat N] [--stats] DOMAIN...
+ *   resolve [--server ADDRESS[:PORT]]... [--hostname NAME] [--no-ipv6] [--timeout MS] [--repeat N] [--stats] DOMAIN... | --domains N
  *
  * Without --server the nameserver lines of /etc/resolv.conf count. All domains are asked at once; --repeat asks N times, one round after the other.
+ * --domains N asks for the first N of d%05d.test, which `sink --dns` has, and says only how long that took: of each from the beginning on.
  * Exit status: 0 if every domain has hosts, 1 if not, 2 for bad usage.
  */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bench/lib/histogram.h"
+#include "bench/lib/process.h"
 #include "core/base/error.h"
 #include "core/conf/system.h"
 #include "dns/resolver.h"
 
 #define SERVERS_MAX SYSTEM_RESOLVERS_MAX
 #define KIND 1
+#define NAME_SIZE 32
 
 struct run {
   struct netaddr servers[SERVERS_MAX];
   struct resolver_options options;
   unsigned repeat;
+  unsigned domains; /* not 0: so many, numbered, and no line for each */
   bool stats;
+  uint64_t begun_ns;
+  unsigned found;
+  struct histogram took;
   unsigned waiting;
   bool failed;
 };
@@ -72,17 +80,29 @@ static void print(const char *name, const struct mx_set *set) {
 
 static void done(struct resolver_query *query, const struct mx_set *set) {
   struct domain *domain = query->context;
-  domain->run->waiting--;
-  if (set->status != MX_OK) domain->run->failed = true;
-  print(domain->name, set);
+  struct run *run = domain->run;
+  run->waiting--;
+  run->found += set->status == MX_OK;
+  if (set->status != MX_OK) run->failed = true;
+  if (run->domains == 0) print(domain->name, set);
+  histogram_record(&run->took, process_now_ns() - run->begun_ns);
+}
+
+static double ms_of(uint64_t ns) { return (double)ns / 1e6; }
+
+static void print_summary(const struct run *run, double cpu_s) {
+  unsigned asked = run->domains * run->repeat;
+  printf("domains=%u found=%u cpu_us_per_domain=%.1f p50_ms=%.1f p99_ms=%.1f max_ms=%.1f\n", asked, run->found, cpu_s * 1e6 / asked,
+         ms_of(histogram_percentile(&run->took, 50)), ms_of(histogram_percentile(&run->took, 99)), ms_of(run->took.max_ns));
 }
 
 static void print_stats(const struct resolver_stats *s) {
   printf(
-      "queries_sent=%llu answers=%llu timeouts=%llu mismatches=%llu truncated=%llu cache_hits=%llu cache_misses=%llu stale_served=%llu merged=%llu\n",
-      (unsigned long long)s->queries_sent, (unsigned long long)s->answers, (unsigned long long)s->timeouts, (unsigned long long)s->mismatches,
-      (unsigned long long)s->truncated, (unsigned long long)s->cache_hits, (unsigned long long)s->cache_misses, (unsigned long long)s->stale_served,
-      (unsigned long long)s->merged);
+      "queries_sent=%llu retries=%llu answers=%llu timeouts=%llu mismatches=%llu truncated=%llu cache_hits=%llu cache_misses=%llu stale_served=%llu "
+      "merged=%llu\n",
+      (unsigned long long)s->queries_sent, (unsigned long long)s->retries, (unsigned long long)s->answers, (unsigned long long)s->timeouts,
+      (unsigned long long)s->mismatches, (unsigned long long)s->truncated, (unsigned long long)s->cache_hits, (unsigned long long)s->cache_misses,
+      (unsigned long long)s->stale_served, (unsigned long long)s->merged);
 }
 
 static void turn(struct io *io, struct wheel *wheel, struct resolver *resolver) {
@@ -107,7 +127,9 @@ static int resolve(struct run *run, char **names, unsigned count) {
   }
   wheel_init(wheel, io_now_ns(io) / 1000000);
   if (resolver_open(&resolver, io, wheel, &run->options, KIND) != E_OK) return 1;
+  struct process_usage before = process_usage();
   for (unsigned round = 0; round < run->repeat; round++) {
+    run->begun_ns = process_now_ns();
     for (unsigned i = 0; i < count; i++) {
       domains[i] = (struct domain){.run = run, .name = names[i], .query = {.done = done, .context = &domains[i]}};
       run->waiting++;
@@ -115,6 +137,8 @@ static int resolve(struct run *run, char **names, unsigned count) {
     }
     while (run->waiting > 0) turn(io, wheel, resolver);
   }
+  struct process_usage after = process_usage();
+  if (run->domains > 0) print_summary(run, after.user_s + after.system_s - before.user_s - before.system_s);
   if (run->stats) print_stats(resolver_stats(resolver));
   io_destroy(io);
   resolver_close(resolver);
@@ -131,13 +155,28 @@ static unsigned system_servers(struct netaddr *servers) {
 }
 
 static int usage(void) {
-  fputs("usage: resolve [--server ADDRESS[:PORT]]... [--hostname NAME] [--no-ipv6] [--timeout MS] [--repeat N] [--stats] DOMAIN...\n", stderr);
+  fputs("usage: resolve [--server ADDRESS[:PORT]]... [--hostname NAME] [--no-ipv6] [--timeout MS] [--repeat N] [--stats] DOMAIN... | --domains N\n",
+        stderr);
   return 2;
+}
+
+static int resolve_numbered(struct run *run) {
+  char **names = calloc(run->domains, sizeof *names);
+  char *room = calloc(run->domains, NAME_SIZE);
+  if (names == NULL || room == NULL) return 1;
+  for (unsigned i = 0; i < run->domains; i++) {
+    names[i] = room + (size_t)i * NAME_SIZE;
+    snprintf(names[i], NAME_SIZE, "d%05u.test", i);
+  }
+  int status = resolve(run, names, run->domains);
+  free(room);
+  free(names);
+  return status;
 }
 
 int main(int argc, char **argv) {
   static const struct option names[] = {{"server", 1, NULL, 's'}, {"hostname", 1, NULL, 'h'}, {"no-ipv6", 0, NULL, '4'}, {"timeout", 1, NULL, 't'},
-                                        {"repeat", 1, NULL, 'r'}, {"stats", 0, NULL, 'S'},    {NULL, 0, NULL, 0}};
+                                        {"repeat", 1, NULL, 'r'}, {"stats", 0, NULL, 'S'},    {"domains", 1, NULL, 'd'}, {NULL, 0, NULL, 0}};
   static struct run run = {.repeat = 1, .options = {.ipv6 = true}};
   run.options.servers = run.servers;
   for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
@@ -151,10 +190,12 @@ int main(int argc, char **argv) {
     case 't': run.options.timeout_ms = (uint32_t)strtoul(optarg, NULL, 10); break;
     case 'r': run.repeat = (unsigned)strtoul(optarg, NULL, 10); break;
     case 'S': run.stats = true; break;
+    case 'd': run.domains = (unsigned)strtoul(optarg, NULL, 10); break;
     default: return usage();
     }
   }
-  if (optind == argc) return usage();
+  if ((optind == argc) != (run.domains > 0)) return usage();
   if (run.options.servers_count == 0) run.options.servers_count = system_servers(run.servers);
+  if (run.domains > 0) return resolve_numbered(&run);
   return resolve(&run, argv + optind, (unsigned)(argc - optind));
 }

@@ -7,6 +7,7 @@
 
 /* A connection has its own, longer limit: three round trips instead of one. */
 #define TCP_TIMEOUT_FACTOR 2
+#define WINDOW_LOSS_KNOWN 4 /* a lost query is asked again after the timeout; a quarter of that later its reply is there */
 
 static struct span key_of(const void *object) { return dns_key_span(&((const struct question *)object)->key); }
 static struct question *of_flight(struct udp_flight *flight) { return (struct question *)((char *)flight - offsetof(struct question, _flight)); }
@@ -18,11 +19,46 @@ static struct dns_question about(const struct question *question, bool mixed) {
   return (struct dns_question){dns_key_type(&question->key), dns_key_name(&question->key), mixed ? question->_mix : NULL};
 }
 
+/* As long as all tries take. */
+static uint64_t patience_ms(const struct asker *asker) { return (uint64_t)asker->_timeout_ms * asker->_tries; }
+
+/* ---- waiting, and the windows ---- */
+
+static void wait_in(struct question *question, struct questions *queue) {
+  struct asker *asker = question->_asker;
+  question->_queue = queue;
+  question->_number = ++asker->_numbers;
+  TAILQ_INSERT_TAIL(queue, question, _link);
+  uint64_t look_ms = question->_begun_ms + patience_ms(asker);
+  timer_set(asker->_wheel, &question->_timer, look_ms > now_ms(asker) ? look_ms : now_ms(asker));
+}
+
+static void wait_no_more(struct question *question) {
+  if (question->_queue != NULL) TAILQ_REMOVE(question->_queue, question, _link);
+  question->_queue = NULL;
+}
+
+/* Its timer runs from when the datagram is handed to the kernel, see udp_encode. */
+static int start_flight(struct question *question) {
+  struct asker *asker = question->_asker;
+  int error = udp_start(&asker->_udp, &question->_flight, question->_server, now_ms(asker));
+  if (error == E_OK) asker->_server[question->_server].window.under_way++;
+  return error;
+}
+
+static void stop_flight(struct question *question) {
+  struct asker *asker = question->_asker;
+  if (!udp_under_way(&question->_flight)) return;
+  udp_stop(&asker->_udp, &question->_flight);
+  asker->_server[question->_server].window.under_way--;
+}
+
 /* ---- the end of a question ---- */
 
 static void detach(struct question *question) {
   struct asker *asker = question->_asker;
-  udp_stop(&asker->_udp, &question->_flight);
+  wait_no_more(question);
+  stop_flight(question);
   if (question->_stream != NULL) tcp_stop(&asker->_tcp, question->_stream);
   question->_stream = NULL;
 }
@@ -64,37 +100,27 @@ static void note_unreachable(struct question *question) {
   pass_over(question->_asker, question->_server);
 }
 
-/* Asks that server. The timer runs whatever comes of it. */
-static int try_server(struct question *question, unsigned server) {
-  struct asker *asker = question->_asker;
-  question->_server = (uint8_t)server;
-  question->_tries++;
-  io_random(asker->_io, question->_mix, sizeof question->_mix);
-  timer_set(asker->_wheel, &question->_timer, now_ms(asker) + asker->_timeout_ms);
-  return udp_start(&asker->_udp, &question->_flight, server, now_ms(asker));
-}
-
 /*
- * The next try. A server out of reach is passed over at once; when all are, that counts as one try and the timer gives them time to come back (a
- * restart takes a second or two), so tries are not burnt in a moment. False: nobody is left to ask, or no try.
+ * Lets it wait for its next try. A server out of reach is passed over at once; when all are, that counts as one try and the timer gives them time to come
+ * back (a restart takes a second or two), so tries are not burnt in a moment. False: nobody is left to ask, or no try.
  */
-static bool try_next(struct question *question, unsigned start) {
+static bool line_up(struct question *question, unsigned start) {
   struct asker *asker = question->_asker;
-  while (question->_tries < asker->_tries) {
-    int server = server_outside(asker, start, question->_unable | question->_unreachable);
-    if (server < 0) {
-      if (question->_unreachable == 0) return false;
-      question->_unreachable = 0;
-      return ++question->_tries < asker->_tries;
-    }
-    if (try_server(question, (unsigned)server) == E_OK) return true;
-    note_unreachable(question);
+  uint32_t out = question->_unable | question->_unreachable;
+  if (question->_tries >= asker->_tries) return false;
+  int server = server_outside(asker, start, out);
+  if (server >= 0) {
+    wait_in(question, out == 0 ? &asker->_waiting : &asker->_server[server].waiting);
+    return true;
   }
-  return false;
+  if (question->_unreachable == 0 || ++question->_tries >= asker->_tries) return false;
+  question->_unreachable = 0;
+  timer_set(asker->_wheel, &question->_timer, now_ms(asker) + asker->_timeout_ms);
+  return true;
 }
 
 static void go_on(struct question *question) {
-  if (!try_next(question, question->_server + 1u)) give_up(question);
+  if (!line_up(question, question->_server + 1u)) give_up(question);
 }
 
 static void out_of_reach(struct question *question) {
@@ -102,41 +128,115 @@ static void out_of_reach(struct question *question) {
   go_on(question);
 }
 
+/* ---- whose turn it is ---- */
+
+/* Where the first of those that any server may answer goes: to the one that is asked first, or, asked again, to another that has room. */
+static unsigned server_for(const struct asker *asker, const struct question *question) {
+  for (unsigned i = 1; question->_lost_by == asker->_current + 1 && i < asker->_servers_count; i++) {
+    unsigned other = (asker->_current + i) % asker->_servers_count;
+    if (window_has_room(&asker->_server[other].window)) return other;
+  }
+  return asker->_current;
+}
+
+/* Who is next at this server: the one that came first. NULL: nobody. */
+static struct question *next_at(struct asker *asker, unsigned server) {
+  struct question *own = TAILQ_FIRST(&asker->_server[server].waiting);
+  struct question *any = TAILQ_FIRST(&asker->_waiting);
+  if (any == NULL || server_for(asker, any) != server) return own;
+  return own != NULL && own->_number < any->_number ? own : any;
+}
+
+/* False: it could not be sent, and waits elsewhere now. */
+static bool try_at(struct question *question, unsigned server) {
+  struct asker *asker = question->_asker;
+  wait_no_more(question);
+  question->_server = (uint8_t)server;
+  question->_tries++;
+  io_random(asker->_io, question->_mix, sizeof question->_mix);
+  if (start_flight(question) == E_OK) return true;
+  note_unreachable(question);
+  if (!line_up(question, server + 1)) timer_set(asker->_wheel, &question->_timer, now_ms(asker)); /* ends in the next turn, not in this call */
+  return false;
+}
+
+static void start_stream(struct question *question) {
+  struct asker *asker = question->_asker;
+  uint8_t query[DNS_QUERY_MAX];
+  struct fmt out = fmt_over(query, sizeof query);
+  struct dns_question plain = about(question, false);
+  wait_no_more(question);
+  io_random(asker->_io, &question->_id, sizeof question->_id);
+  timer_set(asker->_wheel, &question->_timer, now_ms(asker) + (uint64_t)asker->_timeout_ms * TCP_TIMEOUT_FACTOR);
+  if (dns_encode(&plain, question->_id, question->_edns, &out) == E_OK)
+    question->_stream = tcp_start(&asker->_tcp, &asker->_servers[question->_server], fmt_span(&out), question);
+  if (question->_stream != NULL) asker->_stats->queries_sent++; /* else there is no memory or no socket: the timer brings the next try */
+}
+
+/* Sends what there is room for. Ends no question. */
+static void send_waiting(struct asker *asker) {
+  for (bool again = true; again;) {
+    again = false;
+    for (unsigned server = 0; server < asker->_servers_count; server++) {
+      struct question *question;
+      while (window_has_room(&asker->_server[server].window) && (question = next_at(asker, server)) != NULL) again |= !try_at(question, server);
+    }
+  }
+  while (!TAILQ_EMPTY(&asker->_for_stream) && tcp_has_room(&asker->_tcp)) start_stream(TAILQ_FIRST(&asker->_for_stream));
+}
+
+/* ---- time ---- */
+
+/* A server that has replied to others since is not at fault: some names have no answer. */
+static void not_in_time(struct question *question) {
+  struct asker *asker = question->_asker;
+  asker->_stats->timeouts++;
+  if (question->_stream != NULL || asker->_server[question->_server].heard_ms <= question->_sent_ms) pass_over(asker, question->_server);
+  if (udp_under_way(&question->_flight)) question->_lost_by = (uint8_t)(question->_server + 1);
+  if (question->_unable != 0)
+    question->_unable |= bit(question->_server); /* one could not say and this one does not: no more is known by asking on */
+}
+
+/* It was not sent yet, which is nobody's fault as long as servers reply to others. */
+static void waited_long(struct question *question) {
+  struct asker *asker = question->_asker;
+  if (now_ms(asker) - asker->_heard_ms >= patience_ms(asker)) {
+    give_up(question);
+  } else if (question->_queue != NULL) {
+    timer_set(asker->_wheel, &question->_timer, now_ms(asker) + patience_ms(asker));
+  } else { /* behind a send that does not end: another socket may do */
+    detach(question);
+    question->_tries--;
+    go_on(question);
+  }
+}
+
 static void timed_out(void *context, struct timer *timer) {
   struct question *question = of_timer(timer);
   struct asker *asker = question->_asker;
   (void)context; /* the wheel's, not ours */
-  if (udp_under_way(&question->_flight) || question->_stream != NULL) {
-    asker->_stats->timeouts++;
-    pass_over(asker, question->_server);
+  if (question->_queue != NULL || udp_queued(&question->_flight)) {
+    waited_long(question);
+  } else {
+    if (udp_under_way(&question->_flight) || question->_stream != NULL) not_in_time(question);
+    question->_unreachable = 0;
+    detach(question);
+    go_on(question);
   }
-  question->_unreachable = 0;
-  detach(question);
-  go_on(question);
+  send_waiting(asker);
 }
 
 /* ---- replies ---- */
 
 static void ask_over_tcp(struct question *question) {
-  struct asker *asker = question->_asker;
-  uint8_t query[DNS_QUERY_MAX];
-  struct fmt out = fmt_over(query, sizeof query);
-  struct dns_question plain = about(question, false);
-  udp_stop(&asker->_udp, &question->_flight);
-  io_random(asker->_io, &question->_id, sizeof question->_id);
-  if (dns_encode(&plain, question->_id, question->_edns, &out) == E_OK)
-    question->_stream = tcp_start(&asker->_tcp, &asker->_servers[question->_server], fmt_span(&out), question);
-  if (question->_stream == NULL) return; /* all streams are in use: the timer brings the next try */
-  asker->_stats->queries_sent++;
-  timer_set(asker->_wheel, &question->_timer, now_ms(asker) + (uint64_t)asker->_timeout_ms * TCP_TIMEOUT_FACTOR);
+  detach(question);
+  wait_in(question, &question->_asker->_for_stream);
 }
 
 static void ask_without_edns(struct question *question) {
-  struct asker *asker = question->_asker;
   detach(question);
   question->_edns = false;
-  timer_set(asker->_wheel, &question->_timer, now_ms(asker) + asker->_timeout_ms);
-  if (udp_start(&asker->_udp, &question->_flight, question->_server, now_ms(asker)) != E_OK) out_of_reach(question);
+  if (start_flight(question) != E_OK) out_of_reach(question);
 }
 
 static void unable(struct question *question, uint16_t rcode) {
@@ -151,11 +251,23 @@ static bool blames_edns(const struct question *question, const struct dns_reply 
   return question->_edns && reply->response && (reply->rcode == DNS_FORMERR || reply->rcode == DNS_NOTIMP);
 }
 
+/* A reply that may be believed came from the server asked. */
+static void heard(struct question *question) {
+  struct asker *asker = question->_asker;
+  struct ask_server *server = &asker->_server[question->_server];
+  question->_replied = true;
+  server->heard_ms = asker->_heard_ms = now_ms(asker);
+  bool more = !TAILQ_EMPTY(&asker->_waiting);
+  if (question->_lost_by != 0) window_lost(&asker->_server[question->_lost_by - 1].window, more, now_ms(asker));
+  question->_lost_by = 0;
+  window_answered(&server->window, more, now_ms(asker));
+}
+
 /* A reply to this question from the server asked. */
 static void judge(struct question *question, struct dns_reply *reply) {
   struct asker *asker = question->_asker;
   asker->_stats->answers++;
-  question->_replied = true;
+  heard(question);
   if (blames_edns(question, reply)) {
     ask_without_edns(question);
   } else if (reply->answer.outcome == DNS_FAILED || reply->truncated || !reply->asked) {
@@ -175,7 +287,7 @@ static void udp_replied(void *context, struct udp_flight *flight, struct span pa
     judge(question, &asker->_reply);
   } else if (match != DNS_NO_MATCH) { /* too long; or a server that does not keep the case, or a guess of a spoofer, which TCP tells apart */
     asker->_stats->truncated += asker->_reply.truncated;
-    question->_replied = true;
+    heard(question);
     ask_over_tcp(question);
   } else if (error == E_OK && !asker->_reply.asked && blames_edns(question, &asker->_reply)) {
     judge(question, &asker->_reply); /* such a server may not even repeat the question */
@@ -185,17 +297,29 @@ static void udp_replied(void *context, struct udp_flight *flight, struct span pa
 }
 
 static void udp_failed(void *context, struct udp_flight *flight, int error) {
-  (void)context, (void)error;
-  out_of_reach(of_flight(flight));
+  struct asker *asker = context;
+  struct question *question = of_flight(flight);
+  (void)error;
+  asker->_server[question->_server].window.under_way--;
+  out_of_reach(question);
 }
 
-static void udp_stray(void *context) { ((struct asker *)context)->_stats->mismatches++; }
+/* A reply that came too late, mostly: the server is there, but has too much to do. */
+static void udp_stray(void *context, unsigned server) {
+  struct asker *asker = context;
+  asker->_stats->mismatches++;
+  asker->_server[server].heard_ms = asker->_heard_ms = now_ms(asker);
+  window_lost(&asker->_server[server].window, !TAILQ_EMPTY(&asker->_waiting), now_ms(asker));
+}
 
 static void udp_encode(void *context, struct udp_flight *flight, uint16_t id, struct fmt *out) {
   struct asker *asker = context;
   struct question *question = of_flight(flight);
   struct dns_question mixed = about(question, true);
   asker->_stats->queries_sent++;
+  if (question->_tries > 1) asker->_stats->retries++;
+  question->_sent_ms = now_ms(asker);
+  timer_set(asker->_wheel, &question->_timer, question->_sent_ms + asker->_timeout_ms);
   if (dns_encode(&mixed, id, question->_edns, out) != E_OK) *out = fmt_over(out->at, out->cap); /* no memory: an empty datagram, and the timer */
 }
 
@@ -231,7 +355,13 @@ int ask_open(struct asker *asker, struct io *io, struct wheel *wheel, const stru
   *asker = (struct asker){._io = io, ._wheel = wheel, ._servers_count = count, ._done = done, ._context = context, ._stats = stats};
   asker->_timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : 2000;
   asker->_tries = options->tries > 0 ? (options->tries < 100 ? options->tries : 100) : 4;
-  for (unsigned i = 0; i < count; i++) asker->_servers[i] = options->servers[i];
+  TAILQ_INIT(&asker->_waiting);
+  TAILQ_INIT(&asker->_for_stream);
+  for (unsigned i = 0; i < count; i++) {
+    asker->_servers[i] = options->servers[i];
+    TAILQ_INIT(&asker->_server[i].waiting);
+    window_init(&asker->_server[i].window, asker->_timeout_ms + asker->_timeout_ms / WINDOW_LOSS_KNOWN, now_ms(asker));
+  }
   io_random(io, &seed, sizeof seed);
   map_init(&asker->_by_key, key_of, seed);
   int error = pool_init(&asker->_questions, sizeof(struct question), ASK_QUESTIONS_MAX);
@@ -262,13 +392,15 @@ struct question *ask_start(struct asker *asker, const struct dns_key *key) {
   question->key = *key;
   question->_asker = asker;
   question->_timer.fire = timed_out;
+  question->_begun_ms = now_ms(asker);
   question->_edns = true;
   question->_rcode = DNS_SERVFAIL;
   if (map_insert(&asker->_by_key, question) != E_OK) {
     pool_put(&asker->_questions, question);
     return NULL;
   }
-  if (!try_next(question, asker->_current)) timer_set(asker->_wheel, &question->_timer, now_ms(asker)); /* ends in the next turn, not in this call */
+  if (!line_up(question, asker->_current)) timer_set(asker->_wheel, &question->_timer, now_ms(asker)); /* ends in the next turn, not in this call */
+  send_waiting(asker);
   return question;
 }
 
@@ -278,4 +410,5 @@ void ask_complete(struct asker *asker, const struct io_completion *completion) {
   } else {
     udp_complete(&asker->_udp, completion);
   }
+  send_waiting(asker);
 }

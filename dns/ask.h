@@ -3,7 +3,11 @@
  *
  * Owner: one shard. A question goes to one server at a time over UDP; a truncated reply is fetched again over TCP; a server that cannot say
  * (SERVFAIL, REFUSED) is not asked again, one that does not reply within the time gives way to the next; FORMERR or NOTIMP: once more without EDNS.
- * Each question has a timer set as long as it lives, and at most `tries` tries of at most three packets.
+ * At most `tries` tries of at most three packets.
+ *
+ * A question waits until there is room in the window of the server whose turn it is (window.h), first come, first served; or for a free TCP stream. The time for a
+ * reply runs from when its datagram is handed to the kernel. It may wait for as long as servers reply to others; when none has replied for the time that all its
+ * tries would take, it ends as one that nobody replied to. So it has a timer set as long as it lives.
  *
  *   question = ask_start(asker, &key);   // later: done(context, question, answer), after which the question is gone
  */
@@ -15,17 +19,25 @@
 #include "dns/resolver.h"
 #include "dns/tcp.h"
 #include "dns/udp.h"
+#include "dns/window.h"
 
 #define ASK_QUESTIONS_MAX 140000 /* slots; memory is touched as they are used, about 500 bytes each */
 #define ASK_MIX 32
 
 struct asker;
 
+TAILQ_HEAD(questions, question);
+
 struct question {
   struct dns_key key;
   void *waiters; /* the caller's */
   struct asker *_asker;
   struct timer _timer;
+  TAILQ_ENTRY(question) _link;
+  struct questions *_queue; /* that it waits in; NULL: in none */
+  uint64_t _number;         /* of its coming to it */
+  uint64_t _begun_ms;
+  uint64_t _sent_ms;
   struct udp_flight _flight;
   struct tcp_stream *_stream;
   uint8_t _mix[ASK_MIX];
@@ -33,6 +45,7 @@ struct question {
   uint16_t _rcode; /* the last refusal, for the reason */
   uint8_t _server;
   uint8_t _tries;
+  uint8_t _lost_by; /* the server that did not reply to the last try in time, + 1; 0: none */
   bool _edns;
   bool _replied;
   uint32_t _unable;      /* servers that replied but could not say */
@@ -41,6 +54,12 @@ struct question {
 
 /* The answer is borrowed for the call, and may be changed. */
 typedef void (*ask_done)(void *context, struct question *question, struct dns_answer *answer);
+
+struct ask_server {
+  struct window window;
+  uint64_t heard_ms;        /* the last reply from it */
+  struct questions waiting; /* for this one, as others were found unable or out of reach */
+};
 
 struct asker {
   struct io *_io;
@@ -57,6 +76,11 @@ struct asker {
   struct tcp _tcp;
   struct pool _questions;
   struct map _by_key;
+  struct ask_server _server[UDP_SERVERS_MAX];
+  struct questions _waiting;    /* for whichever server is asked first */
+  struct questions _for_stream; /* for a TCP stream to its server */
+  uint64_t _numbers;
+  uint64_t _heard_ms;      /* the last reply from any server */
   struct dns_reply _reply; /* of the packet that is being looked at */
 };
 

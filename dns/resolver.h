@@ -33,7 +33,7 @@ struct resolver_options {
   const struct netaddr *servers; /* with ports; borrowed for the life of the resolver */
   unsigned servers_count;
   struct span hostname;        /* our own name, for MX_SELF */
-  uint32_t timeout_ms;         /* for one try with one server (default 2000) */
+  uint32_t timeout_ms;         /* for one try with one server, from when it is sent (default 2000) */
   unsigned tries;              /* over all servers together, per question (default 4) */
   uint32_t cache_entries;      /* bound; the least recently used go first (default 65536); at most 384 bytes each on average, see dns/cache.h */
   uint32_t ttl_max_s;          /* cap for positive answers (default 86400) */
@@ -43,6 +43,7 @@ struct resolver_options {
 
 struct resolver_stats { /* monotonic; read by the owner */
   uint64_t queries_sent, answers, timeouts, mismatches, truncated, cache_hits, cache_misses, stale_served, merged;
+  uint64_t retries; /* of queries_sent: because an earlier try brought nothing */
 };
 
 /* For every option but servers and hostname 0 means the default. The wheel's clock is io_now_ns in milliseconds. Without servers every answer is

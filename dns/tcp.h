@@ -32,6 +32,8 @@ must_check int tcp_open(struct tcp *tcp, struct io *io, uint8_t kind, const stru
 /* As udp_close. */
 void tcp_close(struct tcp *tcp);
 
+/* Is there a stream to be had? */
+static inline bool tcp_has_room(const struct tcp *tcp) { return tcp->_streams.used < tcp->_streams.capacity; }
 /* `query` is copied. NULL if no stream or no socket can be had. */
 struct tcp_stream *tcp_start(struct tcp *tcp, const struct netaddr *server, struct span query, void *owner);
 void tcp_stop(struct tcp *tcp, struct tcp_stream *stream);

@@ -10,7 +10,7 @@
 
 #define CHANNEL_SENDS_MAX 256
 #define CHANNEL_AGE_MAX_MS 60000
-#define CHANNELS_PER_SERVER (UDP_CHANNELS * 3) /* retired and closing ones included */
+#define CHANNELS_PER_SERVER (UDP_CHANNELS * 8) /* retired and closing ones included: one with a query that nobody answers stays for the timeout */
 #define ID_TRIES 8
 
 struct udp_channel {
@@ -23,10 +23,10 @@ struct udp_channel {
   bool sending;
   unsigned sends;
   uint64_t opened_ms;
-  struct udp_flights queue; /* to be sent */
-  struct udp_flights sent;  /* waiting for their reply */
-  struct io_slice slice;
-  uint8_t packet[UDP_PACKET_MAX]; /* the kernel's while sending */
+  struct udp_flights queue;                 /* to be sent */
+  struct udp_flights sent;                  /* waiting for their reply */
+  struct io_slice slices[IO_DATAGRAMS_MAX]; /* these two are the kernel's while sending */
+  uint8_t packets[IO_DATAGRAMS_MAX][UDP_PACKET_MAX];
 };
 
 static struct span key_of(const void *object) {
@@ -116,18 +116,22 @@ static void leave(struct udp *udp, struct udp_flight *flight) {
   flight->_channel = NULL;
 }
 
-static void send_next(struct udp *udp, struct udp_channel *channel) {
-  struct udp_flight *flight = TAILQ_FIRST(&channel->queue);
-  if (flight == NULL || channel->sending || channel->closing) return;
-  struct fmt out = fmt_over(channel->packet, sizeof channel->packet);
-  udp->_events.encode(udp->_events.context, flight, (uint16_t)flight->_key.id, &out);
-  must(!out.overflow);
-  TAILQ_REMOVE(&channel->queue, flight, _link);
-  TAILQ_INSERT_TAIL(&channel->sent, flight, _link);
-  flight->_queued = false;
+/* What is in the queue, as much as goes in one submission. */
+static void send_some(struct udp *udp, struct udp_channel *channel) {
+  unsigned count = 0;
+  if (channel->sending || channel->closing) return;
+  for (struct udp_flight *flight; count < IO_DATAGRAMS_MAX && (flight = TAILQ_FIRST(&channel->queue)) != NULL; count++) {
+    struct fmt out = fmt_over(channel->packets[count], UDP_PACKET_MAX);
+    udp->_events.encode(udp->_events.context, flight, (uint16_t)flight->_key.id, &out);
+    must(!out.overflow);
+    TAILQ_REMOVE(&channel->queue, flight, _link);
+    TAILQ_INSERT_TAIL(&channel->sent, flight, _link);
+    flight->_queued = false;
+    channel->slices[count] = (struct io_slice){channel->packets[count], out.len};
+  }
+  if (count == 0) return;
   channel->sending = true;
-  channel->slice = (struct io_slice){channel->packet, out.len};
-  io_send(udp->_io, channel->socket, &channel->slice, 1, token_of(udp, channel, DNS_UDP_SEND));
+  io_send_datagrams(udp->_io, channel->socket, channel->slices, count, token_of(udp, channel, DNS_UDP_SEND));
 }
 
 /* A free id of this channel, so that (channel, id) names one flight. */
@@ -154,7 +158,7 @@ int udp_start(struct udp *udp, struct udp_flight *flight, unsigned server, uint6
   flight->_queued = true;
   channel->sends++;
   TAILQ_INSERT_TAIL(&channel->queue, flight, _link);
-  send_next(udp, channel);
+  send_some(udp, channel);
   return E_OK;
 }
 
@@ -188,7 +192,7 @@ static void sent(struct udp *udp, struct udp_channel *channel, int64_t result) {
   if (result < 0) {
     broken(udp, channel, (int)result);
   } else {
-    send_next(udp, channel);
+    send_some(udp, channel);
   }
 }
 
@@ -204,7 +208,7 @@ static void received(struct udp *udp, struct udp_channel *channel, const struct 
   struct udp_flight *flight = packet.len < 2 ? NULL : map_find(&udp->_flights, key_of(&probe));
   if (canary(CANARY_ANY_ID) && flight == NULL) flight = TAILQ_FIRST(&channel->sent);
   if (flight == NULL || flight->_queued) { /* queued: what is not asked yet cannot be answered */
-    udp->_events.stray(udp->_events.context);
+    udp->_events.stray(udp->_events.context, channel->server);
   } else {
     udp->_events.reply(udp->_events.context, flight, packet);
   }

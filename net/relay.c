@@ -347,6 +347,7 @@ static void tell_loaded(void *context, struct message *message) {
 
 static void tell_unreadable(void *context, const struct unloaded_message *message, int error, bool given_up) {
   const struct relay *relay = context;
+  if (given_up) outlet_lost(relay->outlet, message, error);
   fprintf(stderr, "ringpost: shard=%u spool %s/shard-%03u: message %016llx in segment %u cannot be read: %s; %s\n", relay->o.index,
           relay->o.conf->spool_path, relay->o.index, (unsigned long long)message->id, message->place.segment, error_text(error),
           given_up ? "past its age it is given up" : "it is tried again each minute");
@@ -550,6 +551,8 @@ void relay_commit(struct relay *relay) {
   intake_commit(relay->intake);
   take_memory(relay);
 }
+
+bool relay_is_settled(const struct relay *relay) { return intake_is_settled(relay->intake); }
 
 struct shard *relay_shard(struct relay *relay) {
   return &relay->shard;

@@ -47,10 +47,12 @@ void relay_run(struct relay *relay);
 /*
  * Another configuration, on the shard's thread (so by errands), in two steps: prepare (all shards, shard 0 first), then commit on all; or abort on all, if
  * one cannot. core/conf/change.h says what may differ. `why` gets a line. `conf` lives until another took its place.
+ * The next begins when all shards are settled: what the last one took away, or opened in vain, is closed then.
  */
 must_check int relay_prepare(struct relay *relay, const struct conf *conf, struct fmt *why);
 void relay_commit(struct relay *relay);
 void relay_abort(struct relay *relay);
+bool relay_is_settled(const struct relay *relay);
 /* For errands (core/shard/errand.h), whose context the relay is; the schedule and the outlet on the shard's thread only. */
 struct shard *relay_shard(struct relay *relay);
 struct schedule *relay_schedule(struct relay *relay);

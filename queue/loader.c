@@ -83,20 +83,29 @@ static void failed(struct loader *loader, struct unloaded_message *of, int error
   }
 }
 
-/* The head as it was read: is it what was there at the start? That was whole, by its hash; the content is looked at when it is needed. */
-static int check_head(const struct unloaded_message *of, struct span head, struct record_header *header) {
-  uint64_t hash;
-  int error = record_header_decode(header, head.at, head.len, of->place.segment, &hash);
-  if (error != E_OK) return error;
-  bool same = header->type == RECORD_MESSAGE && header->id == of->id && header->length == of->place.length && header->parts == of->parts_count;
-  struct span envelope = span_first(span_skip(head, RECORD_HEADER_SIZE), header->envelope_size);
-  return same && unloaded_is_envelope(of, envelope) ? E_OK : E_CORRUPT;
+static struct span envelope_in(const struct unloaded_message *of, struct span head) {
+  return span_first(span_skip(head, RECORD_HEADER_SIZE), of->envelope_size);
 }
 
-static void take_parts(struct message *message, const struct record_header *header, struct unloaded_message *of) {
-  message->parts_count = header->parts;
-  if (header->parts == 0) return;
-  must(of->parts != NULL && of->parts->count >= header->parts);
+/*
+ * The head as it was read: is it what was there at the start? That was whole, by its hash; the content is looked at when it is needed. Of a header that is damaged nothing is
+ * needed but the size, which is then that of all there is.
+ */
+static int check_head(const struct unloaded_message *of, struct span head, uint32_t *content_size) {
+  struct record_header header;
+  uint64_t hash;
+  int error = record_header_decode(&header, head.at, head.len, of->place.segment, &hash);
+  if (error != E_OK && error != E_CORRUPT) return error;
+  bool same = error == E_CORRUPT || (header.type == RECORD_MESSAGE && header.id == of->id && header.length == of->place.length &&
+                                     header.parts == of->parts_count && header.envelope_size == of->envelope_size);
+  *content_size = error == E_OK ? header.content_size : of->place.length - RECORD_HEADER_SIZE - of->envelope_size;
+  return same && unloaded_is_envelope(of, envelope_in(of, head)) ? E_OK : E_CORRUPT;
+}
+
+static void take_parts(struct message *message, struct unloaded_message *of) {
+  message->parts_count = of->parts_count;
+  if (of->parts_count == 0) return;
+  must(of->parts != NULL && of->parts->count >= of->parts_count);
   message->size += of->parts->bytes;
   message->parts = of->parts->place;
   of->parts->place = NULL;
@@ -117,14 +126,14 @@ static void give(struct loader *loader, struct unloaded_message *of, struct mess
 
 /* E_OK: it is of the list no more; *credit: nothing of it is in memory. */
 static int take_up(struct loader *loader, struct unloaded_message *of, struct span head, bool *credit) {
-  struct record_header header;
-  int error = check_head(of, head, &header);
+  uint32_t content_size;
+  int error = check_head(of, head, &content_size);
   if (error != E_OK) return error;
   if (of->created_ms == 0) return E_CORRUPT;
-  struct message *message = message_new(loader->schedule->slab, of->id, span_first(span_skip(head, RECORD_HEADER_SIZE), header.envelope_size));
+  struct message *message = message_new(loader->schedule->slab, of->id, envelope_in(of, head));
   if (message == NULL) return E_NO_MEMORY; /* it could be read at the start */
   message->place = of->place;
-  message->size = header.content_size;
+  message->size = content_size;
   unloaded_apply(of, message);
   if (message->live == 0) {
     message_free(loader->schedule->slab, message);
@@ -132,7 +141,7 @@ static int take_up(struct loader *loader, struct unloaded_message *of, struct sp
     return E_OK;
   }
   *credit = false;
-  take_parts(message, &header, of);
+  take_parts(message, of);
   give(loader, of, message);
   return E_OK;
 }

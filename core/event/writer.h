@@ -23,7 +23,7 @@ struct event_writer;
 #define EVENT_FLUSH_MS 5              /* outcomes wait for their lines, as they do for each other in the spool; 200 writes a second cost little */
 #define EVENT_FLUSH_BYTES (64u << 10) /* enough to make one write cheap for each of its lines (about 130) */
 #define EVENT_RETRY_MS 1000           /* between tries while the disk fails */
-#define EVENT_STALL_MS 1000           /* nobody waits longer for a line to be written */
+#define EVENT_STALL_MS 1000           /* nobody waits longer than twice this for a line to be written */
 
 struct event_writer_options {
   const char *path; /* directory, made if missing; NULL: events are counted and forgotten */
@@ -48,7 +48,7 @@ void event_write(struct event_writer *writer, const struct event *event);
 void event_writer_turn(struct event_writer *writer, uint64_t now_ms, bool now);
 /*
  * How many lines there were until now, and how many of them are settled: given to the kernel, so that they survive the process, or lost, or waiting
- * for the disk for more than EVENT_STALL_MS. Both only grow. What must not happen before a line is written waits until `settled` has reached what
+ * for the disk for EVENT_STALL_MS (to twice that). Both only grow. What must not happen before a line is written waits until `settled` has reached what
  * `gathered` was then.
  */
 uint64_t event_writer_gathered(const struct event_writer *writer);

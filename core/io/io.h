@@ -120,6 +120,9 @@ void io_receive_pause(struct io *io, io_socket socket);
 /* Sends all slices (at most IO_SLICES_MAX), in order; completes once, with the sum of bytes, or an error. One send at a time per socket. */
 #define IO_SLICES_MAX 1024
 void io_send(struct io *io, io_socket socket, const struct io_slice *slices, unsigned count, uint64_t token);
+/* The same for a datagram socket, but each slice is a datagram of its own, at most IO_DATAGRAMS_MAX; an error if one of them could not be sent. */
+#define IO_DATAGRAMS_MAX 16
+void io_send_datagrams(struct io *io, io_socket socket, const struct io_slice *slices, unsigned count, uint64_t token);
 /* No more will be sent (FIN); receiving goes on. */
 void io_shutdown(struct io *io, io_socket socket);
 /* Cancels whatever is under way and closes. Its own completion is the last one of this socket: afterwards the kernel holds no buffer of

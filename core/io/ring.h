@@ -42,6 +42,7 @@ struct ring_socket {
   bool closing;
   bool listener;
   bool datagram;
+  uint8_t datagrams;      /* of io_send_datagrams, that the kernel still has */
   bool starved;           /* waits in io->_starved for buffers or descriptors */
   bool fresh;             /* nothing was received yet */
   uint64_t receive_token; /* of a listener: for accept */

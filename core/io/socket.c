@@ -230,22 +230,22 @@ void io_receive(struct io *io, io_socket socket, uint64_t token) {
 }
 
 /* By its tag, which the kernel has in a hash: for a descriptor it would look through all operations of the ring, ten thousand idle receives among them. */
-static void cancel(struct io *io, uint64_t tag) {
+static void cancel(struct io *io, uint64_t tag, unsigned flags) {
   struct io_uring_sqe *sqe = ring_sqe(io);
-  io_uring_prep_cancel64(sqe, tag, 0);
+  io_uring_prep_cancel64(sqe, tag, (int)flags);
   io_uring_sqe_set_data64(sqe, ring_tag(RING_IGNORE, 0, 0));
   io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
 }
 
 void io_receive_pause(struct io *io, io_socket socket) {
   struct ring_socket *s = at(io, socket);
-  if (s->want_receive && s->receiving) cancel(io, tag_of(io, s, RING_RECEIVE));
+  if (s->want_receive && s->receiving) cancel(io, tag_of(io, s, RING_RECEIVE), 0);
   s->want_receive = false;
 }
 
 void io_receive_once(struct io *io, io_socket socket, uint64_t token) {
   struct ring_socket *s = at(io, socket);
-  if (s->receiving && !s->once) cancel(io, tag_of(io, s, RING_RECEIVE)); /* a multishot; when it has ended the single one is armed */
+  if (s->receiving && !s->once) cancel(io, tag_of(io, s, RING_RECEIVE), 0); /* a multishot; when it has ended the single one is armed */
   s->once = true;
   want_receive(io, s, token);
 }
@@ -315,8 +315,37 @@ void io_send(struct io *io, io_socket socket, const struct io_slice *slices, uns
   send_rest(io, s);
 }
 
+/* One entry each, all under the same tag: the last one that is back is the completion. */
+void io_send_datagrams(struct io *io, io_socket socket, const struct io_slice *slices, unsigned count, uint64_t token) {
+  struct ring_socket *s = at(io, socket);
+  must(s->datagram && !s->sending && !s->closing && count > 0 && count <= IO_DATAGRAMS_MAX);
+  s->sending = true;
+  s->send_token = token;
+  s->sent = 0;
+  s->datagrams = (uint8_t)count;
+  for (unsigned i = 0; i < count; i++) {
+    struct io_uring_sqe *sqe = ring_sqe(io);
+    io_uring_prep_send(sqe, s->fd, slices[i].at, slices[i].len, MSG_NOSIGNAL);
+    io_uring_sqe_set_data64(sqe, tag_of(io, s, RING_SEND));
+    s->operations++;
+  }
+}
+
+static void datagram_done(struct io *io, struct ring_socket *s, const struct io_uring_cqe *cqe) {
+  s->datagrams--;
+  if (cqe->res < 0) s->sent = error_from_errno(-cqe->res);
+  if (s->sent >= 0) s->sent += cqe->res;
+  if (s->datagrams > 0) return;
+  s->sending = false;
+  ring_complete(io, s->send_token, s->sent, (struct span){NULL, 0});
+}
+
 static void send_done(struct io *io, struct ring_socket *s, const struct io_uring_cqe *cqe) {
   if (s->closing) return;
+  if (s->datagrams > 0) {
+    datagram_done(io, s, cqe);
+    return;
+  }
   if (cqe->res > 0) {
     s->sent += cqe->res;
     slices_advance(&s->slices, &s->slices_count, &s->skip, (size_t)cqe->res);
@@ -349,9 +378,9 @@ void io_close(struct io *io, io_socket socket, uint64_t token) {
     close_now(io, s);
     return;
   }
-  if (s->receiving) cancel(io, tag_of(io, s, s->listener ? RING_ACCEPT : RING_RECEIVE));
-  if (s->sending) cancel(io, tag_of(io, s, RING_SEND));
-  if (s->connecting) cancel(io, tag_of(io, s, RING_CONNECT));
+  if (s->receiving) cancel(io, tag_of(io, s, s->listener ? RING_ACCEPT : RING_RECEIVE), 0);
+  if (s->sending) cancel(io, tag_of(io, s, RING_SEND), s->datagrams > 0 ? IORING_ASYNC_CANCEL_ALL : 0);
+  if (s->connecting) cancel(io, tag_of(io, s, RING_CONNECT), 0);
 }
 
 void io_abort(struct io *io, io_socket socket, uint64_t token) {

@@ -11,6 +11,7 @@ struct change { /* one shard's part of it */
   const struct conf *conf;
   struct fmt *why;
   int error;
+  bool begun; /* it only waits for its closes any more */
 };
 
 static bool prepare(struct errand *errand, void *relay) {
@@ -19,16 +20,19 @@ static bool prepare(struct errand *errand, void *relay) {
   return true;
 }
 
+/* Over when the kernel has closed what was taken away: whoever hears of the reload may use these addresses, and so may the next one. */
 static bool commit(struct errand *errand, void *relay) {
-  (void)errand;
-  relay_commit(relay);
-  return true;
+  struct change *change = (struct change *)errand;
+  if (!change->begun) relay_commit(relay);
+  change->begun = true;
+  return relay_is_settled(relay);
 }
 
 static bool give_up(struct errand *errand, void *relay) {
-  (void)errand;
-  relay_abort(relay);
-  return true;
+  struct change *change = (struct change *)errand;
+  if (!change->begun) relay_abort(relay);
+  change->begun = true;
+  return relay_is_settled(relay);
 }
 
 /* E_CLOSED: the shard has ended. */

@@ -82,13 +82,14 @@ struct intake {
     io_socket *listeners;
     bool *is_new;
   } next;
+  unsigned closing; /* listeners of which the kernel is not done yet */
   struct session *dirty;
   struct io_slice refusal; /* what a connection gets for which there is no slot */
   uint8_t refusal_text[352];
   bool stopping;
 };
 
-enum operation { OP_ACCEPT = 1, OP_REFUSING, OP_REFUSED, OP_RECEIVE, OP_SEND, OP_CLOSE };
+enum operation { OP_ACCEPT = 1, OP_UNLISTENED, OP_REFUSING, OP_REFUSED, OP_RECEIVE, OP_SEND, OP_CLOSE };
 
 uint64_t session_token(const struct session *session, enum operation operation);
 

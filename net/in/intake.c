@@ -66,6 +66,11 @@ void intake_complete(void *context, const struct io_completion *completion) {
   struct intake *intake = context;
   unsigned operation = shard_token_operation(completion->token);
   if (operation == OP_REFUSED) return;
+  if (operation == OP_UNLISTENED) {
+    must(intake->closing > 0);
+    intake->closing--;
+    return;
+  }
   if (operation == OP_REFUSING) {
     io_socket socket = (io_socket)shard_token_generation(completion->token);
     io_close(intake->o.shard->io, socket, shard_token(intake->o.token_kind, OP_REFUSED, 0, 0));
@@ -107,7 +112,13 @@ void intake_turn(struct intake *intake) {
 static uint64_t accept_token(const struct intake *intake, io_socket listener) {
   return shard_token(intake->o.token_kind, OP_ACCEPT, 0, (uint32_t)listener);
 }
-static uint64_t closed_token(const struct intake *intake) { return shard_token(intake->o.token_kind, OP_REFUSED, 0, 0); }
+static uint64_t closed_token(const struct intake *intake) { return shard_token(intake->o.token_kind, OP_UNLISTENED, 0, 0); }
+
+static void close_listener(struct intake *intake, io_socket listener) {
+  if (listener == IO_NONE) return;
+  io_close(intake->o.shard->io, listener, closed_token(intake));
+  intake->closing++;
+}
 
 /* The machines of all sessions look here: new limits hold for those that are open, too. */
 static void take_limits(struct intake *intake, const struct conf *conf) {
@@ -208,8 +219,7 @@ void intake_abort(struct intake *intake) {
   const struct conf *next = intake->next.conf;
   if (next == NULL) return;
   for (unsigned i = 0; intake->next.listeners != NULL && intake->next.is_new != NULL && i < next->listeners_count; i++)
-    if (intake->next.is_new[i] && intake->next.listeners[i] != IO_NONE)
-      io_close(intake->o.shard->io, intake->next.listeners[i], closed_token(intake));
+    if (intake->next.is_new[i]) close_listener(intake, intake->next.listeners[i]);
   free(intake->next.listeners);
   forget_next(intake);
 }
@@ -220,13 +230,16 @@ void intake_commit(struct intake *intake) {
   if (next == NULL) return; /* a stop came in between */
   for (unsigned i = 0; i < next->listeners_count; i++)
     if (intake->next.is_new[i]) io_accept(io, intake->next.listeners[i], accept_token(intake, intake->next.listeners[i]));
-  listen_close_others(io, intake->listeners, now->listeners_count, intake->next.listeners, next->listeners_count, closed_token(intake));
+  intake->closing +=
+      listen_close_others(io, intake->listeners, now->listeners_count, intake->next.listeners, next->listeners_count, closed_token(intake));
   free(intake->listeners);
   intake->listeners = intake->next.listeners;
   intake->o.conf = next;
   take_limits(intake, next);
   forget_next(intake);
 }
+
+bool intake_is_settled(const struct intake *intake) { return intake->closing == 0; }
 
 void intake_address(const struct intake *intake, struct netaddr *address) { io_local(intake->o.shard->io, intake->listeners[0], address); }
 
@@ -243,7 +256,7 @@ void intake_stop(struct intake *intake) {
   intake->stopping = true;
   intake_abort(intake);
   for (unsigned i = 0; i < intake->o.conf->listeners_count; i++) {
-    if (intake->listeners[i] != IO_NONE) io_close(intake->o.shard->io, intake->listeners[i], closed_token(intake));
+    close_listener(intake, intake->listeners[i]);
     intake->listeners[i] = IO_NONE;
   }
   for (uint32_t i = 0; i < intake->sessions.capacity; i++) {

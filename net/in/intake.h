@@ -45,10 +45,13 @@ must_check int intake_listen(struct intake *intake, struct fmt *why);
 /*
  * Another configuration (core/conf/change.h says what may differ), in two steps: prepare opens what listeners are new (on shard 0 first), commit takes all of it into use and closes
  * listeners that are gone; sessions go on, under the new limits. Or abort. One at a time; `conf` lives from prepare to abort, or until it is replaced.
+ * What commit or abort closes is closed when intake_is_settled, some turns later: until then another prepare, on whichever shard, might find its addresses
+ * in use.
  */
 must_check int intake_prepare(struct intake *intake, const struct conf *conf, struct fmt *why);
 void intake_commit(struct intake *intake);
 void intake_abort(struct intake *intake);
+bool intake_is_settled(const struct intake *intake);
 /* The address the first listener really has (its port may have been 0). */
 void intake_address(const struct intake *intake, struct netaddr *address);
 /* No new sessions; those outside of a transaction get a 421 now, the others after it. */

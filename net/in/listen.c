@@ -74,10 +74,14 @@ int listen_all(struct io *io, const struct conf *conf, unsigned shard, io_socket
   return error;
 }
 
-void listen_close_others(struct io *io, const io_socket *open, unsigned open_count, const io_socket *kept, unsigned kept_count, uint64_t token) {
+unsigned listen_close_others(struct io *io, const io_socket *open, unsigned open_count, const io_socket *kept, unsigned kept_count, uint64_t token) {
+  unsigned closed = 0;
   for (unsigned i = 0; i < open_count; i++) {
     bool is_kept = open[i] == IO_NONE;
     for (unsigned k = 0; k < kept_count; k++) is_kept |= kept[k] == open[i];
-    if (!is_kept) io_close(io, open[i], token);
+    if (is_kept) continue;
+    io_close(io, open[i], token);
+    closed++;
   }
+  return closed;
 }

@@ -18,7 +18,8 @@ must_check int listen_all(struct io *io, const struct conf *conf, unsigned shard
  */
 must_check int listen_change(struct io *io, const struct conf *now, const io_socket *open, const struct conf *next, unsigned shard,
                              io_socket *listener, bool *is_new, struct fmt *why);
-/* Closes those of `open` that are in no use any more; `token` as io_close. */
-void listen_close_others(struct io *io, const io_socket *open, unsigned open_count, const io_socket *kept, unsigned kept_count, uint64_t token);
+/* Closes those of `open` that are in no use any more, and returns how many; `token` as io_close. Until all have completed their addresses are in use. */
+must_check unsigned listen_close_others(struct io *io, const io_socket *open, unsigned open_count, const io_socket *kept, unsigned kept_count,
+                                        uint64_t token);
 
 #endif

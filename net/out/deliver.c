@@ -74,6 +74,28 @@ static void expire(struct outlet *outlet, struct message *message, unsigned i, b
   give_up(outlet, message, i, &event, RECORD_EXPIRED, false);
 }
 
+void outlet_lost(struct outlet *outlet, const struct unloaded_message *message, int error) {
+  char room[160];
+  struct fmt text = fmt_over(room, sizeof room);
+  fmt_text(&text, "the message has been in the queue too long, and its record in segment ");
+  fmt_u64(&text, message->place.segment);
+  fmt_text(&text, " at ");
+  fmt_u64(&text, message->place.offset);
+  fmt_text(&text, " cannot be read: ");
+  fmt_text(&text, error_text(error));
+  count_add(outlet->o.counters, COUNT_EXPIRED, 1);
+  event_write(outlet->o.events, &(struct event){.type = EVENT_EXPIRATION,
+                                                .id = message->id,
+                                                .timestamp_ms = outlet->o.shard->wall_ms,
+                                                .created_ms = message->created_ms,
+                                                .code = 551,
+                                                .enhanced = {5, 4, 7},
+                                                .content = fmt_span(&text),
+                                                .verdict = "soft",
+                                                .category = "expired",
+                                                .rule = "unreadable"});
+}
+
 void outlet_admin_bounce(struct outlet *outlet, struct message *message, unsigned i, struct span reason, bool quiet) {
   uint8_t room[256];
   struct event event = event_about(outlet, message, i, room);

@@ -45,6 +45,9 @@ void outlet_abort(struct outlet *outlet);
 /* A recipient is READY (schedule_due). */
 void outlet_due(void *outlet, struct message *message, unsigned recipient);
 
+/* The record of a message that is not in memory cannot be read, and it is past its age: nobody knows its recipients, so one Expiration names the record. */
+void outlet_lost(struct outlet *outlet, const struct unloaded_message *message, int error);
+
 void outlet_complete(void *outlet, const struct io_completion *completion);
 void outlet_letter(struct outlet *outlet, unsigned from, const struct letter *letter);
 /* End of turn: gives waiting jobs to connections, and sends what was written. */

@@ -6,6 +6,8 @@
  *   static void close_world(void);
  *   static void remove_directory(const char *path);        // an empty one
  *   static void in_thread(void *(*run)(void *), void *argument, void (*meanwhile)(void));
+ *   static void echo_open(struct netaddr *address);        // a server that sends datagrams back, of the world as it is now
+ *   static void echo(void);                                // those that have come by now; at the latest
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -386,6 +388,43 @@ START_TEST(datagrams_keep_their_bounds) {
 }
 END_TEST
 
+START_TEST(several_datagrams_go_at_once) {
+  struct netaddr to;
+  io_socket one;
+  char text[IO_DATAGRAMS_MAX][8];
+  struct io_slice slices[IO_DATAGRAMS_MAX];
+  int64_t sum = 0, result;
+  uint8_t bytes[4096];
+  bool came[IO_DATAGRAMS_MAX] = {false};
+  echo_open(&to);
+  ck_assert_int_eq(io_datagram(io, &to, &one), E_OK);
+  io_receive(io, one, 7);
+  for (unsigned i = 0; i < IO_DATAGRAMS_MAX; i++) {
+    slices[i] = (struct io_slice){text[i], (size_t)snprintf(text[i], sizeof text[i], "%u", i)};
+    sum += (int64_t)slices[i].len;
+  }
+  io_send_datagrams(io, one, slices, IO_DATAGRAMS_MAX, 8);
+  ck_assert_int_eq(await(8), sum); /* one completion for all, and the last one that has to do with the memory */
+  echo();
+  for (unsigned i = 0; i < IO_DATAGRAMS_MAX; i++) {
+    size_t len = sizeof bytes;
+    while (!take(7, &result, bytes, &len)) turn(1000);
+    bytes[len] = 0;
+    unsigned number = (unsigned)atoi((char *)bytes);
+    ck_assert(number < IO_DATAGRAMS_MAX && !came[number] && len == slices[number].len);
+    came[number] = true;
+  }
+  io_send_datagrams(io, one, slices, 1, 8); /* any number may be sent next, and by io_send too */
+  ck_assert_int_eq(await(8), 1);
+  io_send(io, one, slices, 1, 8);
+  ck_assert_int_eq(await(8), 1);
+  io_send_datagrams(io, one, slices, IO_DATAGRAMS_MAX, 8);
+  io_close(io, one, 9);
+  ck_assert_int_eq(await(9), 0);
+  ck_assert(!take(8, &result, bytes, &(size_t){0}));
+}
+END_TEST
+
 START_TEST(wait_ends_in_time) {
   const struct io_completion *done;
   uint64_t before = io_now_ns(io);
@@ -614,6 +653,7 @@ int main(void) {
   tcase_add_test(sockets, source_address_is_bound);
   tcase_add_test(sockets, listening_twice_works_and_on_a_foreign_address_fails);
   tcase_add_test(sockets, datagrams_keep_their_bounds);
+  tcase_add_test(sockets, several_datagrams_go_at_once);
   tcase_add_test(sockets, wait_ends_in_time);
   tcase_add_test(sockets, notify_ends_the_wait);
   tcase_add_test(sockets, notify_from_another_ring);

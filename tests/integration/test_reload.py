@@ -1,6 +1,8 @@
 """SIGHUP and `ringpost ctl reload`: what changes, what stays, and that no session or message suffers from it."""
+import http.client
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -32,6 +34,27 @@ def reload(relay, changes, expected=IN_USE):
 
 def ctl_reload(relay):
     return run_program([binary(), "ctl", "--http", "%s:%d" % (relay.address, relay.http_port), "reload"])
+
+
+def post_reload(relay):
+    """As ctl_reload, without a process for each: (status, body)."""
+    connection = http.client.HTTPConnection(relay.address, relay.http_port, timeout=20)
+    connection.request("POST", "/api/v1/reload", "{}", {"Content-Type": "application/json"})
+    reply = connection.getresponse()
+    status, body = reply.status, reply.read().decode()
+    connection.close()
+    return status, body
+
+
+def is_taken(listener):
+    """Does anybody listen there? To be asked in no time."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listener["address"], listener["port"]))
+        except OSError:
+            return True
+    return False
 
 
 def can_connect(address, port):
@@ -103,6 +126,38 @@ def listeners_come_and_go_and_their_sessions_stay(t):
         equal(all(can_connect(relay.address, port) for _ in range(20)), True, "both, on all shards")
     relay.wait_outcomes(3)
     equal(sorted(mx.recipients), ["one@c.example", "three@c.example", "two@c.example"])
+
+
+@test
+def listeners_that_went_may_come_back_at_once(t):
+    """Again and again, under load: when a reload has ended, what it took away is closed, and the next one does not find it in use."""
+    mx_address = free_address()
+    mx = FakeMx(t, mx_address, free_port(mx_address))
+    relay = Ringpost(t, {"shards": 4, "routes": [route("*", (mx_address, mx.port))]})
+    keep = {"address": relay.address, "port": relay.port}
+    come_and_go = [{"address": free_address(), "port": relay.port} for _ in range(40)]
+    over = threading.Event()
+
+    def source():
+        with relay.client() as client:
+            client.hello()
+            while not over.is_set():
+                equal(client.message("a@b.example", ["r@c.example"], CONTENT).code, 250)
+            client.quit()
+
+    threads = [threading.Thread(target=source) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for round_ in range(50):
+            write(relay, {"listeners": [keep] if round_ % 2 else [keep, *come_and_go]})
+            equal((round_, *post_reload(relay)), (round_, 200, '{"reloaded":true}\n'))
+            equal((round_, any(is_taken(one) for one in come_and_go)), (round_, round_ % 2 == 0), "the addresses are in use")
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    until(lambda: relay.metrics()["ringpost_queued_messages"] == 0, "an empty queue")
 
 
 @test

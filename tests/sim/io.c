@@ -37,6 +37,7 @@ struct socket {
   bool receive_over;           /* the end, or the error, was told */
   struct packet *first, *last; /* datagrams */
   bool sending;
+  bool each; /* slice is a datagram */
   const struct io_slice *slices;
   unsigned slices_count, slice;
   size_t in_slice;
@@ -360,6 +361,15 @@ static void answer(void *context, struct span bytes) {
   receive(later->io, socket, later->which);
 }
 
+static void send_each(struct io *io, struct socket *socket, int32_t which) {
+  for (unsigned i = 0; i < socket->slices_count; i++) {
+    const struct io_slice *slice = &socket->slices[i];
+    net_send(&socket->remote, span_of(slice->at, slice->len), answer, new_later(io, which));
+    socket->sent += (int64_t)slice->len;
+  }
+  end_send(io, socket, which, socket->sent);
+}
+
 static void send_packet(struct io *io, struct socket *socket, int32_t which) {
   uint8_t room[4096];
   size_t len = 0;
@@ -377,7 +387,9 @@ static void send_later(void *context, uint64_t number) {
   struct later *later = context;
   struct socket *socket = socket_later(later);
   if (socket != NULL && socket->sending && !socket->closing) {
-    if (socket->kind == SOCKET_DATAGRAM) {
+    if (socket->each) {
+      send_each(later->io, socket, later->which);
+    } else if (socket->kind == SOCKET_DATAGRAM) {
       send_packet(later->io, socket, later->which);
     } else {
       send_some(later->io, socket, later->which);
@@ -386,10 +398,11 @@ static void send_later(void *context, uint64_t number) {
   free(later);
 }
 
-void io_send(struct io *io, io_socket which, const struct io_slice *slices, unsigned count, uint64_t token) {
+static void start_send(struct io *io, io_socket which, const struct io_slice *slices, unsigned count, bool each, uint64_t token) {
   struct socket *socket = socket_of(io, which);
   must(!socket->sending && !socket->closing && count > 0 && count <= IO_SLICES_MAX);
   socket->sending = true;
+  socket->each = each;
   socket->slices = slices;
   socket->slices_count = count;
   socket->slice = 0;
@@ -397,6 +410,15 @@ void io_send(struct io *io, io_socket which, const struct io_slice *slices, unsi
   socket->sent = 0;
   socket->send_token = token;
   world_after(MICROSECOND_NS, send_later, new_later(io, which), 0);
+}
+
+void io_send(struct io *io, io_socket which, const struct io_slice *slices, unsigned count, uint64_t token) {
+  start_send(io, which, slices, count, false, token);
+}
+
+void io_send_datagrams(struct io *io, io_socket which, const struct io_slice *slices, unsigned count, uint64_t token) {
+  must(socket_of(io, which)->kind == SOCKET_DATAGRAM && count <= IO_DATAGRAMS_MAX);
+  start_send(io, which, slices, count, true, token);
 }
 
 void io_shutdown(struct io *io, io_socket which) {

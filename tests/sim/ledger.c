@@ -27,6 +27,7 @@ struct recipient {
   char domain[64];
   struct delivery *first, *last;
   unsigned receptions, delivered, bounced, expired; /* events */
+  bool received_again;                              /* there is a Reception that says it may be there already; whichever file is read first */
   unsigned reports;                                 /* that came to the sender */
   char end[400];                                    /* the last one, but for Receptions */
 };
@@ -267,7 +268,8 @@ static void note_receptions(struct span line) {
     must(end >= 0);
     struct recipient *recipient = recipient_of(span_first(rest, (size_t)end));
     if (recipient == NULL) fault("a Reception of nobody's: %.*s", (int)line.len, (const char *)line.at);
-    if (!again || recipient->receptions == 0) recipient->receptions++;
+    recipient->receptions += !again;
+    recipient->received_again |= again;
     rest = span_skip(rest, (size_t)end + 1);
     if (list && rest.len > 0 && rest.at[0] == ',') rest = span_skip(rest, 1);
   } while (list && rest.len > 0 && rest.at[0] == '"');
@@ -343,7 +345,7 @@ static void check_recipient(unsigned number, unsigned index, bool events_may_be_
     fault("message %u was answered 250 and never came to recipient %u; its last event: %s", number, index, recipient->end);
   if (arrived > 0) check_twice(number, index, recipient);
   if (ends == 0 && !lost) fault("message %u: recipient %u has no event of its end", number, index);
-  if (recipient->receptions == 0 && !lost) fault("message %u: recipient %u has no Reception", number, index);
+  if (recipient->receptions == 0 && !recipient->received_again && !lost) fault("message %u: recipient %u has no Reception", number, index);
   if (!killed && (ends > 1 || recipient->receptions > 1))
     fault("message %u: recipient %u has %u ends and %u Receptions", number, index, ends, recipient->receptions);
   if (recipient->fate != FATE_DELIVERED && recipient->reports == 0 && !ledger.jumped) /* a report may be too old, too */

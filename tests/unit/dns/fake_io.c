@@ -28,6 +28,7 @@ struct fake_event { /* a completion to come */
   int64_t result;
   io_socket socket;
   enum { FAKE_PLAIN, FAKE_RECEIVED, FAKE_SENT, FAKE_CLOSED } what;
+  bool more;                    /* a datagram that is not the last of its send */
   const struct io_slice *slice; /* of a send */
   uint8_t *bytes;
   size_t len;
@@ -113,17 +114,33 @@ void io_receive(struct io *io, io_socket socket, uint64_t token) {
   s->receive_token = token;
 }
 
+static void fake_send(struct io *io, io_socket socket, const struct io_slice *slice, uint64_t token, int64_t result, bool more) {
+  struct fake_event *event = fake_event(io, 0, token, result, socket);
+  event->what = FAKE_SENT;
+  event->more = more;
+  event->slice = slice;
+  event->len = slice->len;
+  event->bytes = malloc(slice->len);
+  must(event->bytes != NULL);
+  memcpy(event->bytes, slice->at, slice->len);
+}
+
 void io_send(struct io *io, io_socket socket, const struct io_slice *slices, unsigned count, uint64_t token) {
   struct fake_socket *s = fake_at(io, socket);
   must(!s->sending && count == 1);
   s->sending = true;
-  struct fake_event *event = fake_event(io, 0, token, (int64_t)slices->len, socket);
-  event->what = FAKE_SENT;
-  event->slice = slices;
-  event->len = slices->len;
-  event->bytes = malloc(slices->len);
-  must(event->bytes != NULL);
-  memcpy(event->bytes, slices->at, slices->len);
+  fake_send(io, socket, slices, token, (int64_t)slices->len, false);
+}
+
+void io_send_datagrams(struct io *io, io_socket socket, const struct io_slice *slices, unsigned count, uint64_t token) {
+  struct fake_socket *s = fake_at(io, socket);
+  must(s->datagram && !s->sending && count > 0 && count <= IO_DATAGRAMS_MAX);
+  s->sending = true;
+  int64_t sum = 0;
+  for (unsigned i = 0; i < count; i++) {
+    sum += (int64_t)slices[i].len;
+    fake_send(io, socket, &slices[i], token, sum, i + 1 < count);
+  }
 }
 
 void io_close(struct io *io, io_socket socket, uint64_t token) {
@@ -163,10 +180,11 @@ static bool fake_happen(struct io *io, unsigned count, struct fake_event *event)
   if (event->what == FAKE_CLOSED) s->open = false;
   if (event->what == FAKE_SENT) {
     must(event->slice->len == event->len && memcmp(event->slice->at, event->bytes, event->len) == 0); /* left alone */
-    s->sending = false;
+    s->sending = event->more;
     io->serve(io, event->socket, s->datagram, &s->server, span_of(event->bytes, event->len));
   }
   free(event->bytes);
+  if (event->more) return false;
   io->done[count] = (struct io_completion){event->token, event->result, {NULL, 0}};
   return true;
 }

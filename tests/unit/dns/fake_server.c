@@ -41,6 +41,10 @@ struct fake_servers {
   unsigned asked_total;
   bool seen_upper; /* a letter in upper case */
   bool ports_used[FAKE_SOCKETS];
+  unsigned each_us;     /* not 0: what a query takes of a server's time */
+  unsigned backlog_max; /* ... and so many may wait for it; 0: any number */
+  unsigned dropped;
+  uint64_t busy_until_ns[FAKE_SERVERS];
 };
 
 static struct fake_servers servers;
@@ -178,6 +182,18 @@ static void spoof(struct io *io, io_socket socket, struct span reply, enum fault
   fake_arrive(io, socket, 0, span_of(packet, reply.len), E_OK);
 }
 
+/* When the server will have come to it; 0: never, there is no room for it. */
+static uint64_t served_at_ns(struct io *io, unsigned index) {
+  uint64_t *busy_ns = &servers.busy_until_ns[index], each_ns = servers.each_us * 1000ull;
+  if (*busy_ns < io->now_ns) *busy_ns = io->now_ns;
+  if (servers.backlog_max > 0 && *busy_ns - io->now_ns > servers.backlog_max * each_ns) {
+    servers.dropped++;
+    return 0;
+  }
+  *busy_ns += each_ns;
+  return *busy_ns;
+}
+
 static int serve(struct io *io, io_socket socket, bool datagram, const struct netaddr *server, struct span bytes) {
   static uint8_t room[65535];
   unsigned index = server->port - FAKE_PORT;
@@ -208,7 +224,9 @@ static int serve(struct io *io, io_socket socket, bool datagram, const struct ne
     reply_over_tcp(io, socket, fmt_span(&out), fault);
     return E_OK;
   }
+  uint64_t served_ns = served_at_ns(io, index);
+  if (served_ns == 0) return E_OK;
   spoof(io, socket, fmt_span(&out), fault);
-  fake_arrive(io, socket, fault == SLOW ? 300 : 1, fmt_span(&out), E_OK);
+  fake_arrive(io, socket, (fault == SLOW ? 300 : 1) + (served_ns - io->now_ns) / 1000000, fmt_span(&out), E_OK);
   return E_OK;
 }

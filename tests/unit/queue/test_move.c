@@ -39,6 +39,7 @@ static uint64_t told; /* position of outcomes that will be released next */
 
 struct kept {
   bool done, done_safe;
+  bool unsure; /* it is gone, but no outcome of it need be on disk */
   uint16_t attempts, attempts_safe;
   uint16_t attempts_noted;   /* a full spool takes no deferrals */
   uint64_t done_at;          /* position of its outcome */
@@ -166,6 +167,7 @@ static void accept_message(struct sending *sending) {
   if (k->parts > 0) message->parts = malloc(sizeof sending->parts);
   if (k->parts > 0) memcpy(message->parts, sending->parts, sizeof sending->parts);
   k->accepted = true;
+  k->safe = options.durability == SPOOL_SYNC;
   sending->content = NULL;
   schedule_add(&schedule, message);
 }
@@ -586,12 +588,23 @@ static void look_at(struct message *message, bool power) {
     hold(!kept->done_safe, "message %lu recipient %u had ended and is back", (unsigned long)message->id, recipient->index);
     hold(recipient->attempts >= kept->attempts_safe && recipient->attempts <= kept->attempts, "message %lu: %u attempts of %u..%u",
          (unsigned long)message->id, recipient->attempts, kept->attempts_safe, kept->attempts);
-    bool moved_untried = kept->due_ms[recipient->attempts] == 0 && recipient->due_ms == 1;
-    hold(moved_untried || recipient->due_ms == kept->due_ms[recipient->attempts], "message %lu is due at another time", (unsigned long)message->id);
-    *kept = (struct kept){.attempts = recipient->attempts, .attempts_noted = recipient->attempts, .attempts_safe = power ? recipient->attempts : 0};
-    kept->due_ms[kept->attempts] = recipient->due_ms;
-    kept->done = false;
+    bool untried = recipient->attempts == 0 && recipient->due_ms <= 1; /* 1: moved */
+    hold(untried || recipient->due_ms == kept->due_ms[recipient->attempts], "message %lu is due at another time", (unsigned long)message->id);
+    kept->attempts = kept->attempts_noted = recipient->attempts;
+    if (power) kept->attempts_safe = recipient->attempts;
+    kept->done = kept->unsure = false;
   }
+}
+
+/*
+ * Not there after a crash. Behind a loss of power that is for good. But after a kill what says so may be in the cache alone, and be taken away by a loss of power that
+ * follows: then it is back as it was, tries and all. So long as the newest segment is not synced, or, where a full disk freed a segment without the outcomes, at any time.
+ */
+static void note_gone(struct kept *kept, bool power, bool sound) {
+  kept->done = true;
+  kept->done_safe |= power;
+  kept->unsure = !power && !sound;
+  kept->done_at = 0; /* positions begin anew */
 }
 
 static bool is_live_in(const struct message *message, unsigned index) {
@@ -626,17 +639,17 @@ static void crash_and_check(bool power, bool sound) {
     for (struct message *message = schedule.list[i].first; message != NULL; message = message->next) found[message->id] = message;
   for (uint64_t id = 1; id <= ids; id++) {
     struct known *k = &known[id];
-    bool owed = power && options.durability != SPOOL_SYNC ? k->safe : k->accepted;
+    bool owed = power ? k->safe : k->accepted; /* what a kill found in the cache was never answered for */
     for (unsigned r = 0; r < k->recipients; r++) {
       bool live = is_live_in(found[id], r);
       hold(!owed || k->kept[r].done || live, "message %lu recipient %u is lost", (unsigned long)id, r);
       bool held = k->kept[r].done && k->kept[r].done_at > released;
       hold(!sound || !owed || !held || live, "message %lu recipient %u: its end was written before it was released", (unsigned long)id, r);
-      if (!live) k->kept[r] = (struct kept){.done = true, .done_safe = power && k->kept[r].done_safe};
+      if (!live) note_gone(&k->kept[r], power, sound);
     }
     if (found[id] != NULL) look_at(found[id], power);
     k->accepted = found[id] != NULL;
-    k->safe = power && found[id] != NULL;
+    k->safe = found[id] != NULL && (power || k->safe);
   }
 }
 
@@ -645,7 +658,7 @@ static void note_safe(void) {
   for (uint64_t id = 1; id <= ids; id++) {
     known[id].safe = known[id].accepted;
     for (unsigned r = 0; r < known[id].recipients; r++) {
-      known[id].kept[r].done_safe = known[id].kept[r].done;
+      known[id].kept[r].done_safe = known[id].kept[r].done && !known[id].kept[r].unsure;
       known[id].kept[r].attempts_safe = known[id].kept[r].attempts_noted;
     }
   }
@@ -726,7 +739,7 @@ static void crash_often(uint64_t seed, enum spool_durability durability, unsigne
   }
   settle();
   ck_assert_uint_eq(schedule.messages, 0);
-  ck_assert_uint_gt(ids, 40);
+  ck_assert_uint_gt(ids, 30);
 }
 
 START_TEST(nothing_is_lost_or_comes_back_by_being_moved) { crash_often((uint64_t)_i + 1, SPOOL_SYNC, 0, false); }
@@ -736,6 +749,16 @@ END_TEST
 START_TEST(nor_on_a_disk_that_is_often_full) { crash_often((uint64_t)_i + 201, SPOOL_SYNC, 4 + (unsigned)_i % 4, false); }
 END_TEST
 START_TEST(nor_on_a_disk_that_finds_no_space) { crash_often((uint64_t)_i + 301, _i % 2 == 0 ? SPOOL_SYNC : SPOOL_LAZY, 0, true); }
+END_TEST
+
+/* A kill and then a loss of power, in rare orders: what the kill left in the cache alone is gone, or back, or as it was before. */
+static const struct {
+  uint64_t seed;
+  enum spool_durability durability;
+  bool stalls;
+} rare[] = {{204, SPOOL_LAZY, false}, {217, SPOOL_LAZY, false}, {1421, SPOOL_SYNC, false}, {464, SPOOL_LAZY, true}};
+
+START_TEST(nor_in_rare_orders) { crash_often(rare[_i].seed, rare[_i].durability, 0, rare[_i].stalls); }
 END_TEST
 
 #ifndef SEEDS
@@ -764,5 +787,6 @@ int main(void) {
   tcase_add_loop_test(crashes, nor_without_a_sync_for_each, 0, SEEDS);
   tcase_add_loop_test(crashes, nor_on_a_disk_that_is_often_full, 0, SEEDS);
   tcase_add_loop_test(crashes, nor_on_a_disk_that_finds_no_space, 0, SEEDS);
+  tcase_add_loop_test(crashes, nor_in_rare_orders, 0, sizeof rare / sizeof rare[0]);
   return unit_main("queue/move", cases, 3);
 }

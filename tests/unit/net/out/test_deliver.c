@@ -25,6 +25,7 @@ static struct outlet *outlet;
 static struct job *dispatched;
 static unsigned dispatched_count;
 static struct event last_event;
+static char last_content[256]; /* of it; what it points to is gone by now */
 static unsigned events;
 
 static const struct conf_site *entry; /* of every domain; NULL: none */
@@ -39,6 +40,9 @@ void domain_dispatch(struct outlet *to, struct job *job) {
 void event_write(struct event_writer *writer, const struct event *event) {
   (void)writer;
   last_event = *event;
+  ck_quick(event->content.len < sizeof last_content);
+  memcpy(last_content, event->content.at, event->content.len);
+  last_content[event->content.len] = 0;
   events++;
 }
 
@@ -411,10 +415,27 @@ START_TEST(what_comes_home_suspended_is_kept_only_while_it_is) {
 }
 END_TEST
 
+/* Nobody knows whose it was: what can be said of it is where it lay. */
+START_TEST(a_lost_record_is_one_event_that_names_it) {
+  struct unloaded_message lost = {.id = 0x1234, .created_ms = WALL_MS - MAX_AGE_MS, .place = {.segment = 4294967295, .offset = 4096, .length = 8192}};
+  outlet_lost(outlet, &lost, E_CORRUPT);
+  ck_assert_uint_eq(events, 1);
+  ck_assert_int_eq(last_event.type, EVENT_EXPIRATION);
+  ck_assert(last_event.id == 0x1234 && last_event.created_ms == lost.created_ms && last_event.timestamp_ms == WALL_MS);
+  ck_assert(last_event.code == 551 && last_event.recipient.len == 0 && last_event.queue.len == 0);
+  ck_assert_str_eq(last_event.verdict, "soft");
+  ck_assert_str_eq(last_event.rule, "unreadable");
+  ck_assert_ptr_nonnull(strstr(last_content, "segment 4294967295 at 4096 cannot be read: "));
+  ck_assert_ptr_nonnull(strstr(last_content, error_text(E_CORRUPT)));
+  ck_assert_uint_eq(count_get(&counters, COUNT_EXPIRED), 1);
+}
+END_TEST
+
 int main(void) {
   TCase *all = tcase_create("all");
   tcase_add_checked_fixture(all, open_world, close_world);
   tcase_add_test(all, what_comes_home_suspended_is_kept_only_while_it_is);
+  tcase_add_test(all, a_lost_record_is_one_event_that_names_it);
   tcase_add_test(all, our_shortage_is_no_attempt);
   tcase_add_test(all, what_is_postponed_expires_all_the_same);
   tcase_add_test(all, retries_are_as_the_entry_says);
