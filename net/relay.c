@@ -401,6 +401,7 @@ static int open_sides(struct relay *relay, struct fmt *why) {
                                   .events = relay->events,
                                   .sessions_open = relay->o.sessions_open,
                                   .guard = relay->o.guard,
+                                  .certificates = relay->o.certificates,
                                   .directory = relay->o.directory,
                                   .verify = relay->o.verify,
                                   .login_secret = relay->o.login_secret,
@@ -543,6 +544,8 @@ void relay_abort(struct relay *relay) {
   outlet_abort(relay->outlet);
   intake_abort(relay->intake);
 }
+
+void relay_take_certificates(struct relay *relay, struct certificates *certificates) { intake_take_certificates(relay->intake, certificates); }
 
 void relay_commit(struct relay *relay) {
   relay->o.conf = relay->next;

@@ -13,6 +13,7 @@
 #include "core/event/counters.h"
 #include "core/shard/shard.h"
 
+struct certificates;
 struct directory;
 struct guard;
 struct verify;
@@ -24,14 +25,15 @@ struct relay_options {
   const struct conf *conf; /* outlives the relay */
   struct shard_group *group;
   unsigned index;
-  struct counters *counters;       /* of this shard */
-  _Atomic uint32_t *sessions_open; /* of all shards */
-  struct guard *guard;             /* of all shards, as the next two; NULL: clients and users are not limited */
-  struct directory *directory;     /* NULL: there are no users */
-  struct verify *verify;           /* likewise */
-  struct span login_secret;        /* of all shards: random bytes */
-  _Atomic uint64_t *newest_id;     /* of a message, in the spools of all shards; 0 before the first is opened */
-  bool held;                       /* nothing is delivered until operate_hold_all says so */
+  struct counters *counters;         /* of this shard */
+  _Atomic uint32_t *sessions_open;   /* of all shards */
+  struct guard *guard;               /* of all shards, as the next two; NULL: clients and users are not limited */
+  struct certificates *certificates; /* as the listeners need them at first; NULL: none. Shared, not taken over */
+  struct directory *directory;       /* NULL: there are no users */
+  struct verify *verify;             /* likewise */
+  struct span login_secret;          /* of all shards: random bytes */
+  _Atomic uint64_t *newest_id;       /* of a message, in the spools of all shards; 0 before the first is opened */
+  bool held;                         /* nothing is delivered until operate_hold_all says so */
 };
 
 /*
@@ -51,6 +53,8 @@ void relay_run(struct relay *relay);
  */
 must_check int relay_prepare(struct relay *relay, const struct conf *conf, struct fmt *why);
 void relay_commit(struct relay *relay);
+/* On the shard's thread: certificates for what begins from now on; ours to put. */
+void relay_take_certificates(struct relay *relay, struct certificates *certificates);
 void relay_abort(struct relay *relay);
 bool relay_is_settled(const struct relay *relay);
 /* For errands (core/shard/errand.h), whose context the relay is; the schedule and the outlet on the shard's thread only. */

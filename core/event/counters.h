@@ -17,6 +17,9 @@ enum counter {
   /* monotonic */
   COUNT_SESSIONS,          /* accepted connections in */
   COUNT_SESSIONS_REFUSED,  /* 421: no slot, or the limits of their client */
+  COUNT_TLS_SESSIONS,      /* in, whose handshake was done */
+  COUNT_TLS_RESUMED,       /* of these */
+  COUNT_TLS_FAILED,        /* handshakes in, and connections that broke the protocol */
   COUNT_AUTHENTICATED,     /* sessions */
   COUNT_AUTH_FAILED,       /* and locked out */
   COUNT_MESSAGES_RECEIVED, /* answered with 250 */

@@ -1,10 +1,12 @@
 #include "net/cli/reload.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "core/base/error.h"
 #include "core/conf/change.h"
 #include "core/shard/errand.h"
+#include "net/tls/tls.h"
 
 struct change { /* one shard's part of it */
   struct errand errand;
@@ -91,13 +93,74 @@ static void retire(struct reload *reload, struct conf *conf) {
   }
 }
 
-static int use(struct reload *reload, struct conf *next, struct fmt *why) {
+/* ---- certificates ---- */
+
+#define TICKETS_PERIOD_S 43200 /* a client may resume for half a day to a day */
+
+struct handing {
+  struct errand errand;
+  struct certificates *certificates;
+};
+
+static bool take_certificates(struct errand *errand, void *relay) {
+  relay_take_certificates(relay, ((struct handing *)errand)->certificates);
+  return true;
+}
+
+/* A shard that has ended needs none. */
+static void hand_out(struct reload *reload, struct certificates *certificates) {
+  for (unsigned i = 0; i < reload->first->shards; i++) {
+    struct handing handing = {.certificates = certificates_share(certificates)};
+    errand_init(&handing.errand, take_certificates, reload->relays[i]);
+    errand_ask(relay_shard(reload->relays[i]), &handing.errand);
+    if (!errand_await(&handing.errand)) certificates_put(certificates);
+  }
+  certificates_put(reload->certificates);
+  reload->certificates = certificates;
+  reload->certificates_wrong = false;
+}
+
+static uint64_t wall_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static int load(struct reload *reload, const struct conf *conf, struct certificates **certificates, struct fmt *why) {
+  *certificates = NULL;
+  if (conf->certificates_count == 0) return E_OK;
+  if (reload->tickets == NULL) {
+    int error = tls_init(TLS_LIBCRYPTO, why);
+    if (error != E_OK) return error;
+    reload->tickets = tls_tickets_new(TICKETS_PERIOD_S);
+    if (reload->tickets == NULL) return E_NO_MEMORY;
+  }
+  return certificates_load(certificates, conf, reload->tickets, wall_ms(), why);
+}
+
+int reload_open(struct reload *reload, struct fmt *why) { return load(reload, reload->first, &reload->certificates, why); }
+
+int reload_look(struct reload *reload, struct fmt *why) {
+  struct certificates *fresh;
+  if (!certificates_changed(reload->certificates)) return 0;
+  int error = load(reload, current(reload), &fresh, why);
+  bool is_new = !reload->certificates_wrong;
+  reload->certificates_wrong = error != E_OK; /* one of two files may be there before the other: it is tried again, without a word */
+  if (error != E_OK) return is_new ? error : 0;
+  hand_out(reload, fresh);
+  return 1;
+}
+
+/* ---- */
+
+static int use(struct reload *reload, struct conf *next, struct certificates *certificates, struct fmt *why) {
   uint8_t unheard_room[256];
   struct fmt unheard = fmt_over(unheard_room, sizeof unheard_room);
   int error = on_all(reload, prepare, next, why);
   if (error != E_OK) {
     if (on_all(reload, give_up, NULL, &unheard) != E_OK) error = E_CLOSED;
   } else {
+    hand_out(reload, certificates_share(certificates)); /* before a new listener accepts */
     error = on_all(reload, commit, NULL, why);
   }
   if (error == E_CLOSED) keep(reload, next); /* the relay is stopping: some shards may have the one, some the other, until they are gone */
@@ -116,8 +179,11 @@ int reload_conf(struct reload *reload, struct fmt *why) {
     free(next);
     return error;
   }
+  struct certificates *certificates = NULL;
   error = check(reload, next, why);
-  if (error == E_OK) error = use(reload, next, why);
+  if (error == E_OK) error = load(reload, next, &certificates, why);
+  if (error == E_OK) error = use(reload, next, certificates, why);
+  certificates_put(certificates);
   if (error == E_OK || error == E_CLOSED) return error;
   drop(next);
   return error;
@@ -131,4 +197,6 @@ void reload_fini(struct reload *reload) {
     free(kept);
   }
   if (reload->now != NULL) drop(reload->now);
+  certificates_put(reload->certificates);
+  if (reload->tickets != NULL) tls_tickets_put(reload->tickets);
 }

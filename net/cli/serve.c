@@ -86,6 +86,7 @@ static void *work(void *argument) {
                                   .counters = &worker->counters,
                                   .sessions_open = &server->sessions_open,
                                   .guard = server->guard,
+                                  .certificates = server->reload.certificates,
                                   .directory = server->directory,
                                   .verify = server->verify,
                                   .login_secret = span_of(server->login_secret, sizeof server->login_secret),
@@ -303,6 +304,24 @@ static int open_directory(struct server *server) {
   return 2; /* as a configuration that is wrong */
 }
 
+static int open_certificates(struct server *server) {
+  uint8_t room[512];
+  struct fmt why = fmt_over(room, sizeof room - 1);
+  if (reload_open(&server->reload, &why) == E_OK) return 0;
+  fprintf(stderr, "ringpost: %.*s\n", (int)why.len, (const char *)room);
+  return 2;
+}
+
+/* From control_tick: one operation at a time. */
+static void look_at_certificates(void *context) {
+  struct server *server = context;
+  uint8_t room[512];
+  struct fmt why = fmt_over(room, sizeof room - 1);
+  int result = reload_look(&server->reload, &why);
+  if (result > 0) fprintf(stderr, "ringpost: the certificates are read again and in use\n");
+  if (result < 0) fprintf(stderr, "ringpost: the certificates stay as they are: %.*s\n", (int)why.len, (const char *)room);
+}
+
 static int open_verify(struct server *server) {
   struct verify_options options = verify_defaults;
   options.lanes = server->conf->shards;
@@ -320,6 +339,7 @@ static int open_control(struct server *server) {
                                     .spool_path = server->conf->spool_path,
                                     .started_ms = wall_ms(),
                                     .reload = take_configuration,
+                                    .look = look_at_certificates,
                                     .reload_context = server};
   if (control_open(&server->control, &options, &why) == E_OK) return 0;
   fprintf(stderr, "ringpost: %.*s\n", (int)why.len, (const char *)room);
@@ -359,7 +379,8 @@ int serve(const struct conf *conf, const char *path) {
   }
   memset(server.workers, 0, conf->shards * sizeof *server.workers);
   pthread_barrier_init(&server.barrier, NULL, conf->shards + 1);
-  int status = open_directory(&server);
+  int status = open_certificates(&server);
+  if (status == 0) status = open_directory(&server);
   if (status == 0) status = open_verify(&server);
   if (status == 0) status = open_control(&server);
   if (status == 0) status = run(&server, &signals);

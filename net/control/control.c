@@ -189,5 +189,6 @@ int control_reload(struct control *control, struct fmt *why, bool *now) {
 void control_tick(struct control *control) {
   if (pthread_mutex_trylock(&control->lock) != 0) return;
   suspend_expire(control);
+  if (control->o.look != NULL) control->o.look(control->o.reload_context);
   pthread_mutex_unlock(&control->lock);
 }

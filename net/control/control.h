@@ -19,7 +19,9 @@ struct control_options {
   uint64_t started_ms;    /* wall clock */
   /* Reads the configuration again: 0, or `why` has a line that says why nothing has changed. */
   int (*reload)(void *context, struct fmt *why);
-  void *reload_context;
+  /* From control_tick: what else is to be looked at, while nothing else is under way. NULL: nothing. */
+  void (*look)(void *context);
+  void *reload_context; /* of both */
 };
 
 /*
@@ -40,7 +42,7 @@ void control_answer(void *control, const struct http_request *request, struct ht
 /* As POST reload: for a signal. 0, or `why` has a line. *now is false if nothing was tried, because something else is under way. */
 must_check int control_reload(struct control *control, struct fmt *why, bool *now);
 
-/* About once a second: ends suspensions whose time is over. */
+/* About once a second: ends suspensions whose time is over, and looks at what else there is. */
 void control_tick(struct control *control);
 
 #endif

@@ -9,7 +9,11 @@ static const struct conf *conf_of(const struct session *s) { return s->intake->o
 
 static void refuse(struct session *s, const char *enhanced, const char *text) {
   count_add(s->intake->o.counters, COUNT_SESSIONS_REFUSED, 1);
-  session_greet(s, enhanced, text);
+  if (s->implicit_tls) { /* a handshake to say so would be more than it may have */
+    session_close(s);
+  } else {
+    session_greet(s, enhanced, text);
+  }
 }
 
 /* May its client have one more? */
@@ -36,7 +40,11 @@ static void admit(struct session *s) {
   s->may_relay = access_may_relay(conf_of(s), &s->peer);
   s->limited = access_is_limited(conf_of(s), &s->peer);
   if (!is_welcome(s)) return;
-  if (!s->limited || conf_of(s)->greeting_delay_ms == 0 || s->implicit_tls) {
+  if (s->implicit_tls) {
+    if (!secure_can_begin(s) || !secure_begin(s)) session_close(s); /* in the clear nothing can be said */
+    return;
+  }
+  if (!s->limited || conf_of(s)->greeting_delay_ms == 0) {
     session_greet(s, NULL, NULL);
     return;
   }
@@ -90,6 +98,7 @@ void entry_begin(struct intake *intake, struct session *s, io_socket socket, con
   s->id = submit_new_id(&intake->submit);
   s->implicit_tls = listener->tls == CONF_TLS_IMPLICIT;
   s->kind = kind_of(intake, listener);
+  s->certificates = (uint8_t)listener->client_certificates;
   s->submits = listener->submission;
   session_init_timer(s);
   io_peer(intake->o.shard->io, socket, &s->peer);
@@ -109,7 +118,8 @@ void entry_received(struct session *s, struct span bytes) {
   case STAGE_SILENT:
     refuse(s, "5.5.1", "it is the server who speaks first");
     break; /* RFC 5321 3.1: only programs that do not care about replies do so */
-  case STAGE_OPEN: session_received(s, bytes); break;
+  case STAGE_HANDSHAKE: secure_received(s, bytes); break;
+  case STAGE_OPEN: (s->tls != NULL ? secure_received : session_received)(s, bytes); break;
   }
 }
 

@@ -9,15 +9,18 @@
 #include "net/auth/directory.h"
 #include "net/auth/lockout.h"
 #include "net/auth/verify.h"
+#include "net/in/certificates.h"
 #include "net/in/guard.h"
 #include "net/in/intake.h"
 #include "net/in/submit.h"
+#include "net/tls/tls.h"
 
 /* On its way in: net/in/entry.c. */
 enum session_stage {
-  STAGE_OPEN = 0, /* greeted, or refused with a reply */
-  STAGE_PROXY,    /* until the load balancer has said whose connection it is */
-  STAGE_SILENT,   /* until the banner, which comes late */
+  STAGE_OPEN = 0,  /* greeted, or refused with a reply */
+  STAGE_PROXY,     /* until the load balancer has said whose connection it is */
+  STAGE_SILENT,    /* until the banner, which comes late */
+  STAGE_HANDSHAKE, /* of TLS: before the banner, or behind STARTTLS */
 };
 
 struct session {
@@ -31,6 +34,9 @@ struct session {
   struct guard_entry *user_guard; /* ... and for its user */
   struct timer timer;
   struct buffer out;     /* being filled */
+  struct buffer sealed;  /* ... and enciphered; what went in the clear before TLS was on is in front of it */
+  struct tls *tls;       /* NULL: none */
+  size_t tls_counted;    /* bytes of it that the slab knows of */
   struct buffer sending; /* the kernel's, while `send_under_way` */
   struct io_slice slice;
   struct buffer stash; /* received, not eaten */
@@ -45,11 +51,13 @@ struct session {
   bool progress;            /* a command was whole: the timer starts anew */
   uint32_t errors_seen;     /* of server.errors: those that counted already */
   uint64_t held_until_ms;
-  uint8_t stage;     /* enum session_stage */
-  uint8_t kind;      /* bits of enum listener_kind */
-  bool implicit_tls; /* of its listener */
-  bool submits;      /* likewise: RFC 6409 */
-  bool limited;      /* its client is not one of clients.except */
+  uint8_t stage;        /* enum session_stage */
+  uint8_t kind;         /* bits of enum listener_kind */
+  uint8_t certificates; /* enum conf_clients, of its listener */
+  bool certified;       /* the client has shown a certificate that counts */
+  bool implicit_tls;    /* of its listener */
+  bool submits;         /* likewise: RFC 6409 */
+  bool limited;         /* its client is not one of clients.except */
   bool may_relay;
   bool esmtp;
   bool dirty;
@@ -69,6 +77,7 @@ enum listener_kind { OFFERS_AUTH = 1, NEEDS_AUTH = 2, AUTH_IN_CLEAR = 4, OFFERS_
 
 struct intake {
   struct intake_options o;
+  struct certificates *certificates; /* NULL: none */
   struct directory_view users;
   struct verify_lane *lane; /* NULL: there are no users */
   struct lockout *lockout;  /* likewise */
@@ -111,7 +120,22 @@ void login_answered(void *context, uint64_t token, bool right);
 /* May its user, if it has one, send another message, as this? Else it is answered. */
 bool login_may_send(struct session *session, struct span sender, struct fmt *out);
 
+/* ---- secure.c ---- */
+/* Are there a certificate and memory for one more? */
+bool secure_can_begin(const struct session *session);
+/* From here on what comes is TLS. False: no memory. */
+bool secure_begin(struct session *session);
+void secure_received(struct session *session, struct span bytes);
+/* What is in `out` goes on to `sealed`, once TLS is on; with close_notify behind it if the session is leaving. False: no memory. */
+bool secure_seal(struct session *session);
+void secure_fini(struct session *session);
+
 /* ---- session.c ---- */
+/* The last part of so many of the memory is for what delivers: a queue without memory for jobs would never become shorter. */
+#define MEMORY_KEPT_PART 8
+void session_mark_dirty(struct session *session);
+/* It is over, whatever was still to be answered: what is sealed may still leave. */
+void session_abandon(struct session *session);
 /* NULL: gone. */
 struct session *session_find(struct intake *intake, uint64_t token);
 /* A writer over the free room of `out`, which has at least what one reply needs; false without memory: the session cannot be answered, so it ends. */

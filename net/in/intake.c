@@ -171,6 +171,7 @@ int intake_open(struct intake **out, const struct intake_options *options) {
   fmt_text(&refusal, conf->hostname);
   fmt_text(&refusal, " has too many sessions or is shutting down, try again later\r\n");
   intake->refusal = (struct io_slice){refusal.at, refusal.len};
+  intake->certificates = certificates_share(options->certificates);
   int error = open_logins(intake);
   uint32_t sockets = io_sockets_max(options->shard->io); /* slots for all of them: one that is not used takes no memory */
   if (error == E_OK) error = pool_init(&intake->sessions, sizeof(struct session), sockets);
@@ -241,6 +242,11 @@ void intake_commit(struct intake *intake) {
 
 bool intake_is_settled(const struct intake *intake) { return intake->closing == 0; }
 
+void intake_take_certificates(struct intake *intake, struct certificates *certificates) {
+  certificates_put(intake->certificates);
+  intake->certificates = certificates;
+}
+
 void intake_address(const struct intake *intake, struct netaddr *address) { io_local(intake->o.shard->io, intake->listeners[0], address); }
 
 uint64_t intake_new_id(struct intake *intake) { return submit_new_id(&intake->submit); }
@@ -278,6 +284,7 @@ void intake_close(struct intake *intake) {
   intake_abort(intake);
   directory_view_fini(&intake->users);
   lockout_close(intake->lockout);
+  certificates_put(intake->certificates);
   pool_fini(&intake->sessions);
   free(intake->listeners);
   free(intake);

@@ -15,6 +15,7 @@
 #include "net/smtp/server.h"
 #include "queue/schedule.h"
 
+struct certificates;
 struct directory;
 struct guard;
 struct verify;
@@ -27,12 +28,13 @@ struct intake_options {
   struct schedule *schedule;
   struct counters *counters;
   struct event_writer *events;
-  _Atomic uint32_t *sessions_open; /* of all shards together, for limits.sessions: one of them for the whole process */
-  struct guard *guard;             /* of all shards together; NULL: clients and users are not limited */
-  struct directory *directory;     /* of all shards; NULL: there are no users */
-  struct verify *verify;           /* likewise */
-  struct span login_secret;        /* of all shards: random bytes, for what those are told who are nobody */
-  uint64_t newest_id;              /* of any shard: ids given out are of later milliseconds, or above it */
+  _Atomic uint32_t *sessions_open;   /* of all shards together, for limits.sessions: one of them for the whole process */
+  struct guard *guard;               /* of all shards together; NULL: clients and users are not limited */
+  struct certificates *certificates; /* at first; NULL: none. Shared, not taken over */
+  struct directory *directory;       /* of all shards; NULL: there are no users */
+  struct verify *verify;             /* likewise */
+  struct span login_secret;          /* of all shards: random bytes, for what those are told who are nobody */
+  uint64_t newest_id;                /* of any shard: ids given out are of later milliseconds, or above it */
   uint8_t token_kind;
 };
 
@@ -52,6 +54,8 @@ must_check int intake_prepare(struct intake *intake, const struct conf *conf, st
 void intake_commit(struct intake *intake);
 void intake_abort(struct intake *intake);
 bool intake_is_settled(const struct intake *intake);
+/* From here on new sessions, and those that begin TLS, have these: ours to put. NULL: none. */
+void intake_take_certificates(struct intake *intake, struct certificates *certificates);
 /* The address the first listener really has (its port may have been 0). */
 void intake_address(const struct intake *intake, struct netaddr *address);
 /* No new sessions; those outside of a transaction get a 421 now, the others after it. */

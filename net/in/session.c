@@ -18,7 +18,7 @@ static void feed(struct session *s);
 
 /* ---- output ---- */
 
-static void mark_dirty(struct session *s) {
+void session_mark_dirty(struct session *s) {
   if (s->dirty) return;
   s->dirty = true;
   s->next_dirty = s->intake->dirty;
@@ -35,7 +35,7 @@ void session_close_out(struct session *s, struct fmt *out) {
   must(!out->overflow);
   buffer_wrote(&s->out, out);
   s->progress |= out->len > 0;
-  if (s->out.len > 0) mark_dirty(s);
+  if (s->out.len > 0) session_mark_dirty(s);
 }
 
 /* What has ended goes its way without us. */
@@ -70,14 +70,23 @@ void session_await_peer(struct session *s) {
   session_arm_timer(s, due_ms > now_ms ? due_ms - now_ms : 0);
 }
 
+/* What is to be sent next: bytes as they are, or as TLS has made them. */
+static struct buffer *next_to_send(struct session *s) {
+  if (s->tls == NULL) return &s->out;
+  if (!secure_seal(s)) session_close(s);
+  return &s->sealed;
+}
+
 void session_flush(struct session *s) {
   if (s->closing || s->send_under_way || s->held) return;
-  if (s->out.len == 0) {
+  struct buffer *next = next_to_send(s);
+  if (s->closing) return;
+  if (next->len == 0) {
     if (s->leaving) session_close(s);
     return;
   }
-  s->sending = s->out;
-  s->out = (struct buffer){0};
+  s->sending = *next;
+  *next = (struct buffer){0};
   s->slice = (struct io_slice){s->sending.at, s->sending.len};
   s->send_under_way = true;
   io_send(s->intake->o.shard->io, s->socket, &s->slice, 1, session_token(s, OP_SEND));
@@ -85,7 +94,13 @@ void session_flush(struct session *s) {
 
 static void leave(struct session *s) {
   s->leaving = true;
-  mark_dirty(s);
+  session_mark_dirty(s);
+}
+
+void session_abandon(struct session *s) {
+  buffer_free(s->intake->o.slab, &s->out);
+  abandon_unless_ended(s);
+  leave(s);
 }
 
 /* ---- a message is stored, or not ---- */
@@ -172,9 +187,6 @@ static void forget_submission(struct session *s) {
   s->content_due_ms = 0;
 }
 
-/* The last part of so many is for what delivers: a queue without memory for jobs would never become shorter. */
-#define MEMORY_KEPT_PART 8
-
 static void on_mail(struct session *s, struct fmt *out) {
   const struct intake *intake = s->intake;
   if (intake->stopping) {
@@ -189,6 +201,8 @@ static void on_mail(struct session *s, struct fmt *out) {
     refuse(s, out, 452, "4.3.1", "insufficient memory, try again later");
   } else if (s->user.len == 0 && !guard_count(s->guard, &intake->client_limits, CLIENT_MESSAGES, intake->o.shard->now_ms)) {
     refuse(s, out, 450, "4.7.1", "too many messages from your address, try again later");
+  } else if (s->certificates == CONF_CLIENTS_REQUIRED && !s->certified) {
+    refuse(s, out, 530, "5.7.0", "a client certificate is required");
   } else if (login_may_send(s, s->server.mail.sender.whole, out)) {
     forget_submission(s);
     s->submission = submit_begin(&s->intake->submit, &s->server.mail, &s->peer, s->id);
@@ -299,6 +313,22 @@ static void on_content(struct session *s) {
   pause_receiving(s);
 }
 
+/* The 220 goes in the clear, and is the last that does. */
+static void on_starttls(struct session *s, struct fmt *out) {
+  if (!secure_can_begin(s)) {
+    smtp_server_refuse(&s->server, out, 454, "4.7.0", "TLS is not available now");
+    return;
+  }
+  smtp_server_accept(&s->server, out);
+  session_close_out(s, out);
+  bool ready = buffer_append(s->intake->o.slab, &s->sealed, buffer_span(&s->out)) && secure_begin(s);
+  buffer_consume(&s->out, s->out.len);
+  *out = buffer_fmt(&s->out);
+  forget_submission(s);
+  s->hello.len = 0;
+  if (!ready) session_close(s);
+}
+
 /* ---- errors ---- */
 
 #define ERRORS_AT_ONCE 2  /* so many of a session are answered at once: people make mistakes */
@@ -360,12 +390,12 @@ static bool step(struct session *s, struct span *in) {
   case SMTP_SERVER_AUTH: login_begin(s, &out); break;
   case SMTP_SERVER_AUTH_LINE: login_line(s, &out); break;
   case SMTP_SERVER_AUTH_OFF: login_forget(s); break;
-  case SMTP_SERVER_STARTTLS: smtp_server_refuse(&s->server, &out, 454, "4.7.0", "TLS is not available"); break;
+  case SMTP_SERVER_STARTTLS: on_starttls(s, &out); break;
   case SMTP_SERVER_INVALID: must(false);
   }
   if (s->server.errors > s->errors_seen) session_note_errors(s, &out);
   session_close_out(s, &out);
-  return !used_up && !s->waiting && !s->leaving && !s->held;
+  return !used_up && !s->waiting && !s->leaving && !s->held && s->stage == STAGE_OPEN;
 }
 
 /* Between its commands a session holds no buffers. */
@@ -379,7 +409,7 @@ static bool clogged(const struct session *s) { return s->out.len > OUT_HIGH && s
 /* Feeds `in` (new bytes, or the stash) to the machine; returns what is left. */
 static struct span eat(struct session *s, struct span in) {
   s->feeding = true;
-  while (!s->waiting && !s->held && !s->leaving && !s->closing && !clogged(s) && step(s, &in)) {
+  while (!s->waiting && !s->held && !s->leaving && !s->closing && !clogged(s) && s->stage == STAGE_OPEN && step(s, &in)) {
     if (s->out.len > OUT_HIGH) session_flush(s);
   }
   s->feeding = false;
@@ -444,7 +474,7 @@ void session_go_on(struct session *s) {
 /* The late answer to an error may go. */
 static void let_go(struct session *s) {
   s->held = false;
-  if (s->out.len > 0 || s->leaving) mark_dirty(s);
+  if (s->out.len > 0 || s->leaving) session_mark_dirty(s);
   session_await_peer(s);
   feed(s);
 }
@@ -502,7 +532,9 @@ void session_fini(struct session *s) {
   guard_leave(s->user_guard);
   login_forget(s);
   abandon_unless_ended(s);
+  secure_fini(s);
   buffer_free(slab, &s->out);
+  buffer_free(slab, &s->sealed);
   buffer_free(slab, &s->sending);
   buffer_free(slab, &s->stash);
   buffer_free(slab, &s->hello);
@@ -516,7 +548,7 @@ void session_sent(struct session *s, int64_t result) {
     return;
   }
   buffer_free(s->intake->o.slab, &s->sending);
-  if (s->out.len > 0 || s->leaving) {
+  if (s->out.len > 0 || s->sealed.len > 0 || s->leaving) {
     session_flush(s);
     return;
   }

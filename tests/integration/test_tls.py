@@ -1,0 +1,421 @@
+"""TLS on the way in: STARTTLS and from the first byte, with real clients; certificates by name and kind, and taken anew; and what is done to break it."""
+import base64
+import os
+import re
+import shutil
+import smtplib
+import socket
+import ssl
+import subprocess
+import threading
+import time
+
+from fakemx import FakeMx
+from harness import Skip, equal, free_address, free_port, run_all, test, until
+from relay import Ringpost, binary, route, yaml
+
+CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
+STRANGER = "127.7.7.7"
+NAME, PASSWORD = "ann@example.org", "correct horse"
+
+
+def openssl(*arguments, **options):
+    done = subprocess.run(["openssl", *arguments], capture_output=True, timeout=60, check=False, **options)
+    if done.returncode != 0:
+        raise AssertionError("openssl %s: %s" % (arguments[0], done.stderr.decode()[-500:]))
+    return done.stdout
+
+
+def certificate(t, name, hosts=("relay.ringpost.example",), kind="ec", issuer=None, days=30):
+    """Files of a certificate for these hosts, by this issuer's or its own key."""
+    key, cert = t.path(name + ".key"), t.path(name + ".pem")
+    how = ["-newkey", "rsa:2048"] if kind == "rsa" else ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    names = ",".join("DNS:" + host for host in hosts)
+    command = ["req", "-x509", "-nodes", *how, "-keyout", key, "-out", cert, "-days", str(days), "-subj", "/CN=" + name]
+    command += ["-addext", "subjectAltName=" + names] if hosts else ["-addext", "basicConstraints=critical,CA:true"]
+    if issuer:
+        command += ["-CA", issuer["cert"], "-CAkey", issuer["key"]]
+        if hosts:
+            command += ["-addext", "basicConstraints=critical,CA:false"]
+    try:
+        openssl(*command)
+    except AssertionError:
+        if not issuer:
+            raise
+        request = t.path(name + ".csr")  # an openssl without req -CA
+        openssl("req", "-new", "-nodes", *how, "-keyout", key, "-out", request, "-subj", "/CN=" + name)
+        extensions = t.write(name + ".ext", "subjectAltName=%s\nbasicConstraints=critical,CA:false\n" % names)
+        openssl("x509", "-req", "-in", request, "-CA", issuer["cert"], "-CAkey", issuer["key"], "-CAcreateserial", "-days", str(days), "-extfile", extensions, "-out", cert)
+    return {"cert": cert, "key": key}
+
+
+def with_tls(t, certificates=None, listeners=({},), users=False, release=False, **more):
+    """A relay with a listener for each of these; its own port is the first one's."""
+    address = free_address()
+    mx = FakeMx(t, address, free_port(address))
+    config = {"relay_from": ["127.9.0.0/16", "127.0.0.1"], "routes": [route("*", (mx.address, mx.port))]}
+    config["tls"] = {"certificates": certificates or [certificate(t, "own")], **more.pop("tls", {})}
+    if users:
+        path = t.path("users")
+        command = [binary(True), "ctl", "user", "--file", path, "add", NAME, "--password-stdin"]
+        subprocess.run(command, input=PASSWORD.encode(), check=True, timeout=60)
+        config["users"] = path
+    config.update(more)
+    relay = Ringpost(t, config, release=release, start=False)
+    relay.ports = []
+    for listener in listeners:
+        relay.ports.append(relay.port if not relay.ports else free_port(relay.address))
+        if len(relay.ports) > 1:
+            relay.config["listeners"].append({"address": relay.address, "port": relay.ports[-1]})
+        relay.config["listeners"][-1].update(listener)
+    write_configuration(t, relay)
+    return relay.start(), mx
+
+
+def write_configuration(t, relay):
+    t.write(relay.name + ".yaml", re.sub(r'"certificates": ', "certificates: ", yaml(relay.config)) + "\n")
+
+
+def anyhow(version=None):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if version:
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+class Secure:
+    """A raw client whose socket may be wrapped."""
+
+    def __init__(self, client, context=None, host=None):
+        self.client = client
+        client.socket = (context or anyhow()).wrap_socket(client.socket, server_hostname=host)
+
+
+def secured(relay, port=0, context=None, host=None, source="127.0.0.1", starttls=True):
+    import smtp
+
+    client = smtp.Client(relay.address, relay.ports[port], source=source)
+    if starttls:
+        client.hello()
+        client.ask("STARTTLS", 220)
+    client.socket = (context or anyhow()).wrap_socket(client.socket, server_hostname=host)
+    if not starttls:
+        client.expect(220)
+    client.ask("EHLO client.example", 250)
+    return client
+
+
+# ---- clients ----
+
+
+@test
+def starttls_and_from_the_first_byte(t):
+    relay, mx = with_tls(t, listeners=({"tls": "starttls"}, {"tls": "implicit"}))
+    for number, version in enumerate((ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)):
+        for port in (0, 1):
+            with secured(relay, port, anyhow(version), starttls=port == 0) as client:
+                equal(client.socket.version(), ("TLSv1.2", "TLSv1.3")[number])
+                if "STARTTLS" in client.ask("EHLO again.example", 250).text:
+                    raise AssertionError("STARTTLS is offered again")
+                client.ask("STARTTLS", (502, 503, 554))
+                equal(client.message("a@b.example", ["c@d.example"], CONTENT).code, 250)
+                client.quit()
+    relay.wait_outcomes(4)
+    equal(len(mx.messages), 4)
+    equal(relay.metrics()["ringpost_sessions_tls_total"], 4)
+    event = relay.events("Reception")[0]
+    equal((event["tls_protocol_version"], event["tls_cipher"].startswith("TLS_")), ("TLSv1.2", True))
+    if not re.search(rb"with ESMTPS id ", mx.messages[0].raw if hasattr(mx.messages[0], "raw") else mx.messages[0].content):
+        raise AssertionError("Received: %r" % mx.messages[0].content[:300])
+
+
+@test
+def smtplib_and_a_large_message(t):
+    relay, mx = with_tls(t, listeners=({"tls": "starttls"}, {"tls": "implicit"}), users=True)
+    content = b"Subject: large\r\n\r\n" + b"".join(b"%070d\r\n" % number for number in range(40000))
+    for port in (0, 1):
+        client = (smtplib.SMTP_SSL if port else smtplib.SMTP)(relay.address, relay.ports[port], timeout=60, source_address=(STRANGER, 0), **({"context": anyhow()} if port else {}))
+        if not port:
+            client.starttls(context=anyhow())
+        client.login(NAME, PASSWORD)
+        client.sendmail("a@b.example", ["c@d.example"], content)
+        client.quit()
+    relay.wait_outcomes(2)
+    for message in mx.messages:
+        equal(message.content.endswith(content), True, "the content")
+
+
+@test
+def old_versions_are_refused(t):
+    relay, _ = with_tls(t, listeners=({"tls": "implicit"},))
+    for version in ("-tls1", "-tls1_1"):
+        run = subprocess.run(
+            ["openssl", "s_client", version, "-cipher", "DEFAULT@SECLEVEL=0", "-connect", "%s:%d" % (relay.address, relay.port)], input=b"", capture_output=True, timeout=30, check=False
+        )
+        if run.returncode == 0 or b"Cipher is (NONE)" not in run.stdout:
+            raise AssertionError("%s: %s" % (version, run.stdout[-500:]))
+    for version in ("-tls1_2", "-tls1_3"):
+        run = subprocess.run(["openssl", "s_client", version, "-connect", "%s:%d" % (relay.address, relay.port)], input=b"QUIT\r\n", capture_output=True, timeout=30, check=False)
+        if run.returncode != 0 or b"Cipher is (NONE)" in run.stdout:
+            raise AssertionError("%s: %s %s" % (version, run.stdout[-500:], run.stderr[-500:]))
+
+
+@test
+def other_clients(t):
+    """As far as they are here: curl, msmtp, swaks."""
+    relay, mx = with_tls(t, listeners=({"tls": "starttls"}, {"tls": "implicit"}), users=True)
+    t.write("mail", "Subject: by another\r\n\r\nhello\r\n")
+    where = "%s:%d" % (relay.address, relay.ports[0])
+    runs = {
+        "curl": ["--url", "smtp://" + where, "--ssl-reqd", "-k", "--mail-from", "a@b.example", "--mail-rcpt", "c@d.example", "-T", t.path("mail"), "-u", NAME + ":" + PASSWORD, "--interface", STRANGER],
+        "swaks": ["--server", relay.address, "--port", str(relay.ports[0]), "-tls", "--auth", "PLAIN", "-au", NAME, "-ap", PASSWORD, "-f", "a@b.example", "-t", "c@d.example", "--local-interface", STRANGER],
+        "msmtp": ["--host", relay.address, "--port", str(relay.ports[1]), "--tls=on", "--tls-starttls=off", "--tls-certcheck=off", "--auth=on", "--user", NAME, "--passwordeval", "echo " + PASSWORD, "-f", "a@b.example", "--source-ip", STRANGER, "c@d.example"],
+    }
+    done = 0
+    for program, arguments in runs.items():
+        if not shutil.which(program):
+            print("# no %s here" % program)
+            continue
+        with open(t.path("mail"), "rb") as mail:
+            run = subprocess.run([program, *arguments], stdin=mail, capture_output=True, timeout=60, check=False)
+        if run.returncode != 0:
+            raise AssertionError("%s: %s %s" % (program, run.stdout[-800:], run.stderr[-800:]))
+        done += 1
+    if done == 0:
+        raise Skip("none of %s" % ", ".join(runs))
+    relay.wait_outcomes(done)
+
+
+# ---- certificates ----
+
+
+def shown(relay, host=None, ciphers=None, port=0, version=None):
+    """Whose certificate it is, and what kind of key."""
+    command = ["openssl", "s_client", "-connect", "%s:%d" % (relay.address, relay.ports[port])] + (["-servername", host] if host else ["-noservername"])
+    command += ["-sigalgs", ciphers] if ciphers else []
+    command += [version] if version else []
+    run = subprocess.run(command, input=b"QUIT\r\n", capture_output=True, timeout=30, check=False)
+    found = re.search(rb"subject=CN = (\S+)", run.stdout)
+    return found.group(1).decode() if found else None
+
+
+@test
+def by_name_and_by_kind(t):
+    certificates = [certificate(t, "first", ["relay.ringpost.example"], "rsa"), certificate(t, "first-ec", ["relay.ringpost.example"])]
+    certificates += [certificate(t, "second", ["mail.example.net", "*.wild.example"])]
+    relay, _ = with_tls(t, certificates, listeners=({"tls": "implicit"},))
+    equal(shown(relay), "first-ec")
+    equal(shown(relay, "relay.ringpost.example"), "first-ec")
+    equal(shown(relay, "relay.ringpost.example", "RSA-PSS+SHA256:RSA+SHA256"), "first")
+    equal(shown(relay, "MAIL.example.net"), "second")
+    equal(shown(relay, "a.wild.example"), "second")
+    equal(shown(relay, "a.b.wild.example"), "first-ec")
+    equal(shown(relay, "unknown.example", version="-tls1_2"), "first-ec")
+
+
+@test
+def a_wrong_certificate_is_said_at_start(t):
+    good, other = certificate(t, "good"), certificate(t, "other")
+    garbage = t.write("garbage.pem", "no certificate\n")
+    for certificates, words in (
+        ([{"cert": t.path("missing.pem"), "key": good["key"]}], ["missing.pem"]),
+        ([{"cert": garbage, "key": good["key"]}], ["garbage.pem"]),
+        ([{"cert": good["cert"], "key": other["key"]}], ["other.key"]),
+    ):
+        relay = Ringpost(t, {"tls": {"certificates": certificates}}, start=False, check=False)
+        write_configuration(t, relay)
+        run = subprocess.run([relay.binary, "--config", relay.config_path], capture_output=True, text=True, timeout=20, check=False)
+        equal(run.returncode, 2)
+        for word in words:
+            if word not in run.stderr:
+                raise AssertionError("%r is not in %s" % (word, run.stderr))
+
+
+@test
+def taken_anew_under_load(t):
+    """By SIGHUP and by itself when the files change: no session fails meanwhile, and old ones go on."""
+    own = certificate(t, "before")
+    relay, mx = with_tls(t, [own], listeners=({"tls": "starttls"}, {"tls": "implicit"}), release=True)
+    old = secured(relay)
+    sent, failures, stop = [0], [], threading.Event()
+
+    def send():
+        while not stop.is_set():
+            try:
+                with secured(relay, sent[0] % 2, starttls=sent[0] % 2 == 0) as client:
+                    equal(client.message("a@b.example", ["c@d.example"], CONTENT).code, 250)
+                    client.quit()
+                sent[0] += 1
+            except Exception as error:  # whatever it is
+                failures.append(error)
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for name in ("after", "again"):
+            fresh = certificate(t, name)
+            os.replace(fresh["cert"], own["cert"])
+            time.sleep(0.3)  # one is there before the other
+            os.replace(fresh["key"], own["key"])
+            until(lambda: shown(relay, port=1) == name, "the new certificate")
+        fresh = certificate(t, "by-signal")
+        relay.config["tls"]["certificates"] = [fresh]
+        write_configuration(t, relay)
+        relay.process.signal(1)
+        until(lambda: shown(relay, port=1) == "by-signal", "the new configuration")
+        relay.config["tls"]["certificates"] = [{"cert": t.path("nowhere"), "key": fresh["key"]}]
+        write_configuration(t, relay)
+        relay.process.signal(1)
+        until(lambda: "nowhere" in relay.log(), "the refusal")
+        equal(shown(relay, port=1), "by-signal")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    equal(failures, [])
+    if sent[0] < 20:
+        raise AssertionError("only %d sessions" % sent[0])
+    equal(old.message("a@b.example", ["c@d.example"], CONTENT).code, 250)
+    old.quit()
+
+
+@test
+def clients_with_certificates(t):
+    authority = certificate(t, "authority", hosts=())
+    mine, foreign = certificate(t, "mine", ["me.example"], issuer=authority), certificate(t, "foreign", ["me.example"])
+    relay, _ = with_tls(
+        t,
+        listeners=({"tls": "starttls", "client_certificates": "optional"}, {"tls": "implicit", "client_certificates": "required"}),
+        tls={"client_ca": authority["cert"]},
+    )
+
+    def answer(port, own):
+        context = anyhow()
+        if own:
+            context.load_cert_chain(own["cert"], own["key"])
+        with secured(relay, port, context, source=STRANGER, starttls=port == 0) as client:
+            client.say("MAIL FROM:<a@b.example>")
+            reply = client.reply()
+            if reply.code != 250:
+                return reply.code
+            client.say("RCPT TO:<c@d.example>")
+            return client.reply().code
+
+    equal([answer(port, own) for port in (0, 1) for own in (mine, foreign, None)], [250, 550, 550, 250, 530, 530])
+
+
+@test
+def sessions_are_resumed(t):
+    relay, _ = with_tls(t, listeners=({"tls": "implicit"},))
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context, session, reused = anyhow(version), None, []
+        for _ in range(6):
+            with socket.create_connection((relay.address, relay.port), 20) as plain, context.wrap_socket(plain, session=session) as client:
+                client.recv(1000)
+                client.sendall(b"QUIT\r\n")
+                client.recv(1000)
+                reused.append(client.session_reused)
+                session = client.session
+        equal(reused, [False] + 5 * [True])
+
+
+# ---- those who mean harm ----
+
+
+@test
+def nothing_slips_in_behind_starttls(t):
+    """What came in the clear together with STARTTLS is not obeyed behind TLS (CVE-2011-0411)."""
+    relay, _ = with_tls(t)
+    with relay.client(source="127.0.0.1") as client:
+        client.hello()
+        client.send(b"STARTTLS\r\nMAIL FROM:<evil@b.example>\r\nRCPT TO:<c@d.example>\r\n")
+        client.expect((501, 554))
+        if b"250" in client.closed():
+            raise AssertionError("obeyed")
+    with relay.client(source="127.0.0.1") as client:
+        client.hello()
+        client.ask("MAIL FROM:<before@b.example>", 250)
+        client.ask("RCPT TO:<c@d.example>", 250)
+        client.say("STARTTLS")
+        reply = client.reply()
+        if reply.code == 220:  # then it is all forgotten
+            client.socket = anyhow().wrap_socket(client.socket)
+            client.ask("DATA", 503)
+        else:
+            equal(reply.code, 503)
+
+
+@test
+def half_handshakes_end(t):
+    relay, _ = with_tls(t, listeners=({"tls": "implicit"}, {"tls": "starttls"}), tls={"handshake_timeout": "1s"})
+    for begin in (b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 60, b"EHLO a.example\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 70000, b"\x80\x2e\x01\x03\x01" + b"x" * 100):
+        for port in (0, 1):
+            begun = time.monotonic()
+            with socket.create_connection((relay.address, relay.ports[port]), 20) as client:
+                if port == 1:
+                    client.recv(1000)
+                    client.sendall(b"EHLO a.example\r\n")
+                    client.recv(1000)
+                    client.sendall(b"STARTTLS\r\n")
+                    equal(client.recv(1000)[:3], b"220")
+                try:
+                    client.sendall(begin)
+                    while client.recv(10000):
+                        pass
+                except ConnectionError:
+                    pass
+            if time.monotonic() - begun > 5:
+                raise AssertionError("%r: %.1f s" % (begin[:10], time.monotonic() - begun))
+    until(lambda: relay.metrics()["ringpost_sessions_open"] == 0, "all to have left")
+    with secured(relay, 1) as client:
+        equal(client.message("a@b.example", ["c@d.example"], CONTENT).code, 250)
+
+
+@test
+def byte_by_byte(t):
+    relay, mx = with_tls(t, listeners=({"tls": "implicit"},))
+    ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = anyhow().wrap_bio(ours, theirs)
+    with socket.create_connection((relay.address, relay.port), 20) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def pump(step):
+            while True:
+                try:
+                    result = step()
+                    break
+                except ssl.SSLWantReadError:
+                    for byte in theirs.read():
+                        client.send(bytes([byte]))
+                    ours.write(client.recv(65536))
+            for byte in theirs.read():
+                client.send(bytes([byte]))
+            return result
+
+        pump(tls.do_handshake)
+        equal(pump(lambda: tls.read(1000))[:3], b"220")
+        for line in (b"EHLO a.example\r\n", b"MAIL FROM:<a@b.example>\r\n", b"RCPT TO:<c@d.example>\r\n", b"DATA\r\n", CONTENT + b".\r\n"):
+            pump(lambda text=line: tls.write(text))
+            equal(pump(lambda: tls.read(1000))[:1] in (b"2", b"3"), True)
+    relay.wait_outcomes(1)
+
+
+@test
+def passwords_only_behind_tls(t):
+    relay, _ = with_tls(t, listeners=({"tls": "starttls", "auth": "required"},), users=True)
+    response = base64.b64encode(("\0%s\0%s" % (NAME, PASSWORD)).encode()).decode()
+    with relay.client(source=STRANGER) as client:
+        if "AUTH" in client.hello().text:
+            raise AssertionError("AUTH is offered in the clear")
+        client.ask("AUTH PLAIN " + response, (502, 503, 530, 538))
+        client.ask("MAIL FROM:<a@b.example>", 530, "5.7.0")
+    with secured(relay, source=STRANGER) as client:
+        client.ask("MAIL FROM:<a@b.example>", 530)
+        client.ask("AUTH PLAIN " + response, 235)
+        equal(client.message("a@b.example", ["c@d.example"], CONTENT).code, 250)
+
+
+run_all()
