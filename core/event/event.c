@@ -237,6 +237,14 @@ static struct line put_subject(struct line line, const struct event *event) {
   return put_number_field(line, "size", event->size);
 }
 
+static struct line put_meta(struct line line, const struct event *event) {
+  line = put_literal(line, ",\"meta\":{");
+  if (event->user.len > 0) line = put_string(put_literal(line, "\"user\":"), event->user, EVENT_STRING_MAX);
+  if (event->user.len > 0 && event->tenant.len > 0) line = put_literal(line, ",");
+  if (event->tenant.len > 0) line = put_string(put_literal(line, "\"tenant\":"), event->tenant, EVENT_STRING_MAX);
+  return put_literal(line, "}}\n");
+}
+
 void event_format(const struct event *event, struct fmt *out) {
   must(event->type > EVENT_INVALID && event->type < sizeof type_texts / sizeof type_texts[0]);
   if (out->overflow) return;
@@ -252,8 +260,10 @@ void event_format(const struct event *event, struct fmt *out) {
     line = put_literal(line, "\"");
   }
   if (event->session_id != 0) line = put_id(put_literal(line, ",\"session_id\":"), event->session_id);
+  if (event->tls_version != NULL) line = put_text_field(line, "tls_protocol_version", span_of_text(event->tls_version));
+  if (event->tls_cipher != NULL) line = put_text_field(line, "tls_cipher", span_of_text(event->tls_cipher));
   line = put_verdict(line, event);
-  line = put_literal(line, ",\"meta\":{}}\n");
+  line = put_meta(line, event);
   if (line.at == NULL) {
     out->overflow = true;
   } else {

@@ -32,16 +32,18 @@ struct event {
   uint32_t num_attempts;
   uint16_t code;        /* response; 0: no response field */
   uint16_t enhanced[3]; /* class 0: no enhanced_code; RFC 3463 gives subject and detail three digits, and 5.7.606 and its like are in daily use */
-  struct span content, command; /* of the response */
-  struct span peer_name;        /* empty, and peer of family 0: no peer_address */
-  struct netaddr peer, source;  /* family 0: left out */
-  const char *verdict;          /* "hard", "soft" or NULL */
-  const char *category, *rule;  /* or NULL */
-  bool maybe_duplicate;         /* written only if true */
+  struct span content, command;         /* of the response */
+  struct span peer_name;                /* empty, and peer of family 0: no peer_address */
+  struct netaddr peer, source;          /* family 0: left out */
+  const char *verdict;                  /* "hard", "soft" or NULL */
+  const char *category, *rule;          /* or NULL */
+  bool maybe_duplicate;                 /* written only if true */
+  const char *tls_version, *tls_cipher; /* "TLSv1.3", by IANA's name; NULL: left out */
+  struct span user, tenant;             /* in meta; empty: left out */
 };
 
 /*
- * Longer strings are cut (between characters), so that an event with one recipient always fits EVENT_SIZE_MAX, each byte of it escaped: 10 strings
+ * Longer strings are cut (between characters), so that an event with one recipient always fits EVENT_SIZE_MAX, each byte of it escaped: 12 strings
  * and the content, six bytes a byte, and keys and numbers. The longest legal string is a mailbox or a name of 255 bytes; the content is a reply of up
  * to a few lines.
  */

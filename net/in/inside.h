@@ -117,6 +117,8 @@ void login_line(struct session *session, struct fmt *out);
 void login_forget(struct session *session);
 /* A verify_answered: `context` is the intake. */
 void login_answered(void *context, uint64_t token, bool right);
+/* Of its user, for events: borrowed until the next call; empty: none. */
+struct span login_tenant(const struct session *session);
 /* May its user, if it has one, send another message, as this? Else it is answered. */
 bool login_may_send(struct session *session, struct span sender, struct fmt *out);
 

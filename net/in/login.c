@@ -229,3 +229,9 @@ bool login_may_send(struct session *s, struct span sender, struct fmt *out) {
   }
   return false;
 }
+
+struct span login_tenant(const struct session *s) {
+  if (s->user.len == 0) return span_of(NULL, 0);
+  const struct user *user = users_find(directory_users(&s->intake->users), buffer_span(&s->user));
+  return user == NULL ? span_of(NULL, 0) : user->tenant;
+}

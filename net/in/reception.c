@@ -66,8 +66,14 @@ static void write_accepted(const struct intake_options *o, const struct message 
   write_for_all(o, event, &addresses, message->recipients);
 }
 
-void reception_accepted(const struct intake_options *o, const struct submission *submission, struct span hello) {
-  write_accepted(o, submission->message, &(struct event){.peer = submission->peer, .peer_name = hello});
+void reception_accepted(const struct intake_options *o, const struct submission *submission, const struct reception_client *client) {
+  write_accepted(o, submission->message,
+                 &(struct event){.peer = client->peer,
+                                 .peer_name = client->hello,
+                                 .tls_version = client->tls_version,
+                                 .tls_cipher = client->tls_cipher,
+                                 .user = client->user,
+                                 .tenant = client->tenant});
 }
 
 void reception_restored(const struct intake_options *o, const struct message *message) {

@@ -22,8 +22,16 @@ struct reception_refusal {
   struct span reply; /* one line with its CRLF */
 };
 
-/* All recipients of a message in one event, as far as memory allows: else in several of the same id. `hello`: what the peer calls itself. */
-void reception_accepted(const struct intake_options *o, const struct submission *submission, struct span hello);
+/* Whose message it is. */
+struct reception_client {
+  struct netaddr peer;
+  struct span hello;                    /* what it calls itself */
+  const char *tls_version, *tls_cipher; /* NULL: in the clear */
+  struct span user, tenant;             /* empty: none */
+};
+
+/* All recipients of a message in one event, as far as memory allows: else in several of the same id. */
+void reception_accepted(const struct intake_options *o, const struct submission *submission, const struct reception_client *client);
 /* The process died before it could tell of this message, or just after: the event says so (maybe_duplicate), and not what the peer called itself. */
 void reception_restored(const struct intake_options *o, const struct message *message);
 /* Likewise; without an id, as the message got none. */

@@ -59,6 +59,7 @@ void session_arm_timer(struct session *s, uint64_t delay_ms) {
 /* It is the peer's turn. Every byte of content puts its end off by what it takes at CONTENT_RATE_MIN, and no byte by more than the time for a command: so
  * the whole message has the time of one command and its size by that rate, however it is cut into chunks. */
 void session_await_peer(struct session *s) {
+  if (s->stage != STAGE_OPEN) return; /* which has a time of its own */
   uint64_t now_ms = s->intake->o.shard->now_ms, due_ms = now_ms + s->intake->o.conf->session_timeout_ms;
   s->progress = false;
   if (s->content_due_ms > 0) {
@@ -131,6 +132,19 @@ struct session *session_find(struct intake *intake, uint64_t token) {
   return s == NULL || s->closing ? NULL : s;
 }
 
+/* NULL: the peer left before its 250. */
+static void tell_accepted(struct intake *intake, const struct submission *submission, const struct session *s) {
+  struct reception_client client = {.peer = submission->peer};
+  if (s != NULL) {
+    client.hello = buffer_span(&s->hello);
+    if (s->tls != NULL) client.tls_version = tls_version(s->tls);
+    if (s->tls != NULL) client.tls_cipher = tls_cipher(s->tls);
+    client.user = buffer_span(&s->user);
+    client.tenant = login_tenant(s);
+  }
+  reception_accepted(&intake->o, submission, &client);
+}
+
 /* We are stopping: 421 to whoever is not in the middle of a message. */
 void session_say_goodbye(struct session *s) {
   struct fmt out;
@@ -149,7 +163,7 @@ static void message_stored(void *context, uint64_t tag, struct submission *submi
   struct session *s = session_find(intake, tag);
   if (error == E_OK) {
     count_accepted(intake, submission);
-    reception_accepted(&intake->o, submission, s == NULL ? (struct span){NULL, 0} : buffer_span(&s->hello));
+    tell_accepted(intake, submission, s);
   }
   if (s == NULL) return; /* the peer left before its 250: the message is stored, and will be delivered all the same */
   struct fmt out;
@@ -250,12 +264,19 @@ static void on_rcpt(struct session *s, struct fmt *out) {
   }
 }
 
+/* RFC 3848 and 6531. */
+static const char *protocol_of(const struct session *s) {
+  static const char *const plain[] = {"ESMTP", "ESMTPS", "ESMTPA", "ESMTPSA"}, *const utf8[] = {"UTF8SMTP", "UTF8SMTPS", "UTF8SMTPA", "UTF8SMTPSA"};
+  if (!s->esmtp) return "SMTP";
+  return (s->server.mail.smtputf8 ? utf8 : plain)[(s->tls != NULL ? 1 : 0) + (s->user.len > 0 ? 2 : 0)];
+}
+
 static void on_data(struct session *s, struct fmt *out) {
   s->submission->tag = session_token(s, OP_SEND);
   s->submission->progress = part_stored;
   s->submission->callback = s->intake;
   s->submission->completes = s->submits;
-  if (!submit_data(s->submission, buffer_span(&s->hello), s->esmtp, s->server.mail.size)) {
+  if (!submit_data(s->submission, buffer_span(&s->hello), protocol_of(s), s->server.mail.size)) {
     refuse_for(s, E_NO_MEMORY, out);
     forget_submission(s);
     return;

@@ -153,7 +153,7 @@ static struct span date_now(struct submit_context *context) {
   return span_of(context->date, context->date_len);
 }
 
-static bool append_received(struct submission *submission, struct span hello, bool esmtp) {
+static bool append_received(struct submission *submission, struct span hello, const char *protocol) {
   struct submit_context *context = submission->context;
   uint8_t room[2048];
   struct fmt out = fmt_over(room, sizeof room);
@@ -165,7 +165,9 @@ static bool append_received(struct submission *submission, struct span hello, bo
   put_address_literal(&out, submission);
   fmt_text(&out, ")\r\n\tby ");
   fmt_put(&out, context->hostname);
-  fmt_text(&out, submission->smtputf8 ? " (Ringpost) with UTF8SMTP id " : esmtp ? " (Ringpost) with ESMTP id " : " (Ringpost) with SMTP id ");
+  fmt_text(&out, " (Ringpost) with ");
+  fmt_text(&out, protocol);
+  fmt_text(&out, " id ");
   fmt_hex64(&out, submission->id);
   if (submission->recipients == 1 &&
       record_recipient_decode(&recipient, &only) == E_OK) { /* of several, none is named: they need not know of each other */
@@ -180,14 +182,14 @@ static bool append_received(struct submission *submission, struct span hello, bo
   return content_append(context->slab, submission->content, fmt_span(&out));
 }
 
-bool submit_data(struct submission *submission, struct span hello, bool esmtp, uint64_t size_hint) {
+bool submit_data(struct submission *submission, struct span hello, const char *protocol, uint64_t size_hint) {
   struct submit_context *context = submission->context;
   header_scan_init(&submission->header);
   submission->id = submit_new_id(context);
   submission->created_ms = context->shard->wall_ms;
   uint64_t expected = size_hint == 0 ? 0 : size_hint + submission->envelope.len + 1024;
   submission->content = content_new(context->slab, expected);
-  bool ready = submission->content != NULL && append_head(submission, submission->content, NULL) && append_received(submission, hello, esmtp);
+  bool ready = submission->content != NULL && append_head(submission, submission->content, NULL) && append_received(submission, hello, protocol);
   if (ready) submission->size = content_size(submission->content);
   return ready;
 }

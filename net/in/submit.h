@@ -76,8 +76,8 @@ uint64_t submit_new_id(struct submit_context *context);
 struct submission *submit_begin(struct submit_context *context, const struct smtp_mail *mail, const struct netaddr *peer, uint64_t session);
 /* False: no memory, or no room for more in one envelope. The others are not affected. */
 bool submit_recipient(struct submission *submission, const struct smtp_rcpt *rcpt);
-/* Ready for content: writes the head and the Received header (RFC 5321 4.4). False: no memory. */
-bool submit_data(struct submission *submission, struct span hello, bool esmtp, uint64_t size_hint);
+/* Ready for content: writes the head and the Received header (RFC 5321 4.4), with `protocol` in it. False: no memory. */
+bool submit_data(struct submission *submission, struct span hello, const char *protocol, uint64_t size_hint);
 /* E_OK; E_NO_MEMORY or a spool error (then go on eating, and refuse at the end); E_BUSY: taken, but wait for `progress` before giving more. */
 int submit_content(struct submission *submission, struct span bytes);
 /* The content is whole: stores it. `done` comes in any case, maybe at once. */

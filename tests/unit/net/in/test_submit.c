@@ -138,7 +138,7 @@ static bool add_numbers(struct submission *submission, unsigned count) {
   return true;
 }
 
-static bool data(struct submission *submission) { return submit_data(submission, SPAN("client.example.org"), true, 0); }
+static bool data(struct submission *submission) { return submit_data(submission, SPAN("client.example.org"), "ESMTP", 0); }
 
 static void end(struct submission *submission, const struct data_scan *scan) { submit_end(submission, scan, 55, when_done, NULL); }
 
