@@ -14,7 +14,8 @@ struct old_table {
 
 struct directory {
   char *path;
-  struct system_file file; /* as it was seen last; all zero: it was not there */
+  struct system_file file; /* as it was when it was read; all zero: it was not there */
+  struct system_file seen; /* at the last look */
   struct old_table *old;
   pthread_mutex_t lock; /* for `users` */
   struct users *users;
@@ -94,7 +95,15 @@ int directory_reload(struct directory *directory, struct fmt *why) {
 int directory_look(struct directory *directory, struct fmt *why) {
   sweep(directory, false);
   struct system_file file = file_now(directory);
-  return system_same_file(&file, &directory->file) ? 0 : directory_reload(directory, why);
+  bool settled = system_same_file(&file, &directory->seen);
+  directory->seen = file;
+  return !settled || system_same_file(&file, &directory->file) ? 0 : directory_reload(directory, why);
+}
+
+unsigned directory_old_tables(const struct directory *directory) {
+  unsigned count = 0;
+  for (const struct old_table *old = directory->old; old != NULL; old = old->next) count++;
+  return count;
 }
 
 /* ---- of one shard ---- */

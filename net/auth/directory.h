@@ -22,11 +22,14 @@ must_check int directory_open(struct directory **directory, const char *path, st
 /* When all views are gone, and nobody holds a table. NULL is fine. */
 void directory_close(struct directory *directory);
 
-/* Has the file changed? 0: no, or the change was told of before. 1: a new table is in use. An error: it changed, but cannot be read or is wrong, which `why` says (512
+/* Has the file changed, and stayed the same since the last look (an editor may write it in steps)? 0: no, or the change was told of before. 1: a new table is in use. An error: it changed, but cannot be read or is wrong, which `why` says (512
  * bytes); the table stays as it is. A file that is gone is such a change. */
 must_check int directory_look(struct directory *directory, struct fmt *why);
 /* The same whether it has changed or not (SIGHUP). */
 must_check int directory_reload(struct directory *directory, struct fmt *why);
+
+/* How many earlier tables somebody still has, as of the last look. */
+unsigned directory_old_tables(const struct directory *directory);
 
 /* ---- of one shard ---- */
 

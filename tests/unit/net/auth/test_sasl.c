@@ -362,6 +362,45 @@ START_TEST(final_messages) {
 }
 END_TEST
 
+/* A client that knows the password and signs what it sends, right or not. */
+static enum sasl_event finish_with(const char *without_proof) {
+  struct scram_keys keys = keys_of("pencil");
+  uint8_t room[1024], proof[SECRET_DIGEST];
+  struct talk t;
+  size_t len;
+  ck_assert_int_eq(begin_with(&t, SASL_SCRAM_SHA_256, SPAN(FIRST)), SASL_LOOKUP);
+  ck_assert_int_eq(look_up(&t, &keys), SASL_CHALLENGE);
+  struct fmt talk = fmt_over(room, sizeof room);
+  fmt_text(&talk, "n=user,r=" CLIENT_NONCE ",");
+  fmt_bytes(&talk, t.said, t.said_len);
+  fmt_char(&talk, ',');
+  /* Its key, from the proof of RFC 7677 3 and what that one signed. */
+  uint8_t key[SECRET_DIGEST], signature[SECRET_DIGEST];
+  size_t common = talk.len;
+  fmt_text(&talk, "c=biws,r=" CLIENT_NONCE SERVER_NONCE);
+  secret_hmac(span_of(keys.stored, sizeof keys.stored), fmt_span(&talk), signature);
+  ck_assert_int_eq(base64_decode(SPAN("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="), key, sizeof key, &len), E_OK);
+  for (unsigned i = 0; i < sizeof key; i++) key[i] ^= signature[i];
+  talk.len = common;
+  fmt_text(&talk, without_proof);
+  secret_hmac(span_of(keys.stored, sizeof keys.stored), fmt_span(&talk), proof);
+  for (unsigned i = 0; i < sizeof proof; i++) proof[i] ^= key[i];
+  struct fmt final = fmt_over(room, sizeof room);
+  fmt_text(&final, without_proof);
+  fmt_text(&final, ",p=");
+  base64_encode(&final, span_of(proof, sizeof proof));
+  return take(&t, fmt_span(&final));
+}
+
+START_TEST(what_is_signed_must_be_what_was_said) {
+  ck_assert_int_eq(finish_with("c=biws,r=" CLIENT_NONCE SERVER_NONCE), SASL_CHALLENGE);
+  ck_assert_int_eq(finish_with("c=biws,r=" CLIENT_NONCE SERVER_NONCE ",x=1"), SASL_CHALLENGE); /* an extension */
+  ck_assert_int_eq(finish_with("c=eSws,r=" CLIENT_NONCE SERVER_NONCE), SASL_FAILURE);          /* another header: "y,," */
+  ck_assert_int_eq(finish_with("c=biws,r=" CLIENT_NONCE), SASL_FAILURE);
+  ck_assert_int_eq(finish_with("c=biws,r=" CLIENT_NONCE SERVER_NONCE "x"), SASL_FAILURE);
+}
+END_TEST
+
 /* The longest messages there may be, one after the other: all of them have room. */
 START_TEST(scram_as_long_as_possible) {
   static uint8_t first[SASL_MESSAGE_MAX], final[SASL_MESSAGE_MAX];
@@ -398,6 +437,7 @@ int main(void) {
   tcase_add_test(tests, scram_of_nobody_never_succeeds);
   tcase_add_test(tests, first_messages);
   tcase_add_test(tests, final_messages);
+  tcase_add_test(tests, what_is_signed_must_be_what_was_said);
   tcase_add_test(tests, scram_as_long_as_possible);
   return unit_main("net/auth/sasl", &tests, 1);
 }
