@@ -3,7 +3,7 @@
 #
 # usage: tests/lib/get-peers.sh [BUILD_DIRECTORY]      (default: build)
 #
-# NSD, unbound, swaks, Postfix come from apt, never started as services. Exim and OpenSMTPD conflict with Postfix as packages, so theirs are
+# NSD, unbound, swaks, msmtp, curl, Postfix come from apt, never started as services. Exim and OpenSMTPD conflict with Postfix as packages, so theirs are
 # downloaded and unpacked into BUILD_DIRECTORY/peers/ and only their shared libraries are installed. nodemailer comes from npm.
 # Whatever cannot be had is named on stderr and the tests that need it report "skipped"; the exit code is then 1.
 set -u
@@ -39,7 +39,7 @@ quiet_install() {
 
 # installed PACKAGE PROGRAM
 installed() {
-  [ -x "$2" ] && return 0
+  [ -e "$2" ] && return 0
   [ "$(id -u)" = 0 ] || { lack "$1 is not installed and only root can install it"; return 1; }
   quiet_install "$1" || { lack "no $1"; return 1; }
 }
@@ -79,6 +79,9 @@ unpacked() {
 installed nsd /usr/sbin/nsd
 installed unbound /usr/sbin/unbound
 installed swaks /usr/bin/swaks
+installed libnet-ssleay-perl /usr/lib/x86_64-linux-gnu/perl5/5.36/Net/SSLeay.pm
+installed msmtp /usr/bin/msmtp
+installed curl /usr/bin/curl
 if [ ! -x /usr/sbin/postfix ] && [ "$(id -u)" = 0 ] && command -v debconf-set-selections >/dev/null; then
   echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections
 fi
