@@ -185,7 +185,7 @@ def names_cannot_leave_their_directories(t):
         client.expect(220)
         client.ask("EHLO ../../etc/passwd", 501)
         client.ask("EHLO client.example", 250)
-        equal(client.message("../../x@b.example", ["../../y@d.example"], CONTENT).code, 250)
+        equal(client.message('"../../x"@b.example', ['"../../y"@d.example'], CONTENT).code, 250)
     relay.wait_outcomes(1)
 
 
