@@ -5,7 +5,7 @@ import time
 from ctl import CONTENT, MANY, PATIENT, ask, blocked, contains, ctl, dead_site, domain_row, refused, run_ctl, send_many, states, until_states
 from fakemx import FakeMx, Silence
 from harness import equal, free_address, run_all, test, until
-from relay import Ringpost, relay_and_mx, route
+from relay import Ringpost, relay_and_mx, route, yaml
 
 # ---- what there is ----
 
@@ -120,7 +120,7 @@ def a_message_that_is_unknown(t):
     refused(relay, 1, "there is no such message", "bounce", "--message", "123")
     refused(relay, 1, "16 hexadecimal digits", "message", "xyz")
     refused(relay, 1, "16 hexadecimal digits", "message", "0" * 17)
-    refused(relay, 1, "exactly one of", "retry", "--message", "no id")
+    refused(relay, 1, 'an id of up to 16 hexadecimal digits', "retry", "--message", "no id")
 
 
 @test
@@ -257,6 +257,110 @@ def a_bounce_of_a_site_and_of_a_message(t):
     relay.wait_outcomes(4)
     equal(len(relay.events("AdminBounce")), 4)
     equal(ask(relay, "bounce", "nowhere.example"), {"bounced": 0, "in_delivery": 0, "unloaded": 0})
+
+
+# ---- one message of very many ----
+
+
+@test
+def a_message_for_many_domains(t):
+    """All its recipients are explained, and called back for a bounce; the rest of what is ready in these domains is not touched."""
+    where, count = dead_site(), 40
+    relay = Ringpost(t, {"routes": [route("*", where)], **PATIENT})
+    relay.send("a@sender.example", "first@x.example", CONTENT)
+    relay.wait_event("TransientFailure")
+    numbers = [relay.send("a@sender.example", ["r%d@d%d.example" % (r, r) for r in range(count)], CONTENT) for _ in range(3)]
+    until(lambda: ask(relay, "queue")["total"]["ready"] == 3 * count, "all to be ready")
+    for number in numbers:
+        for recipient in ask(relay, "message", number)["recipients"]:
+            contains(recipient["why"], "waits for a connection to %s:%d" % where, "left alone for another")
+    equal(ask(relay, "bounce", "--message", numbers[1], "--quiet"), {"bounced": count, "in_delivery": 0, "unloaded": 0})
+    relay.wait_outcomes(count)
+    equal({event["id"] for event in relay.events("AdminBounce")}, {numbers[1]})
+    equal((ask(relay, "queue")["total"]["ready"], relay.metrics()["ringpost_held_recipients"]), (2 * count, 0))
+    mx = FakeMx(t, *where)
+    equal(ask(relay, "retry", "--message", numbers[0])["in_delivery"], count)
+    relay.wait_outcomes(3 * count)
+    equal(sorted(mx.recipients), sorted(["r%d@d%d.example" % (r, r) for r in range(count)] * 2))
+
+
+@test
+def a_message_for_thousands(t):
+    """Recipients, all ready in one site: what is not looked for is said; each has one end."""
+    where, count = dead_site(), 3000
+    relay = Ringpost(t, {"routes": [route("*", where)], "limits": {"recipients": count}, **PATIENT})
+    relay.send("a@sender.example", "first@x.example", CONTENT)
+    relay.wait_event("TransientFailure")
+    number = relay.send("a@sender.example", ["r%d@d.example" % r for r in range(count)], CONTENT)
+    until(lambda: ask(relay, "queue")["total"]["ready"] == count, "all to be ready")
+    whys = [recipient["why"] for recipient in ask(relay, "message", number)["recipients"]]
+    equal((len(whys), {why.startswith("waits for a connection to") for why in whys[:1000]}), (count, {True}))
+    equal(set(whys[1000:]), {"not looked for: only the first 1000 that are ready are"})
+    ctl(relay, "suspend", "d.example")
+    until(lambda: relay.metrics()["ringpost_held_recipients"] == count, "all to be home, and kept")
+    equal(ask(relay, "retry", "--message", number), {"retried": 0, "in_delivery": 0, "unloaded": 0})
+    ctl(relay, "resume", "d.example")
+    equal(ask(relay, "bounce", "--message", number, "--quiet")["bounced"], count)
+    relay.wait_outcomes(count)
+    equal(len({event["recipient"] for event in relay.events("AdminBounce")}), count)
+
+
+# ---- what found no room in memory ----
+
+
+def with_much_on_disk(t, count):
+    """A relay with less memory than its mail needs, all of it waiting for an hour; with its ids, oldest first."""
+    where = dead_site()
+    relay = Ringpost(t, {"shards": 1, "limits": {"memory": "64MiB"}, "routes": [route("*", where)], **PATIENT})
+    with relay.client() as client:
+        client.hello()
+        for i in range(count):
+            envelope = "MAIL FROM:<%s@b.example> ENVID=%s\r\nRCPT TO:<r%d@%s.example> ORCPT=rfc822;%s@b.example\r\nDATA\r\n"
+            client.send((envelope % ("s" * 60, "e" * 90, i, "de"[i % 2], "o" * 450)).encode())
+            for code in (250, 250, 354):
+                client.expect(code)
+            client.send(CONTENT + b".\r\n")
+            client.expect(250)
+        client.quit()
+    until(lambda: len(relay.events("TransientFailure")) == count, "all to be put off", timeout_s=60)
+    relay.stop()
+    relay.config["limits"]["memory"] = "4MiB"
+    relay.config_path = t.write("less.yaml", yaml(relay.config) + "\n")
+    relay.start()
+    return relay, [event["id"] for event in relay.events("Reception")]
+
+
+@test
+def a_bounce_goes_on_with_what_is_loaded(t):
+    """What is meant and still on disk ends as it is loaded; what is not stays, and what comes later is not meant."""
+    count = 4000
+    relay, numbers = with_much_on_disk(t, count)
+    unloaded = ask(relay, "queue")["unloaded"]
+    equal(100 < unloaded < count, True, unloaded)
+    refused(relay, 1, "still waits on disk", "message", numbers[-1])
+    refused(relay, 1, "still waits on disk", "retry", "--message", numbers[-1])
+    refused(relay, 1, "no such message in the queue", "message", "123")
+    contains(ctl(relay, "retry", "x.example"), "were not looked at")
+    domain = "de"[(count - 1) % 2]
+    answer = ask(relay, "bounce", "--site", "mx.example", "--quiet")  # of which site it is, is not known
+    equal((answer["unloaded"], answer["as_loaded"]), (unloaded, False), answer)
+    contains(ctl(relay, "bounce", "--site", "mx.example", "--quiet"), "were not looked at: say it again")
+    contains(ctl(relay, "bounce", "--message", numbers[-4], "--quiet", "--reason", "this one"), "bounced: 0; ", "are given up as they are loaded")
+    answer = ask(relay, "bounce", "--message", numbers[-2], "--quiet", "--reason", "this one")
+    equal((answer["bounced"], answer["unloaded"], answer["as_loaded"]), (0, unloaded, True))
+    answer = ask(relay, "bounce", "%s.example" % domain, "--quiet", "--reason", "gone")
+    equal((0 < answer["bounced"] < count // 2, answer["unloaded"] > 0, answer["as_loaded"]), (True, True, True), answer)
+    later = relay.send("a@sender.example", "later@%s.example" % domain, CONTENT)
+    relay.wait_outcomes(count // 2, timeout_s=60)
+    until(lambda: ask(relay, "queue")["unloaded"] == 0, "all to be loaded", timeout_s=60)
+    relay.wait_outcomes(count // 2 + 2)
+    bounces = relay.events("AdminBounce")
+    equal(sum(event["response"]["content"] == "gone" for event in bounces), count // 2)
+    equal({event["queue"] for event in bounces if event["response"]["content"] == "gone"}, {"%s.example" % domain})
+    equal({event["id"] for event in bounces if event["response"]["content"] == "this one"}, {numbers[-2], numbers[-4]})
+    equal(ask(relay, "message", later)["recipients"][0]["state"] in ("ready", "deferred"), True)
+    equal(ask(relay, "bounce", "--all", "--quiet"), {"bounced": count // 2 - 1, "in_delivery": 0, "unloaded": 0})
+    relay.wait_outcomes(count + 1)
 
 
 run_all()

@@ -7,7 +7,7 @@ import time
 from ctl import CONTENT, MANY, PATIENT, ask, blocked, contains, ctl, dead_site, domain_row, refused, send_many, states, until_states
 from fakemx import FakeMx
 from harness import Process, equal, run_all, run_program, test, until
-from relay import SANITIZER, Ringpost, binary, relay_and_mx, route
+from relay import SANITIZER, Ringpost, binary, relay_and_mx, route, yaml
 
 # ---- suspend, resume ----
 
@@ -136,6 +136,8 @@ def a_suspension_for_a_time_ends_by_itself(t):
     answer = ask(relay, "suspend", "d.example", "--for", "3s", "--reason", "")
     equal((answer["domain"], answer["reason"], 2 < answer["until"] - answer["since"] < 4), ("d.example", "", True))
     contains(ctl(relay, "suspensions"), "d.example", "for another")
+    equal(ctl(relay, "suspend", "one.example"), "suspended: one.example, until resumed\n")
+    ctl(relay, "resume", "one.example")
     number = relay.send("a@sender.example", "r@d.example", CONTENT)
     until(lambda: states(relay, [number]) == ["suspended"], "it to be suspended")
     event = relay.wait_event("Delivery")
@@ -178,6 +180,24 @@ def suspended_and_resumed_in_quick_succession(t):
     equal(relay.tally().get("TransientFailure"), None)
 
 
+@test
+def another_age_counts_for_what_is_suspended(t):
+    """A reload: what would have been suspended for days ends when it is as old as the new configuration says."""
+    relay, mx = relay_and_mx(t)
+    ctl(relay, "suspend", "d.example")
+    numbers = send_many(relay, "d.example")
+    young = relay.send("a@sender.example", "young@other.example", CONTENT)
+    mx.wait_recipients(1)
+    until_states(relay, numbers, "suspended")
+    ends = time.time() + 3
+    until(lambda: time.time() > ends, "them to be 3 s old")
+    relay.config["queue"]["max_age"] = "2s"
+    relay.case.write(os.path.basename(relay.config_path), yaml(relay.config) + "\n")
+    contains(ctl(relay, "reload"), "reloaded")
+    relay.wait_outcomes(MANY + 1)
+    equal((relay.tally()["Expiration"], len(relay.finals(number=young)), relay.metrics()["ringpost_held_recipients"]), (MANY, 1, 0))
+
+
 # ---- the file ----
 
 
@@ -191,27 +211,31 @@ def damaged_suspensions_keep_the_relay_from_starting(t):
     path = os.path.join(relay.config["spool"]["path"], "suspensions.json")
     with open(path, encoding="utf-8") as file:
         sound = file.read()
-    for text in (
-        sound[:-8],
-        "",
-        "{}",
-        "[1]",
-        "[{}]",
-        '[{"all": false}]',
-        '[{"message": "1"}]',
-        '[{"domain": "d", "site": "s"}]',
-        '[{"domain": 5}]',
-        '[{"domain": "%s"}]' % ("d" * 256),
-        '[{"domain": "d", "until": "tomorrow"}]',
-        '[{"domain": "d", "until": -5}]',
-        '[{"domain": "d", "since": 1e300}]',
-        '[{"domain": "d", "reason": 5}]',
-        sound + sound,
+    for text, part in (
+        (sound[:-8], ""),
+        ("", ""),
+        ("{}", "is no list"),
+        ("[1]", "entry 1: exactly one of"),
+        ("[{}]", "entry 1: exactly one of"),
+        ('[{"all": true}, {"all": false}]', 'entry 2: "all" has to be true'),
+        ('[{"message": "1"}]', '"message" is no key of a suspension'),
+        ('[{"domain": "d", "site": "s"}]', "entry 1: exactly one of"),
+        ('[{"domain": 5}]', '"domain" has to be a string'),
+        ('[{"domain": "%s"}]' % ("d" * 256), '"domain" has to be'),
+        ('[{"domain": "d", "until": "tomorrow"}]', '"until" has to be a time'),
+        ('[{"domain": "d", "until": -5}]', '"until" has to be a time'),
+        ('[{"domain": "d", "since": 1e300}]', '"since" has to be a time'),
+        ('[{"domain": "d", "reason": 5}]', '"reason" has to be a string'),
+        ('[{"domain": "d", "untill": 5}]', 'entry 1: "untill" is no key of a suspension'),
+        ('[{"domain": "d", "\\u001b[m": 5}]', 'entry 1: "\\u001B[m" is no key of a suspension'),
+        ('[{"domain": "d", "domain": "e"}]', "duplicate"),
+        (sound + sound, ""),
     ):
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
         code, output = run_program([relay.binary, "--config", relay.config_path])
         equal((code, path in output, "ready" in output, len(output.strip().splitlines())), (1, True, False, 1), "%r: %s" % (text, output))
+        contains(output, part)
     with open(path, "w", encoding="utf-8") as file:
         file.write(sound)
     relay.start()
