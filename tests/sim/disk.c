@@ -21,6 +21,7 @@ struct file {
   char path[PATH_MAX_LEN];
   struct contents contents;
   unsigned operations;
+  struct file *replaced; /* removed; in whose place it is, unless the power is cut; NULL: nobody's, or that is durable */
 };
 
 struct handle {
@@ -92,16 +93,17 @@ static void become_durable_or_die(void) {
 /* ---- room ---- */
 
 static bool is_of_events(const struct file *file) { return strncmp(file->path, "/events", 7) == 0; }
+static bool is_of_spool(const char *path) { return strncmp(path, "/spool", 6) == 0; }
 
 uint64_t disk_used(void) {
   uint64_t bytes = 0;
   for (unsigned i = 0; i < disk.files_used; i++)
-    if (disk.files[i].used && !disk.files[i].removed && !is_of_events(&disk.files[i])) bytes += disk.files[i].contents.size;
+    if (disk.files[i].used && !disk.files[i].removed && is_of_spool(disk.files[i].path)) bytes += disk.files[i].contents.size;
   return bytes;
 }
 
 static bool has_room(const struct file *file, uint64_t size) {
-  return disk.faults.capacity_bytes == 0 || is_of_events(file) || size <= file->contents.size ||
+  return disk.faults.capacity_bytes == 0 || !is_of_spool(file->path) || size <= file->contents.size ||
          disk_used() - file->contents.size + size <= disk.faults.capacity_bytes;
 }
 
@@ -121,6 +123,19 @@ static void crash_operation(struct operation *op) {
 
 static struct file *find(const char *path);
 
+/* A file that is in another's place: one of the two is there. */
+static void settle_replaced(void) {
+  for (unsigned i = 0; i < disk.files_used; i++) {
+    struct file *file = &disk.files[i], *old = file->replaced;
+    if (!file->used || old == NULL) continue;
+    file->replaced = NULL;
+    bool is_back = chance_once(2);
+    old->removed = false;
+    forget(is_back ? file : old);
+    file->name_safe |= !is_back;
+  }
+}
+
 static void cut_power(struct file *file) {
   bool remains = file->removed ? find(file->path) == NULL && chance_once(2) : file->name_safe || chance_once(2);
   if (!remains) {
@@ -136,6 +151,7 @@ static void forget_renamings(bool undo);
 
 void disk_crash(bool power) {
   if (power) forget_renamings(true);
+  if (power) settle_replaced();
   for (struct operation *op = disk.operations; op != NULL; op = op->next) crash_operation(op);
   disk.operations = NULL;
   disk.is_cut = false;
@@ -173,7 +189,7 @@ static bool is_directory(const char *path) {
 
 /* Of the spool, and done at once. */
 static bool call_fails(const char *path) {
-  bool fails = strncmp(path, "/events", 7) != 0 && chance_once(disk.faults.calls_fail);
+  bool fails = is_of_spool(path) && chance_once(disk.faults.calls_fail);
   if (fails) trace("disk fails at %s", path);
   disk.stats.failures += fails;
   if (fails && disk.on_write != NULL) disk.on_write(path, span_of(NULL, 0), true);
@@ -273,13 +289,25 @@ static int rename_directory(const char *from, const char *to) {
   return E_OK;
 }
 
+/* What never got a durable name gives way to what comes after it. */
+static void replace(struct file *file, struct file *old) {
+  file->replaced = old->name_safe ? old : old->replaced;
+  old->replaced = NULL;
+  if (!old->name_safe) {
+    forget(old);
+  } else {
+    old->removed = true;
+  }
+  file->name_safe = false;
+}
+
 int io_file_rename(struct io *io, const char *from, const char *to) {
   (void)io;
   if (call_fails(from)) return E_IO;
   if (is_directory(from)) return rename_directory(from, to);
   struct file *file = find(from), *old = find(to);
   if (file == NULL) return E_NOT_FOUND;
-  if (old != NULL) forget(old);
+  if (old != NULL) replace(file, old);
   must(strlen(to) < sizeof file->path);
   strcpy(file->path, to);
   return E_OK;
@@ -336,6 +364,7 @@ int io_directory_sync(struct io *io, const char *path) {
     const char *name = file->used ? within(file->path, path) : NULL;
     if (name == NULL || strchr(name, '/') != NULL) continue;
     file->name_safe = true;
+    file->replaced = NULL;
     if (file->removed) forget(file);
   }
   return E_OK;
@@ -445,6 +474,16 @@ bool disk_contents(const char *path, uint8_t **bytes, size_t *len) {
   *bytes = sim_alloc(file->contents.size + 1);
   contents_read(&file->contents, 0, *bytes, file->contents.size);
   return true;
+}
+
+void disk_put(const char *path, struct span bytes) {
+  struct file *file = find(path);
+  if (file == NULL) file = make(path);
+  contents_free(&file->contents);
+  file->contents = (struct contents){0};
+  file->name_safe = true;
+  contents_write(&file->contents, 0, bytes, 0, 1);
+  contents_save(&file->contents, 0, bytes.len, UINT64_MAX);
 }
 
 /* ---- under way ---- */

@@ -20,7 +20,10 @@
 #include "core/base/error.h"
 #include "tests/sim/io.h"
 #include "tests/sim/ledger.h"
+#include "tests/sim/operator.h"
+#include "tests/sim/orders.h"
 #include "tests/sim/program.h"
+#include "tests/sim/settings.h"
 #include "tests/sim/world.h"
 
 #define SEED_SECONDS 120 /* of real time: then it hangs */
@@ -39,6 +42,9 @@ static void open_world(void) {
   net_open();
   sim_io_open(&v4, &v6);
   ledger_open();
+  settings_open(&plan.settings, &plan.fixed);
+  orders_open(plan.mx_hosts);
+  operator_open(&plan.operator);
   program_open(&plan);
   must(domains_parse(&zone.domains, SPAN("d%05d.test")) == E_OK);
   zone.count = plan.domains;
@@ -48,7 +54,7 @@ static void open_world(void) {
   zone.ttl_s = chance_once(5) ? 0 : (uint32_t)chance_spread(1, 3600);
   zone.negative_ttl_s = 2;
   dns_open(&zone, &dns);
-  mx_open(&zone, &plan.limits, plan.special);
+  mx_open(&zone);
   client_open(&relay, plan.sessions, plan.messages);
 }
 
@@ -97,6 +103,7 @@ static void set_clock(int64_t by_ms) {
   world_set_wall(by_ms);
   clock_error_ms += by_ms;
   ledger_clock_set(by_ms);
+  orders_clock();
   trace("the clock is set by %" PRId64 " ms", by_ms);
 }
 
@@ -129,7 +136,7 @@ static void finish(void) {
   trace("calm");
   calm();
   if (clock_error_ms != 0) set_clock(-clock_error_ms);
-  uint64_t limit_ns = world_now_ns() + 400 * SECOND_NS;
+  uint64_t limit_ns = world_now_ns() + 250 * SECOND_NS + plan.fixed.max_age_s * SECOND_NS;
   while ((!client_is_over() || !program_runs() || program_queued() > 0) && world_now_ns() < limit_ns && program_step(limit_ns)) {
     if (world_now_ns() > limit_ns - 200 * SECOND_NS) client_stop();
   }
@@ -162,9 +169,11 @@ static bool run_cut(uint64_t seed, uint64_t first, uint64_t second) {
                        .messages = 3,
                        .domains = 2,
                        .mx_hosts = 1,
-                       .limits = {.connections_per_site = 2, .messages_per_connection = 10},
-                       .segment_bytes = 2 << 20,
-                       .memory_bytes = 64 << 20,
+                       .settings = {.limits = {.connections_per_site = 2, .messages_per_connection = 10},
+                                    .retry_initial_ms = 1000,
+                                    .retry_max_ms = 8000,
+                                    .dns_timeout_s = 1},
+                       .fixed = {.segment_bytes = 2 << 20, .memory_bytes = 64 << 20, .max_age_s = 150},
                        .client = {.pause_low_ns = MICROSECOND_NS,
                                   .pause_high_ns = MILLISECOND_NS,
                                   .size_low = 500,
@@ -184,8 +193,8 @@ static bool run_cut(uint64_t seed, uint64_t first, uint64_t second) {
 static void print_sums(uint64_t seed) {
   const struct ledger_sums *sums = ledger_sums();
   printf("seed %" PRIu64
-         ": %u messages, %u accepted, %u recipients: %u delivered, %u refused, %u expired; %u twice; %u without events; trace %016" PRIx64 "\n",
-         seed, sums->messages, sums->accepted, sums->recipients, sums->delivered, sums->refused, sums->expired, sums->twice, sums->lost_events,
+         ": %u messages, %u accepted, %u recipients: %u delivered, %u refused, %u expired, %u given up; %u twice; %u without events; trace %016" PRIx64 "\n",
+         seed, sums->messages, sums->accepted, sums->recipients, sums->delivered, sums->refused, sums->expired, sums->given_up, sums->twice, sums->lost_events,
          trace_hash());
 }
 
