@@ -240,7 +240,7 @@ static void check_orders(const struct session *s, struct span address, const str
   ptrdiff_t at = span_find(address, '@');
   if (at < 0 || !end_is_held(s->end)) return;
   struct addressee addressee = {span_skip(address, (size_t)at + 1), taken->is_report ? ORDERS_REPORT : taken->message};
-  orders_check(&addressee, s->before_ns != 0 ? s->before_ns : s->mail_ns);
+  orders_check(&addressee, s->begun_ns, s->before_ns != 0 ? s->before_ns : s->mail_ns);
 }
 
 static void rcpt(struct session *s, struct span line) {
@@ -465,8 +465,12 @@ static void greet(struct session *s) {
 
 static void accepted(void *owner, struct end *end) {
   struct session *s = sim_alloc(sizeof *s);
-  *s = (struct session){
-      .next = mx.sessions, .end = end, .host = (unsigned)(uintptr_t)owner, .number = (unsigned)mx.sums.sessions, .recipients_max = RECIPIENTS_MAX, .begun_ns = world_now_ns()};
+  *s = (struct session){.next = mx.sessions,
+                        .end = end,
+                        .host = (unsigned)(uintptr_t)owner,
+                        .number = (unsigned)mx.sums.sessions,
+                        .recipients_max = RECIPIENTS_MAX,
+                        .begun_ns = world_now_ns()};
   s->drips = chance_once(mx.habits.drip);
   s->recipients = sim_alloc(RECIPIENTS_MAX * sizeof *s->recipients);
   mx.sessions = s;

@@ -105,8 +105,8 @@ static uint64_t time_of(const json_t *json, const char *key) {
 static struct target choose_target(bool messages) {
   struct target target = {.scope = (enum scope)(chance_once(12) ? SCOPE_ALL : chance_once(3) ? SCOPE_SITE : SCOPE_DOMAIN)};
   unsigned domain = (unsigned)chance(operator.plan->domains);
-  if (messages && operator.known_count > 0 && chance_once(4)) {
-    const struct known *known = &operator.known[chance(operator.known_count < KNOWN_MAX ? operator.known_count : KNOWN_MAX)];
+  if (messages && operator.known_count> 0 && chance_once(4)) {
+    const struct known *known = &operator.known[chance(operator.known_count<KNOWN_MAX ? operator.known_count : KNOWN_MAX)];
     target.scope = SCOPE_MESSAGE;
     target.message = known->message;
     strcpy(target.name, known->id);
@@ -158,7 +158,8 @@ static void list_queue(bool by_site) {
       deferred += by_site ? 0 : number_of(row, "deferred");
       if (by_site) number_of(row, "connections");
     }
-    if (json_array_size(rows) != number_of(total, "count") && json_array_size(rows) != 100) fault("the list of queues has not as many rows as it says");
+    if (json_array_size(rows) != number_of(total, "count") && json_array_size(rows) != 100)
+      fault("the list of queues has not as many rows as it says");
     if (json_array_size(rows) == number_of(total, "count") &&
         (ready != number_of(total, "ready") || in_flight != number_of(total, "in_flight") || (!by_site && deferred != number_of(total, "deferred"))))
       fault("the total of the queues is not their sum");
@@ -188,9 +189,11 @@ static void list_domain(const struct target *suspended) {
   if (is_good(path, &answer, suspended != NULL ? 0 : 404, 0)) {
     const json_t *messages = json_object_get(answer.json, "messages"), *row;
     size_t i;
-    if (suspended != NULL && !json_is_true(json_object_get(answer.json, "suspended"))) fault("%s is suspended, and its queue says it is not", target.name);
+    if (suspended != NULL && !json_is_true(json_object_get(answer.json, "suspended")))
+      fault("%s is suspended, and its queue says it is not", target.name);
     number_of(answer.json, "deferred");
-    if (!json_is_array(messages) || json_array_size(messages) > 20) fault("the queue of %s has no list of messages, or more than was asked for", target.name);
+    if (!json_is_array(messages) || json_array_size(messages) > 20)
+      fault("the queue of %s has no list of messages, or more than was asked for", target.name);
     json_array_foreach(messages, i, row) {
       struct known *known = &operator.known[operator.known_count++ % KNOWN_MAX];
       snprintf(known->id, sizeof known->id, "%s", text_of(row, "id"));
@@ -202,7 +205,7 @@ static void list_domain(const struct target *suspended) {
 
 static void list_message(void) {
   if (operator.known_count == 0) return;
-  struct known known = operator.known[chance(operator.known_count < KNOWN_MAX ? operator.known_count : KNOWN_MAX)];
+  struct known known = operator.known[chance(operator.known_count<KNOWN_MAX ? operator.known_count : KNOWN_MAX)];
   char path[32];
   snprintf(path, sizeof path, "message/%s", known.id);
   struct answer answer = ask(path, NULL, NULL, NULL);
@@ -210,7 +213,8 @@ static void list_message(void) {
     const json_t *recipients = json_object_get(answer.json, "recipients"), *row;
     size_t i, count = known.message == ORDERS_REPORT ? 1 : ledger_recipients(known.message);
     operator.sums.listed++;
-    if (json_array_size(recipients) != count) fault("message %u has %zu recipients, and its list has %zu", known.message, count, json_array_size(recipients));
+    if (operator.plan->adopts ? json_array_size(recipients) > count : json_array_size(recipients) != count)
+      fault("message %u has %zu recipients, and its list has %zu", known.message, count, json_array_size(recipients));
     json_array_foreach(recipients, i, row) {
       const char *state = text_of(row, "state");
       if (message_of(row, NULL) != known.message) fault("message %u has a recipient of another", known.message);
@@ -402,7 +406,7 @@ static void act(void) {
 
 static void do_something(void) {
   static const struct target all = {.scope = SCOPE_ALL};
-  if (world_now_ns() < operator.end_ns && operator.acts < operator.plan->acts_max) {
+  if (world_now_ns() < operator.end_ns && operator.acts<operator.plan->acts_max) {
     act();
   } else if (!operator.resumed) {
     operator.resumed = resume(&all);
@@ -415,7 +419,7 @@ static void work(void *context) {
   (void)context;
   list_suspensions(true);
   while (!operator.ends) {
-    bool acts = world_now_ns() < operator.end_ns && operator.acts < operator.plan->acts_max;
+    bool acts = world_now_ns() < operator.end_ns && operator.acts<operator.plan->acts_max;
     uint64_t low_ns = acts ? operator.plan->pause_low_ns : LATER_LOW_NS, high_ns = acts ? operator.plan->pause_high_ns : LATER_HIGH_NS;
     fiber_sleep(world_now_ns() + (acts || operator.resumed ? chance_spread(low_ns, high_ns) : chance(SECOND_NS)));
     if (!operator.ends) do_something();
@@ -424,9 +428,9 @@ static void work(void *context) {
 }
 
 void operator_begin(const struct operator_life *life) {
-  operator.life = *life;
+  operator.life = * life;
   operator.ends = operator.resumed = false;
-  if (operator.plan->acts_ns > 0) operator.fiber = fiber_start(work, NULL);
+  if (operator.plan->acts_ns> 0) operator.fiber = fiber_start(work, NULL);
 }
 
 void operator_end(void) {

@@ -16,6 +16,7 @@ struct operator_plan {
   unsigned weight[ACTS];                /* how often each is done, in proportion */
   unsigned domains;                     /* of the zone */
   bool disk_fails;                      /* then what is suspended may not be kept */
+  bool adopts;                          /* the relay adopts spools: then recipients that have ended may be missing in lists */
 };
 
 /* The plan is kept, by reference. */
@@ -23,7 +24,7 @@ void operator_open(const struct operator_plan *plan);
 
 struct operator_life {
   struct control *control;
-  const bool *stopping; /* the program is told to stop: then, and not before, the API may say so */
+  const bool *stopping;  /* the program is told to stop: then, and not before, the API may say so */
   void (*hang_up)(void); /* SIGHUP */
 };
 /* The program takes requests from now on. */
@@ -34,7 +35,7 @@ void operator_end(void);
 void operator_killed(void);
 
 struct operator_sums {
-  unsigned requests, suspended, listed;
+  unsigned requests, listed;
 };
 const struct operator_sums *operator_sums(void);
 

@@ -10,6 +10,7 @@
 #define SUSPENSIONS_MAX 256
 #define BOUNCES_MAX 1024
 #define GRACE_NS (30 * SECOND_NS) /* what is in flight ends, or its connection does */
+#define CONNECT_NS SECOND_NS      /* so long a connection may have been on its way: in later ones there is nothing that was in flight */
 #define DOMAIN_LEN 11             /* d00000.test */
 
 struct sure {
@@ -147,13 +148,13 @@ void orders_list_ends(bool new_life) {
   orders.listed_count = 0;
 }
 
-void orders_check(const struct addressee *addressee, uint64_t begun_ns) {
+void orders_check(const struct addressee *addressee, uint64_t session_ns, uint64_t begun_ns) {
   orders_clock();
   for (unsigned i = 0; i < orders.suspensions_count; i++) {
     const struct sure *one = &orders.suspensions[i];
     if (!orders_covers(&one->target, addressee)) continue;
     orders.sums.checked++;
-    if (begun_ns > one->since_ns + GRACE_NS)
+    if (begun_ns > one->since_ns + GRACE_NS || session_ns > one->since_ns + CONNECT_NS)
       fault("%s has been suspended for %.3f s, and mail for %.*s is begun", name_of(&one->target), (double)(begun_ns - one->since_ns) / SECOND_NS,
             (int)addressee->domain.len, (const char *)addressee->domain.at);
   }

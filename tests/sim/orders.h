@@ -43,8 +43,8 @@ bool orders_is_suspended(const struct target *target);
 void orders_listed(const struct target *target, uint64_t until_ms);
 void orders_list_ends(bool new_life);
 unsigned orders_suspensions(void);
-/* A host is asked for that recipient in a transaction that began then: a fault if that must not be. */
-void orders_check(const struct addressee *addressee, uint64_t begun_ns);
+/* A host is asked for that recipient in a session, and in a transaction, that began then: a fault if that must not be. */
+void orders_check(const struct addressee *addressee, uint64_t session_ns, uint64_t begun_ns);
 /* The clock on the wall was set. */
 void orders_clock(void);
 /* The program ended: what was not kept is not sure any more. */

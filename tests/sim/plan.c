@@ -20,12 +20,13 @@ static void break_disk(struct disk_faults *disk) {
 
 /* What is suspended gets older, so mail may wait for longer than without. */
 static void add_operator(struct plan *p) {
-  p->operator = (struct operator_plan){.acts_ns = chance_spread(SECOND_NS, OPERATOR_NS),
-                                       .acts_max = (unsigned)chance_spread(5, 200),
-                                       .pause_low_ns = MILLISECOND_NS,
-                                       .pause_high_ns = chance_spread(50 * MILLISECOND_NS, 10 * SECOND_NS),
-                                       .domains = p->domains,
-                                       .disk_fails = p->disk.calls_fail > 0 || p->disk.capacity_bytes > 0};
+  p->operator=(struct operator_plan){.acts_ns = chance_spread(SECOND_NS, OPERATOR_NS),
+                                     .acts_max = (unsigned)chance_spread(5, 200),
+                                     .pause_low_ns = MILLISECOND_NS,
+                                     .pause_high_ns = chance_spread(50 * MILLISECOND_NS, 10 * SECOND_NS),
+                                     .domains = p->domains,
+                                     .disk_fails = p->disk.calls_fail > 0 || p->disk.capacity_bytes > 0,
+                                     .adopts = p->reshards};
   p->operator.weight[ACT_LIST] = 4;
   for (unsigned i = ACT_LIST + 1; i < ACTS; i++) p->operator.weight[i] = chance_once(3) ? 0 : (unsigned)chance_spread(1, 10);
   p->fixed.max_age_s += (unsigned)(OPERATOR_NS / SECOND_NS);
@@ -141,7 +142,8 @@ void plan_tell(const struct plan *plan) {
   trace("shards %u, sessions %u, messages %u, domains %u, hosts %u, connections %u, messages on each %u", plan->shards, plan->sessions,
         plan->messages, plan->domains, plan->mx_hosts, plan->settings.limits.connections_per_site, plan->settings.limits.messages_per_connection);
   for (unsigned i = 0; i < SETTINGS_SPECIAL; i++)
-    trace("site %u: connections %u, messages on each %u", i, plan->settings.special[i].connections_per_site, plan->settings.special[i].messages_per_connection);
+    trace("site %u: connections %u, messages on each %u", i, plan->settings.special[i].connections_per_site,
+          plan->settings.special[i].messages_per_connection);
   trace("disk fails: writes %u, syncs %u, reads %u, calls %u, events %u", plan->disk.write_fails, plan->disk.sync_fails, plan->disk.read_fails,
         plan->disk.calls_fail, plan->disk.events_fail);
   trace("durability %d, segments %" PRIu64 ", memory %" PRIu64 ", kills %u%s, stops %u, jumps %u, size %" PRIu64, plan->fixed.durability,

@@ -192,10 +192,20 @@ static bool run_cut(uint64_t seed, uint64_t first, uint64_t second) {
 
 static void print_sums(uint64_t seed) {
   const struct ledger_sums *sums = ledger_sums();
-  printf("seed %" PRIu64
-         ": %u messages, %u accepted, %u recipients: %u delivered, %u refused, %u expired, %u given up; %u twice; %u without events; trace %016" PRIx64 "\n",
-         seed, sums->messages, sums->accepted, sums->recipients, sums->delivered, sums->refused, sums->expired, sums->given_up, sums->twice, sums->lost_events,
-         trace_hash());
+  printf(
+      "seed %" PRIu64
+      ": %u messages, %u accepted, %u recipients: %u delivered, %u refused, %u expired, %u given up; %u twice; %u without events; trace %016" PRIx64
+      "\n",
+      seed, sums->messages, sums->accepted, sums->recipients, sums->delivered, sums->refused, sums->expired, sums->given_up, sums->twice,
+      sums->lost_events, trace_hash());
+  const struct operator_sums *operator= operator_sums();
+  const struct orders_sums *orders = orders_sums();
+  const struct settings_sums *settings = settings_sums();
+  if (operator->requests> 0)
+    printf("seed %" PRIu64 ": the operator asked %u times, suspended %u (%u recipients of them were tried, in time), bounced %u with %u orders; "
+           "reloads %u, refused %u; messages listed %u\n",
+           seed, operator->requests, orders->suspended, orders->checked, orders->bounced, orders->bounces, settings->reloads,
+           settings->refused, operator->listed);
 }
 
 /* ---- many ---- */

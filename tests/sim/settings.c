@@ -67,8 +67,8 @@ static void put_file(const struct settings *settings, enum wrong wrong) {
   static const char *const durability[] = {[CONF_SYNC] = "sync", [CONF_LAZY] = "lazy", [CONF_MEMORY] = "memory"};
   char file[FILE_MAX];
   size_t len = 0;
-  put(file, &len, "hostname: %s.example\nshards: %u\nspool: {path: /spool, durability: %s}\n", settings->other_name ? "other" : "relay",
-      state.shards, durability[state.fixed.durability]);
+  put(file, &len, "hostname: %s.example\nshards: %u\nspool: {path: /spool, durability: %s}\n", settings->other_name ? "other" : "relay", state.shards,
+      durability[state.fixed.durability]);
   put(file, &len, "listeners:\n  - {address: 10.0.0.1, port: %u}\n", SETTINGS_DOOR);
   if (settings->second_door) put(file, &len, "  - {address: 10.0.0.1, port: %u}\n", SETTINGS_SECOND_DOOR);
   if (wrong == WRONG_ADDRESS) put(file, &len, "  - {address: 10.9.9.9, port: 25}\n");
@@ -164,9 +164,7 @@ unsigned settings_messages(unsigned site, uint64_t since_ns) {
   return most;
 }
 
-const struct settings *settings_now(void) {
-  return state.history_count > 0 ? &state.history[state.history_count - 1].settings : &state.in_file;
-}
+const struct settings *settings_now(void) { return state.history_count > 0 ? &state.history[state.history_count - 1].settings : &state.in_file; }
 
 bool settings_second_door(void) { return settings_now()->second_door; }
 
