@@ -390,9 +390,12 @@ static void check_given_up(unsigned number, unsigned index, const struct recipie
   }
 }
 
-/* Reports come of all that fails, but for what was given up quietly; a report may be too old, too, or given up itself. */
+/*
+ * Reports come of all that fails, but for what was given up quietly; a report may be too old, too, or given up itself. What was given up and could not be written down may be
+ * delivered after all.
+ */
 static void check_reports(unsigned number, unsigned index, const struct recipient *recipient, bool killed) {
-  bool fails = recipient->fate != FATE_DELIVERED || recipient->given_up_loudly;
+  bool fails = recipient->fate != FATE_DELIVERED || (recipient->given_up_loudly && !(killed && recipient->first != NULL));
   bool may_be_quiet = recipient->given_up > 0 ? !recipient->given_up_loudly : may_be_given_up(number, recipient, ORDERS_QUIET);
   if (fails && recipient->reports == 0 && !may_be_quiet && !ledger.jumped && !report_may_be_given_up(number))
     fault("message %u failed for recipient %u, and no report came to its sender", number, index);

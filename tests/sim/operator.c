@@ -30,15 +30,16 @@ static struct {
   struct fiber *fiber; /* NULL: there is no program */
   bool ends;
   bool resumed; /* in this life, after all acts */
+  bool looks_last, has_looked;
   struct operator_sums sums;
-} operator;
+} own;
 
-const struct operator_sums *operator_sums(void) { return &operator.sums; }
+const struct operator_sums *operator_sums(void) { return &own.sums; }
 
 void operator_open(const struct operator_plan *plan) {
-  memset(&operator, 0, sizeof operator);
-  operator.plan = plan;
-  operator.end_ns = world_now_ns() + plan->acts_ns;
+  memset(&own, 0, sizeof own);
+  own.plan = plan;
+  own.end_ns = world_now_ns() + plan->acts_ns;
 }
 
 /* ---- a request and its answer ---- */
@@ -59,9 +60,9 @@ static struct answer ask(const char *path, const char *name, const char *value, 
     request.arguments = 1;
   }
   trace("operator asks %s %s", path, body != NULL ? body : name != NULL ? value : "");
-  control_answer(operator.life.control, &request, &answer);
+  control_answer(own.life.control, &request, &answer);
   trace("operator is answered %u", answer.status);
-  operator.sums.requests++;
+  own.sums.requests++;
   if (answer.json == NULL) fault("the API has no answer to %s", path);
   struct answer parsed = {answer.status, json_loadb(answer.json, answer.len, 0, &wrong)};
   if (!json_is_object(parsed.json)) fault("the API answers what is no JSON: %.*s", (int)answer.len, answer.json);
@@ -75,7 +76,7 @@ static struct answer ask(const char *path, const char *name, const char *value, 
 
 /* 200, one of the other two, or that the relay is stopping, if it is. */
 static bool is_good(const char *path, const struct answer *answer, unsigned other, unsigned another) {
-  bool stops = answer->status == 503 && *operator.life.stopping;
+  bool stops = answer->status == 503 && *own.life.stopping;
   if (answer->status != 200 && answer->status != other && answer->status != another && !stops)
     fault("the API answers %u to %s: %s", answer->status, path, json_string_value(json_object_get(answer->json, "error")));
   return answer->status == 200;
@@ -102,11 +103,17 @@ static uint64_t time_of(const json_t *json, const char *key) {
 
 /* ---- targets ---- */
 
+/* The one that was seen last, or another. */
+static const struct known *choose_known(void) {
+  unsigned count = own.known_count < KNOWN_MAX ? own.known_count : KNOWN_MAX;
+  return &own.known[chance_once(2) ? (own.known_count - 1) % KNOWN_MAX : chance(count)];
+}
+
 static struct target choose_target(bool messages) {
   struct target target = {.scope = (enum scope)(chance_once(12) ? SCOPE_ALL : chance_once(3) ? SCOPE_SITE : SCOPE_DOMAIN)};
-  unsigned domain = (unsigned)chance(operator.plan->domains);
-  if (messages && operator.known_count> 0 && chance_once(4)) {
-    const struct known *known = &operator.known[chance(operator.known_count<KNOWN_MAX ? operator.known_count : KNOWN_MAX)];
+  unsigned domain = (unsigned)chance(own.plan->domains);
+  if (messages && own.known_count > 0 && chance_once(4)) {
+    const struct known *known = choose_known();
     target.scope = SCOPE_MESSAGE;
     target.message = known->message;
     strcpy(target.name, known->id);
@@ -195,7 +202,7 @@ static void list_domain(const struct target *suspended) {
     if (!json_is_array(messages) || json_array_size(messages) > 20)
       fault("the queue of %s has no list of messages, or more than was asked for", target.name);
     json_array_foreach(messages, i, row) {
-      struct known *known = &operator.known[operator.known_count++ % KNOWN_MAX];
+      struct known *known = &own.known[own.known_count++ % KNOWN_MAX];
       snprintf(known->id, sizeof known->id, "%s", text_of(row, "id"));
       known->message = message_of(row, target.name);
     }
@@ -204,16 +211,17 @@ static void list_domain(const struct target *suspended) {
 }
 
 static void list_message(void) {
-  if (operator.known_count == 0) return;
-  struct known known = operator.known[chance(operator.known_count<KNOWN_MAX ? operator.known_count : KNOWN_MAX)];
+  if (chance_once(2)) list_domain(NULL);
+  if (own.known_count == 0) return;
+  struct known known = *choose_known();
   char path[32];
   snprintf(path, sizeof path, "message/%s", known.id);
   struct answer answer = ask(path, NULL, NULL, NULL);
   if (is_good(path, &answer, 404, 0)) {
     const json_t *recipients = json_object_get(answer.json, "recipients"), *row;
     size_t i, count = known.message == ORDERS_REPORT ? 1 : ledger_recipients(known.message);
-    operator.sums.listed++;
-    if (operator.plan->adopts ? json_array_size(recipients) > count : json_array_size(recipients) != count)
+    own.sums.listed++;
+    if (own.plan->adopts ? json_array_size(recipients) > count : json_array_size(recipients) != count)
       fault("message %u has %zu recipients, and its list has %zu", known.message, count, json_array_size(recipients));
     json_array_foreach(recipients, i, row) {
       const char *state = text_of(row, "state");
@@ -272,6 +280,7 @@ static void retry(void) {
 
 static void bounce(void) {
   char body[BODY_MAX], more[80];
+  if (chance_once(3)) list_domain(NULL);
   struct target target = choose_target(true);
   bool quiet = chance_once(4);
   unsigned order = orders_bounce(&target, quiet);
@@ -295,7 +304,7 @@ static void suspend(void) {
   put_target(&target, body, more);
   orders_doubt(&target, false);
   struct answer answer = ask("suspend", NULL, NULL, body);
-  int unkept = operator.plan->disk_fails ? 507 : 0;
+  int unkept = own.plan->disk_fails ? 507 : 0;
   if (is_good("suspend", &answer, (unsigned)unkept, 0)) {
     uint64_t since_ms = time_of(answer.json, "since"), until_ms = time_of(answer.json, "until");
     if (for_s == 0 ? until_ms != 0 : until_ms != since_ms + for_s * 1000) fault("a suspension for %u s has another end", (unsigned)for_s);
@@ -312,7 +321,7 @@ static bool resume(const struct target *target) {
   put_target(target, body, "");
   orders_doubt(target, every);
   struct answer answer = ask("resume", NULL, NULL, body);
-  bool resumed = is_good("resume", &answer, every ? 0 : 404, operator.plan->disk_fails ? 507 : 0);
+  bool resumed = is_good("resume", &answer, every ? 0 : 404, own.plan->disk_fails ? 507 : 0);
   if (answer.status == 404 && was) fault("%s was suspended, and cannot be resumed", target->name);
   json_decref(answer.json);
   return resumed;
@@ -346,12 +355,12 @@ static void reload(void) {
   trace("operator writes: connections %u, messages on each %u, doors %u, wrong %d", next.limits.connections_per_site,
         next.limits.messages_per_connection, 1 + next.second_door, wrong);
   if (chance_once(3)) {
-    operator.life.hang_up();
+    own.life.hang_up();
     return;
   }
   struct answer answer = ask("reload", NULL, NULL, "{}");
   bool taken = is_good("reload", &answer, 409, 0);
-  if (taken != (wrong == WRONG_NOT) && !(*operator.life.stopping && !taken)) fault("a configuration (%d) was answered %u", wrong, answer.status);
+  if (taken != (wrong == WRONG_NOT) && !(*own.life.stopping && !taken)) fault("a configuration (%d) was answered %u", wrong, answer.status);
   json_decref(answer.json);
 }
 
@@ -379,20 +388,22 @@ static void nonsense(void) {
   };
   size_t which = (size_t)chance(sizeof all / sizeof *all);
   struct answer answer = ask(all[which].path, NULL, NULL, all[which].body);
-  if (answer.status != all[which].status && !(answer.status == 503 && *operator.life.stopping))
+  if (answer.status != all[which].status && !(answer.status == 503 && *own.life.stopping))
     fault("the API answers %u to %s %s", answer.status, all[which].path, all[which].body != NULL ? all[which].body : "");
   json_decref(answer.json);
 }
 
 /* ---- life ---- */
 
+static bool acts_still(void) { return !own.looks_last && world_now_ns() < own.end_ns && own.acts < own.plan->acts_max; }
+
 static void act(void) {
   unsigned sum = 0, which = 0;
-  for (unsigned i = 0; i < ACTS; i++) sum += operator.plan->weight[i];
-  for (uint64_t left = chance(sum); left >= operator.plan->weight[which]; which++) left -= operator.plan->weight[which];
+  for (unsigned i = 0; i < ACTS; i++) sum += own.plan->weight[i];
+  for (uint64_t left = chance(sum); left >= own.plan->weight[which]; which++) left -= own.plan->weight[which];
   struct target target = choose_target(false);
   if (chance_once(4)) (void)orders_choose(&target);
-  operator.acts++;
+  own.acts++;
   switch (which) {
   case ACT_RETRY: retry(); break;
   case ACT_BOUNCE: bounce(); break;
@@ -404,12 +415,40 @@ static void act(void) {
   }
 }
 
+static bool is_zero(const json_t *json, const char *key) { return number_of(json, key) == 0; }
+
+static void look_last(void) {
+  struct answer status = ask("status", NULL, NULL, NULL), domains = ask("queue", NULL, NULL, NULL), sites = ask("queue", "by", "site", NULL);
+  bool answered = is_good("status", &status, 0, 0) & is_good("queue", &domains, 0, 0) & is_good("queue", &sites, 0, 0);
+  const json_t *left = json_object_get(domains.json, "total"), *busy = json_object_get(sites.json, "total");
+  if (answered &&
+      !(is_zero(status.json, "messages_queued") && is_zero(status.json, "recipients_ready") && is_zero(status.json, "recipients_deferred") &&
+        is_zero(status.json, "recipients_suspended") && is_zero(status.json, "suspensions")))
+    fault("all mail has gone, and the status has some: %s", json_dumps(status.json, JSON_COMPACT));
+  if (answered && !is_zero(left, "count")) fault("all mail has gone, and a queue has some: %s", json_dumps(domains.json, JSON_COMPACT));
+  if (answered && !(is_zero(busy, "ready") && is_zero(busy, "in_flight")))
+    fault("all mail has gone, and a site has some: %s", json_dumps(sites.json, JSON_COMPACT));
+  own.has_looked = answered;
+  json_decref(status.json);
+  json_decref(domains.json);
+  json_decref(sites.json);
+}
+
+void operator_look_last(void) {
+  own.looks_last = true;
+  if (own.fiber != NULL) fiber_wake(own.fiber);
+}
+
+bool operator_has_looked(void) { return own.plan->acts_ns == 0 || own.has_looked; }
+
 static void do_something(void) {
   static const struct target all = {.scope = SCOPE_ALL};
-  if (world_now_ns() < operator.end_ns && operator.acts<operator.plan->acts_max) {
+  if (acts_still()) {
     act();
-  } else if (!operator.resumed) {
-    operator.resumed = resume(&all);
+  } else if (!own.resumed) {
+    own.resumed = resume(&all);
+  } else if (own.looks_last && !own.has_looked) {
+    look_last();
   } else {
     list();
   }
@@ -418,25 +457,25 @@ static void do_something(void) {
 static void work(void *context) {
   (void)context;
   list_suspensions(true);
-  while (!operator.ends) {
-    bool acts = world_now_ns() < operator.end_ns && operator.acts<operator.plan->acts_max;
-    uint64_t low_ns = acts ? operator.plan->pause_low_ns : LATER_LOW_NS, high_ns = acts ? operator.plan->pause_high_ns : LATER_HIGH_NS;
-    fiber_sleep(world_now_ns() + (acts || operator.resumed ? chance_spread(low_ns, high_ns) : chance(SECOND_NS)));
-    if (!operator.ends) do_something();
+  while (!own.ends) {
+    bool acts = acts_still();
+    uint64_t low_ns = acts ? own.plan->pause_low_ns : LATER_LOW_NS, high_ns = acts ? own.plan->pause_high_ns : LATER_HIGH_NS;
+    fiber_sleep(world_now_ns() + (acts || own.resumed ? chance_spread(low_ns, high_ns) : chance(SECOND_NS)));
+    if (!own.ends) do_something();
   }
-  operator.fiber = NULL;
+  own.fiber = NULL;
 }
 
 void operator_begin(const struct operator_life *life) {
-  operator.life = * life;
-  operator.ends = operator.resumed = false;
-  if (operator.plan->acts_ns> 0) operator.fiber = fiber_start(work, NULL);
+  own.life = *life;
+  own.ends = own.resumed = false;
+  if (own.plan->acts_ns > 0) own.fiber = fiber_start(work, NULL);
 }
 
 void operator_end(void) {
-  operator.ends = true;
-  if (operator.fiber != NULL) fiber_wake(operator.fiber);
-  while (operator.fiber != NULL) fiber_sleep(world_now_ns() + MILLISECOND_NS);
+  own.ends = true;
+  if (own.fiber != NULL) fiber_wake(own.fiber);
+  while (own.fiber != NULL) fiber_sleep(world_now_ns() + MILLISECOND_NS);
 }
 
-void operator_killed(void) { operator.fiber = NULL; }
+void operator_killed(void) { own.fiber = NULL; }

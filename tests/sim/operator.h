@@ -31,6 +31,9 @@ struct operator_life {
 void operator_begin(const struct operator_life *life);
 /* No more requests, from a fiber: returns when the last is answered. */
 void operator_end(void);
+/* All mail has gone: once more the operator resumes all, and looks: nothing may be left in any list. Did that happen? True without an operator. */
+void operator_look_last(void);
+bool operator_has_looked(void);
 /* The program was killed, and the operator's fiber with it. */
 void operator_killed(void);
 

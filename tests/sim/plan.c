@@ -20,15 +20,15 @@ static void break_disk(struct disk_faults *disk) {
 
 /* What is suspended gets older, so mail may wait for longer than without. */
 static void add_operator(struct plan *p) {
-  p->operator=(struct operator_plan){.acts_ns = chance_spread(SECOND_NS, OPERATOR_NS),
-                                     .acts_max = (unsigned)chance_spread(5, 200),
-                                     .pause_low_ns = MILLISECOND_NS,
-                                     .pause_high_ns = chance_spread(50 * MILLISECOND_NS, 10 * SECOND_NS),
-                                     .domains = p->domains,
-                                     .disk_fails = p->disk.calls_fail > 0 || p->disk.capacity_bytes > 0,
-                                     .adopts = p->reshards};
-  p->operator.weight[ACT_LIST] = 4;
-  for (unsigned i = ACT_LIST + 1; i < ACTS; i++) p->operator.weight[i] = chance_once(3) ? 0 : (unsigned)chance_spread(1, 10);
+  p->operating = (struct operator_plan){.acts_ns = chance_spread(3 * SECOND_NS, OPERATOR_NS),
+                                        .acts_max = (unsigned)chance_spread(5, 200),
+                                        .pause_low_ns = MILLISECOND_NS,
+                                        .pause_high_ns = chance_spread(50 * MILLISECOND_NS, 3 * SECOND_NS),
+                                        .domains = p->domains,
+                                        .disk_fails = p->disk.calls_fail > 0 || p->disk.capacity_bytes > 0,
+                                        .adopts = p->reshards};
+  p->operating.weight[ACT_LIST] = 4;
+  for (unsigned i = ACT_LIST + 1; i < ACTS; i++) p->operating.weight[i] = chance_once(3) ? 0 : (unsigned)chance_spread(1, 10);
   p->fixed.max_age_s += (unsigned)(OPERATOR_NS / SECOND_NS);
 }
 
@@ -152,5 +152,5 @@ void plan_tell(const struct plan *plan) {
         : plan->power == POWER_ALWAYS ? " (power)"
                                       : " (some of power)",
         plan->stops, plan->clock_jumps, plan->client.size_high);
-  tell_operator(&plan->operator);
+  tell_operator(&plan->operating);
 }

@@ -31,7 +31,7 @@ struct plan {
   struct client_habits client;
   struct net_weather weather;
   struct disk_faults disk;
-  struct operator_plan operator;
+  struct operator_plan operating;
 };
 
 /* By chance: after world_open. */

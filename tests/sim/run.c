@@ -44,7 +44,7 @@ static void open_world(void) {
   ledger_open();
   settings_open(&plan.settings, &plan.fixed);
   orders_open(plan.mx_hosts);
-  operator_open(&plan.operator);
+  operator_open(&plan.operating);
   program_open(&plan);
   must(domains_parse(&zone.domains, SPAN("d%05d.test")) == E_OK);
   zone.count = plan.domains;
@@ -100,10 +100,11 @@ static void read_events_file(void *context, const char *name) {
 static int64_t clock_error_ms;
 
 static void set_clock(int64_t by_ms) {
+  orders_clock(); /* what was over is over, though it is no more, */
   world_set_wall(by_ms);
   clock_error_ms += by_ms;
   ledger_clock_set(by_ms);
-  orders_clock();
+  orders_clock(); /* and what is over now */
   trace("the clock is set by %" PRId64 " ms", by_ms);
 }
 
@@ -143,6 +144,9 @@ static void finish(void) {
   if (program_queued() > 0)
     fault("%" PRIu64 " messages are still queued, %u recipients have not got theirs", program_queued(), ledger_open_recipients());
   if (!client_is_over()) fault("clients wait for ever");
+  operator_look_last();
+  while (!operator_has_looked() && world_now_ns() < limit_ns + 100 * SECOND_NS && program_step(limit_ns + 100 * SECOND_NS)) continue;
+  if (!operator_has_looked()) fault("the operator waits for ever");
   program_stop();
   disk_list("/events", read_events_file, NULL);
   ledger_close(plan.disk.events_fail > 0 && ledger_was_killed());
@@ -198,14 +202,14 @@ static void print_sums(uint64_t seed) {
       "\n",
       seed, sums->messages, sums->accepted, sums->recipients, sums->delivered, sums->refused, sums->expired, sums->given_up, sums->twice,
       sums->lost_events, trace_hash());
-  const struct operator_sums *operator= operator_sums();
+  const struct operator_sums *operated = operator_sums();
   const struct orders_sums *orders = orders_sums();
   const struct settings_sums *settings = settings_sums();
-  if (operator->requests> 0)
+  if (operated->requests > 0)
     printf("seed %" PRIu64 ": the operator asked %u times, suspended %u (%u recipients of them were tried, in time), bounced %u with %u orders; "
            "reloads %u, refused %u; messages listed %u\n",
-           seed, operator->requests, orders->suspended, orders->checked, orders->bounced, orders->bounces, settings->reloads,
-           settings->refused, operator->listed);
+           seed, operated->requests, orders->suspended, orders->checked, orders->bounced, orders->bounces, settings->reloads, settings->refused,
+           operated->listed);
 }
 
 /* ---- many ---- */
