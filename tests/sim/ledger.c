@@ -107,7 +107,7 @@ void ledger_address(unsigned number, unsigned recipient, struct fmt *out) {
 
 bool ledger_find(struct span address, unsigned *message, unsigned *recipient, enum fate *fate) {
   char text[128], letter;
-  if (address.len >= sizeof text) return false;
+  if (address.len == 0 || address.len >= sizeof text) return false;
   memcpy(text, address.at, address.len);
   text[address.len] = '\0';
   if (sscanf(text, "m%u.%u.%c@", message, recipient, &letter) != 3) return false;
@@ -127,7 +127,7 @@ void ledger_sender(unsigned number, const char *domain, struct fmt *out) {
 
 bool ledger_find_sender(struct span address, unsigned *message) {
   char text[128];
-  if (address.len >= sizeof text) return false;
+  if (address.len == 0 || address.len >= sizeof text) return false;
   memcpy(text, address.at, address.len);
   text[address.len] = '\0';
   return sscanf(text, "s%u@", message) == 1 && *message < ledger.count;
@@ -219,6 +219,7 @@ void ledger_maybe(unsigned number) { message_of(number)->maybe = true; }
 void ledger_refused(unsigned number) { message_of(number)->maybe &= ledger.failed; }
 
 void ledger_written(struct span bytes, bool failed) {
+  if (bytes.len == 0) return;
   for (const uint8_t *at; (at = memmem(bytes.at, bytes.len, number_key, sizeof number_key - 1)) != NULL;) {
     bytes = span_skip(bytes, (size_t)(at - bytes.at) + sizeof number_key - 1);
     ptrdiff_t end = span_find(bytes, '\r');
