@@ -221,7 +221,7 @@ static void list_message(void) {
     const json_t *recipients = json_object_get(answer.json, "recipients"), *row;
     size_t i, count = known.message == ORDERS_REPORT ? 1 : ledger_recipients(known.message);
     own.sums.listed++;
-    if (own.plan->adopts ? json_array_size(recipients) > count : json_array_size(recipients) != count)
+    if (json_array_size(recipients) > count || (own.life.first && json_array_size(recipients) < count))
       fault("message %u has %zu recipients, and its list has %zu", known.message, count, json_array_size(recipients));
     json_array_foreach(recipients, i, row) {
       const char *state = text_of(row, "state");

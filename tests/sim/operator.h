@@ -16,7 +16,6 @@ struct operator_plan {
   unsigned weight[ACTS];                /* how often each is done, in proportion */
   unsigned domains;                     /* of the zone */
   bool disk_fails;                      /* then what is suspended may not be kept */
-  bool adopts;                          /* the relay adopts spools: then recipients that have ended may be missing in lists */
 };
 
 /* The plan is kept, by reference. */
@@ -24,6 +23,7 @@ void operator_open(const struct operator_plan *plan);
 
 struct operator_life {
   struct control *control;
+  bool first;            /* in a later one recipients that have ended may be missing in lists */
   const bool *stopping;  /* the program is told to stop: then, and not before, the API may say so */
   void (*hang_up)(void); /* SIGHUP */
 };

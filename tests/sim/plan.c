@@ -25,8 +25,7 @@ static void add_operator(struct plan *p) {
                                         .pause_low_ns = MILLISECOND_NS,
                                         .pause_high_ns = chance_spread(50 * MILLISECOND_NS, 3 * SECOND_NS),
                                         .domains = p->domains,
-                                        .disk_fails = p->disk.calls_fail > 0 || p->disk.capacity_bytes > 0,
-                                        .adopts = p->reshards};
+                                        .disk_fails = p->disk.calls_fail > 0 || p->disk.capacity_bytes > 0};
   p->operating.weight[ACT_LIST] = 4;
   for (unsigned i = ACT_LIST + 1; i < ACTS; i++) p->operating.weight[i] = chance_once(3) ? 0 : (unsigned)chance_spread(1, 10);
   p->fixed.max_age_s += (unsigned)(OPERATOR_NS / SECOND_NS);

@@ -155,7 +155,7 @@ static void mind(void *context) {
   for (unsigned i = 0; i < 3; i++) barrier(i);
   for (unsigned i = 0; i < program->conf.shards; i++) program->relays[i] = program->workers[i].relay;
   control_start(program->control, program->relays);
-  operator_begin(&(struct operator_life){program->control, &program->stopping, hang_up});
+  operator_begin(&(struct operator_life){program->control, lives == 1, &program->stopping, hang_up});
   wait_for_signals();
   for (unsigned i = 0; i < program->conf.shards; i++) relay_stop(program->relays[i]);
   barrier(3);
