@@ -13,7 +13,7 @@
 #define HISTORY_MAX 1024
 #define FOR_EVER UINT64_MAX
 /* docs/DECISIONS.md: until what is above a lower limit has ended its transactions there is more. None is begun meanwhile but what was on its way to another shard. */
-#define GRACE_NS (10 * SECOND_NS)
+#define GRACE_NS (2 * SECOND_NS)
 #define FILE_MAX 3000
 
 struct past {
