@@ -55,6 +55,7 @@ struct session {
 
 static struct {
   const struct zone *zone;
+  uint32_t hosts;
   struct mx_habits habits;
   struct session *sessions;
   struct listener **listeners; /* of each host */
@@ -504,7 +505,7 @@ static void comes_up(void *context, uint64_t host) {
 static void some_go_down(void *context, uint64_t number) {
   (void)context;
   (void)number;
-  for (uint32_t host = 0; host < mx.zone->host_count && mx.habits.down > 0; host++) {
+  for (uint32_t host = 0; host < mx.hosts && mx.habits.down > 0; host++) {
     if (mx.is_down[host] || !chance_once(mx.habits.down)) continue;
     trace("mx %u is down", host);
     net_unlisten(mx.listeners[host]);
@@ -524,7 +525,8 @@ void mx_set_habits(const struct mx_habits *habits) {
 void mx_open(const struct zone *zone) {
   memset(&mx, 0, sizeof mx);
   mx.zone = zone;
-  mx.listeners = sim_alloc((zone->host_count + 1) * sizeof(struct listener *));
-  mx.is_down = sim_alloc(zone->host_count + 1);
-  for (uint32_t host = 0; host < zone->host_count; host++) listen_on(host, accepted);
+  mx.hosts = zone->host_count + 1;
+  mx.listeners = sim_alloc(mx.hosts * sizeof(struct listener *));
+  mx.is_down = sim_alloc(mx.hosts);
+  for (uint32_t host = 0; host < mx.hosts; host++) listen_on(host, accepted);
 }

@@ -25,7 +25,7 @@ struct mx_habits {
   uint64_t reply_low_ns, reply_high_ns;
 };
 
-/* Hosts for every address of the zone, which is borrowed. More of the relay than its settings and the orders of its operator allow is a fault. */
+/* Hosts for every address of the zone, which is borrowed, and one more behind them, for routes. More of the relay than its settings and the orders of its operator allow is a fault. */
 void mx_open(const struct zone *zone);
 void mx_set_habits(const struct mx_habits *habits);
 

@@ -344,6 +344,7 @@ static void reload(void) {
     if (chance_once(2)) choose_limits(&next.special[i]);
   }
   if (chance_once(4)) next.second_door = !next.second_door;
+  if (chance_once(4)) next.routed = !next.routed;
   if (chance_once(4)) next.retry_initial_ms = (unsigned)chance_spread(300, 3000);
   if (chance_once(4)) next.retry_max_ms = (unsigned)chance_spread(4000, 8000);
   if (wrong == WRONG_RESTART && chance_once(2)) {
@@ -352,8 +353,8 @@ static void reload(void) {
     next.dns_timeout_s = 3 - next.dns_timeout_s;
   }
   settings_write(&next, wrong);
-  trace("operator writes: connections %u, messages on each %u, doors %u, wrong %d", next.limits.connections_per_site,
-        next.limits.messages_per_connection, 1 + next.second_door, wrong);
+  trace("operator writes: connections %u, messages on each %u, doors %u, routes %d, wrong %d", next.limits.connections_per_site,
+        next.limits.messages_per_connection, 1 + next.second_door, next.routed, wrong);
   if (chance_once(3)) {
     own.life.hang_up();
     return;

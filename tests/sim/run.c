@@ -42,10 +42,6 @@ static void open_world(void) {
   net_open();
   sim_io_open(&v4, &v6);
   ledger_open();
-  settings_open(&plan.settings, &plan.fixed);
-  orders_open(plan.mx_hosts);
-  operator_open(&plan.operating);
-  program_open(&plan);
   must(domains_parse(&zone.domains, SPAN("d%05d.test")) == E_OK);
   zone.count = plan.domains;
   zone.mx_hosts = plan.mx_hosts;
@@ -53,6 +49,11 @@ static void open_world(void) {
   zone.host_count = plan.domains * plan.mx_hosts;
   zone.ttl_s = chance_once(5) ? 0 : (uint32_t)chance_spread(1, 3600);
   zone.negative_ttl_s = 2;
+  plan.fixed.route_address = zone.host_base + zone.host_count;
+  settings_open(&plan.settings, &plan.fixed);
+  orders_open(plan.mx_hosts);
+  operator_open(&plan.operating);
+  program_open(&plan);
   dns_open(&zone, &dns);
   mx_open(&zone);
   client_open(&relay, plan.sessions, plan.messages);

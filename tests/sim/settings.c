@@ -63,6 +63,14 @@ static void put_sites(const struct settings *settings, char *file, size_t *len) 
   }
 }
 
+static void put_routes(char *file, size_t *len) {
+  static const char *const domains[] = {"nx.test", "nullmx.test", "silent.test", "servfail.test"};
+  uint32_t ip = state.fixed.route_address;
+  put(file, len, "routes:\n");
+  for (size_t i = 0; i < sizeof domains / sizeof *domains; i++)
+    put(file, len, "  - {domain: %s, hosts: [\"%u.%u.%u.%u:25\"]}\n", domains[i], ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255);
+}
+
 static void put_file(const struct settings *settings, enum wrong wrong) {
   static const char *const durability[] = {[CONF_SYNC] = "sync", [CONF_LAZY] = "lazy", [CONF_MEMORY] = "memory"};
   char file[FILE_MAX];
@@ -82,6 +90,7 @@ static void put_file(const struct settings *settings, enum wrong wrong) {
       wrong == WRONG_VALUE ? "5 parsecs" : "60s");
   put(file, &len, "events: {path: /events}\ndsn: {rate: 1000000}\n");
   put_sites(settings, file, &len);
+  if (settings->routed) put_routes(file, &len);
   if (wrong == WRONG_TORN) len = 15 + chance(70); /* within what begins with the name, and ends with the first listener */
   disk_put(SETTINGS_PATH, span_of(file, len));
 }

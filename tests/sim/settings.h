@@ -19,6 +19,7 @@ struct settings {
   struct limits limits, special[SETTINGS_SPECIAL]; /* special: zeros: as the others */
   unsigned retry_initial_ms, retry_max_ms;
   bool second_door;       /* a second listener */
+  bool routed;            /* domains that take no mail, or are not found, go to a host of their own */
   unsigned dns_timeout_s; /* needs a restart */
   bool other_name;        /* likewise */
 };
@@ -28,7 +29,8 @@ struct settings_fixed {
   enum conf_durability durability;
   uint64_t memory_bytes, segment_bytes; /* segments are smaller than a user may have them: to see many of them */
   unsigned max_age_s;
-  bool by_hosts; /* the first site's entry is for its hosts, not for its domain: mail for other names may go there too */
+  uint32_t route_address; /* of that host */
+  bool by_hosts;          /* the first site's entry is for its hosts, not for its domain: mail for other names may go there too */
 };
 
 enum wrong {
