@@ -63,7 +63,8 @@ static struct {
   struct mx_sums sums;
 } mx;
 
-static unsigned site_of(unsigned host) { return host / mx.zone->mx_hosts; }
+/* The one for routes has settings of its own nowhere. */
+static unsigned site_of(unsigned host) { return host / mx.zone->mx_hosts + (host < mx.zone->host_count ? 0 : SETTINGS_SPECIAL); }
 
 const struct mx_sums *mx_sums(void) { return &mx.sums; }
 
