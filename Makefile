@@ -73,7 +73,7 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/%.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUI
 	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 
 # Before the library, whose own door to the kernel is then left out.
-SIM_WORLD := $(addprefix tests/sim/,world.c contents.c disk.c net.c io.c)
+SIM_WORLD := $(addprefix tests/sim/,world.c contents.c disk.c names.c net.c io.c)
 SIMULATED := contract/test_io_simulated unit/queue/spool/test_adopt
 $(SIMULATED:%=$(BUILD)/unit/%): $(BUILD)/unit/%: $(BUILD)/obj/tests/%.o $(SIM_WORLD:%.c=$(BUILD)/obj/%.o) \
     $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libringpost.a
