@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/base/canary.h"
 #include "core/base/error.h"
 #include "core/conf/system.h"
 #include "net/control/inside.h"
@@ -256,7 +257,8 @@ static int load_list(struct control *control, const json_t *list, struct fmt *wh
 void suspend_start(struct control *control) {
   static const struct target_of all = {.kind = TARGET_ALL};
   bool held = control->suspensions != NULL;
-  for (const struct suspension *one = control->suspensions; one != NULL; one = one->next) held &= suspend_hold(control, &one->target, true);
+  for (const struct suspension *one = control->suspensions; one != NULL && !canary(CANARY_RESUMED); one = one->next)
+    held &= suspend_hold(control, &one->target, true);
   if (!held && control->suspensions != NULL)
     fprintf(stderr, "ringpost: suspensions could not be taken up: all mail is held until `ctl resume --all`\n");
   if (held && suspension_of(control, &all) == NULL && suspend_hold(control, &all, false)) (void)suspend_release(control);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/base/canary.h"
 #include "core/base/error.h"
 #include "core/conf/change.h"
 #include "net/out/dsn.h"
@@ -108,7 +109,7 @@ void outlet_admin_bounce(struct outlet *outlet, struct message *message, unsigne
   event.category = "policy";
   event.rule = "admin";
   count_add(outlet->o.counters, COUNT_ADMIN_BOUNCED, 1);
-  give_up(outlet, message, i, &event, RECORD_FAILED, quiet);
+  give_up(outlet, message, i, &event, canary(CANARY_BOUNCED_AGAIN) ? RECORD_DEFERRED : RECORD_FAILED, quiet);
 }
 
 /* ---- what is configured ---- */
@@ -490,6 +491,7 @@ void outlet_abort(struct outlet *outlet) {
 void outlet_commit(struct outlet *outlet) {
   const struct conf *next = outlet->next.conf;
   bool other_routes = !conf_same_routes(outlet->o.conf, next), other_limits = !conf_same_limits(outlet->o.conf, next);
+  if (canary(CANARY_OLD_LIMIT) && outlet->o.shard->index > 0) other_limits = false;
   map_fini(&outlet->routes);
   outlet->routes = outlet->next.routes;
   outlet->next.conf = NULL;
