@@ -76,7 +76,7 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/%.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUI
 	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 
 # Before the library, whose own door to the kernel is then left out.
-SIM_WORLD := $(addprefix tests/sim/,world.c contents.c disk.c net.c io.c)
+SIM_WORLD := $(addprefix tests/sim/,world.c contents.c disk.c names.c net.c io.c)
 SIMULATED := contract/test_io_simulated unit/queue/spool/test_adopt
 $(SIMULATED:%=$(BUILD)/unit/%): $(BUILD)/unit/%: $(BUILD)/obj/tests/%.o $(SIM_WORLD:%.c=$(BUILD)/obj/%.o) \
     $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libringpost.a
@@ -129,13 +129,16 @@ kills: all
 # ---- the simulator: the whole relay in a simulated world (tests/sim/run.c). SEEDS=FROM-TO ----
 SIM_PARTS := $(sort $(wildcard tests/sim/*.c))
 SEEDS    ?= 1-1000
+# What is done by tests/sim/system.c and settings.c instead.
+SIM_WRAPPED := sem_wait sem_post pthread_mutex_lock system_read_file system_write_file control_wall_ms conf_read
+SIM_LDFLAGS := $(LDFLAGS) $(SIM_WRAPPED:%=-Wl,--wrap=%)
 $(BUILD)/sim: $(SIM_PARTS:%.c=$(BUILD)/obj/%.o) $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
-	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
+	$(call QUIET,LINK)$(CC) $(CFLAGS) $(SIM_LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
 sim: $(BUILD)/sim
 	@$(BUILD)/sim --seeds $(SEEDS) --jobs $$(nproc)
 sim-canaries: $(BUILD)/sim
 	@tests/sim/canaries.sh $(BUILD) '$(CC) $(STD) $(CPPFLAGS) $(CFLAGS) $(HARDEN)' \
-	  '$(SIM_PARTS:%.c=$(BUILD)/obj/%.o) $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a $(LDFLAGS) $(TEST_LIBS) $(LDLIBS)'
+	  '$(SIM_PARTS:%.c=$(BUILD)/obj/%.o) $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a $(SIM_LDFLAGS) $(TEST_LIBS) $(LDLIBS)'
 
 # ---- a writer of spools to be kept, for what no image in tests/golden has yet ----
 $(BUILD)/golden: $(BUILD)/obj/tests/golden/write.o $(BUILD)/libringpost.a

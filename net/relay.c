@@ -343,6 +343,7 @@ static void take_times(struct relay *relay) {
 static void tell_loaded(void *context, struct message *message) {
   struct relay *relay = context;
   if (message->untold) intake_tell_restored(relay->intake, message);
+  operate_loaded(relay->outlet, message);
 }
 
 static void tell_unreadable(void *context, const struct unloaded_message *message, int error, bool given_up) {

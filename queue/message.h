@@ -62,6 +62,7 @@ struct message {
   bool untold : 1;  /* it was restored, and its Reception event may be missing */
   bool moving : 1;  /* something of it is being written anew */
   bool late : 1;    /* it was taken up after the start, and lies where it lay then */
+  bool early : 1;   /* the timer may come before anybody is due: whoever it was set for waits no more */
   struct recipient recipient[];
 };
 

@@ -57,7 +57,7 @@ static uint32_t oldest_of(const struct message *message) {
 }
 
 /* Where its age belongs, looked for from `near` on: what was stored last goes to the end at once. */
-static void list_insert(struct message_list *list, struct message *message, struct message *near) {
+static void list_insert(struct schedule *schedule, struct message_list *list, struct message *message, struct message *near) {
   message->oldest = oldest_of(message);
   while (near != NULL && near->oldest > message->oldest) near = near->prev;
   struct message *next = near != NULL ? near->next : list->first;
@@ -66,9 +66,11 @@ static void list_insert(struct message_list *list, struct message *message, stru
   message->next = next;
   *(near != NULL ? &near->next : &list->first) = message;
   *(next != NULL ? &next->prev : &list->last) = message;
+  if (list == schedule->search.list && next == schedule->search.at) schedule->search.at = message; /* it may have been ahead before */
 }
 
-static void list_remove(struct message_list *list, struct message *message) {
+static void list_remove(struct schedule *schedule, struct message_list *list, struct message *message) {
+  if (message == schedule->search.at) schedule->search.at = message->next;
   *(message->prev != NULL ? &message->prev->next : &list->first) = message->next;
   *(message->next != NULL ? &message->next->prev : &list->last) = message->prev;
 }
@@ -76,30 +78,30 @@ static void list_remove(struct message_list *list, struct message *message) {
 void schedule_link(struct schedule *schedule, struct message *message) {
   struct message_list *list = list_of(schedule, message);
   message->schedule = schedule;
-  list_insert(list, message, list->last);
+  list_insert(schedule, list, message, list->last);
   schedule->messages++;
 }
 
 void schedule_unlink(struct schedule *schedule, struct message *message) {
-  list_remove(list_of(schedule, message), message);
+  list_remove(schedule, list_of(schedule, message), message);
   schedule->messages--;
 }
 
 void schedule_set_place(struct schedule *schedule, struct message *message, uint32_t part, struct spool_place place) {
   struct message_list *before = list_of(schedule, message), *list;
-  list_remove(before, message);
+  list_remove(schedule, before, message);
   *(part < message->parts_count ? &message->parts[part] : &message->place) = place;
   if (part == message->parts_count) message->late = false; /* the record is moved last: now all of it lies where what is new does */
   list = list_of(schedule, message);
   bool is_newest = list->last == NULL || oldest_of(message) >= list->last->oldest;
-  list_insert(list, message, list != before || is_newest ? list->last : message->prev);
+  list_insert(schedule, list, message, list != before || is_newest ? list->last : message->prev);
 }
 
 void schedule_set_parts(struct schedule *schedule, struct message *message, struct spool_place *parts) {
   struct message_list *list = list_of(schedule, message);
-  list_remove(list, message);
+  list_remove(schedule, list, message);
   message->parts = parts;
-  list_insert(list, message, message->prev);
+  list_insert(schedule, list, message, message->prev);
 }
 
 /* No job is left that might look at it. */
@@ -121,29 +123,44 @@ static uint64_t earliest_due_ms(const struct message *message) {
 }
 
 /* Nobody waits longer than may be, however far away the time seems that was noted by a clock that was wrong. */
-static void bring_near(const struct schedule *schedule, struct message *message) {
-  if (schedule->wait_max_ms == 0 || canary(CANARY_CLOCK)) return;
+static void bring_near(const struct schedule *schedule, struct recipient *recipient) {
+  if (schedule->wait_max_ms == 0 || recipient->held || canary(CANARY_CLOCK)) return;
   uint64_t latest_ms = schedule->shard->wall_ms + schedule->wait_max_ms;
-  for (unsigned i = 0; i < message->recipients; i++) {
-    struct recipient *recipient = &message->recipient[i];
-    if (recipient->state == RECIPIENT_WAITING && !recipient->held && recipient->due_ms > latest_ms) recipient->due_ms = latest_ms;
-  }
+  if (recipient->due_ms > latest_ms) recipient->due_ms = latest_ms;
+}
+
+/* By the wheel's clock, which is monotonic. */
+static uint64_t monotonic_ms(const struct schedule *schedule, uint64_t due_ms) {
+  uint64_t wall_ms = schedule->shard->wall_ms;
+  return schedule->shard->now_ms + (due_ms > wall_ms ? due_ms - wall_ms : 0);
 }
 
 /*
- * Sets the timer for the earliest WAITING recipient. The wheel runs on the monotonic clock, due times are wall clock, which may be set: so when the timer fires that recipient is
- * due whatever the time is.
+ * Sets the timer for the earliest WAITING recipient; there is one. The wheel runs on the monotonic clock, due times are wall clock, which may be set: so when the timer fires that
+ * recipient is due whatever the time is.
  */
 static void set_timer(struct schedule *schedule, struct message *message) {
-  bring_near(schedule, message);
-  uint64_t earliest = earliest_due_ms(message);
-  if (earliest == UINT64_MAX) {
-    timer_cancel(&schedule->shard->wheel, &message->timer);
-    return;
-  }
-  uint64_t wall_ms = schedule->shard->wall_ms;
+  for (unsigned i = 0; i < message->recipients; i++)
+    if (message->recipient[i].state == RECIPIENT_WAITING) bring_near(schedule, &message->recipient[i]);
+  message->early = false;
   message->timer.fire = message_due;
-  timer_set(&schedule->shard->wheel, &message->timer, schedule->shard->now_ms + (earliest > wall_ms ? earliest - wall_ms : 0));
+  timer_set(&schedule->shard->wheel, &message->timer, monotonic_ms(schedule, earliest_due_ms(message)));
+}
+
+/*
+ * One more waits, or one for another time. Not all are looked at, neither here nor when one waits no more: there may be tens of thousands, to whom it
+ * happens one after the other.
+ */
+static void set_timer_for(struct schedule *schedule, struct message *message, unsigned i) {
+  bring_near(schedule, &message->recipient[i]);
+  uint64_t at_ms = monotonic_ms(schedule, message->recipient[i].due_ms);
+  message->timer.fire = message_due;
+  if (!timer_is_set(&message->timer) || at_ms < message->timer.due_ms) timer_set(&schedule->shard->wheel, &message->timer, at_ms);
+}
+
+static void timer_is_early(struct schedule *schedule, struct message *message) {
+  message->early = true;
+  if (message->recipients == 1) timer_cancel(&schedule->shard->wheel, &message->timer);
 }
 
 /* The clock was, by so much, since they were given their times: these come as much earlier by it. */
@@ -184,8 +201,9 @@ static void message_due(void *context, struct timer *timer) {
   struct message *message = (struct message *)((uint8_t *)timer - offsetof(struct message, timer));
   struct schedule *schedule = message->schedule;
   uint64_t wall_ms = schedule->shard->wall_ms, earliest = earliest_due_ms(message);
-  bool later = false;
-  if (earliest != UINT64_MAX && earliest > wall_ms && !canary(CANARY_CLOCK)) set_back(message, earliest - wall_ms);
+  bool later = false, is_set_back = earliest != UINT64_MAX && earliest > wall_ms && !message->early;
+  if (is_set_back && !canary(CANARY_CLOCK)) set_back(message, earliest - wall_ms);
+  message->early = false;
   schedule_job_began(message);
   for (unsigned i = 0; i < message->recipients; i++) {
     const struct recipient *recipient = &message->recipient[i];
@@ -293,7 +311,7 @@ void schedule_defer(struct schedule *schedule, struct message *message, unsigned
   if (attempted) recipient->attempts++;
   become_waiting(schedule, message, i);
   append_outcome(schedule, message, i, RECORD_DEFERRED);
-  set_timer(schedule, message);
+  set_timer_for(schedule, message, i);
 }
 
 /* ---- what operators do ---- */
@@ -305,14 +323,21 @@ void schedule_hold(struct schedule *schedule, struct message *message, unsigned 
   message->recipient[i].held = true;
   schedule->held++;
   become_waiting(schedule, message, i);
-  set_timer(schedule, message);
+  set_timer_for(schedule, message, i);
+}
+
+void schedule_hold_until(struct schedule *schedule, struct message *message, unsigned i, uint64_t due_ms) {
+  must(message->recipient[i].state == RECIPIENT_WAITING && message->recipient[i].held);
+  message->recipient[i].due_ms = due_ms;
+  timer_is_early(schedule, message);
+  set_timer_for(schedule, message, i);
 }
 
 void schedule_take(struct schedule *schedule, struct message *message, unsigned i) {
   must(message->recipient[i].state == RECIPIENT_WAITING);
   leave_waiting(schedule, message, i);
   become_ready(schedule, message, i);
-  set_timer(schedule, message);
+  timer_is_early(schedule, message);
 }
 
 void schedule_set_due(struct schedule *schedule, struct message *message, unsigned i, uint64_t due_ms) {
@@ -320,7 +345,8 @@ void schedule_set_due(struct schedule *schedule, struct message *message, unsign
   if (message->recipient[i].held) schedule->held--;
   message->recipient[i].held = false;
   message->recipient[i].due_ms = due_ms;
-  set_timer(schedule, message);
+  timer_is_early(schedule, message);
+  set_timer_for(schedule, message, i);
 }
 
 void schedule_retry(struct schedule *schedule, struct message *message, unsigned i) {
@@ -331,11 +357,35 @@ void schedule_retry(struct schedule *schedule, struct message *message, unsigned
   schedule_job_ended(schedule, message);
 }
 
-struct message *schedule_find(const struct schedule *schedule, uint64_t id) {
-  for (unsigned i = 0; i < SCHEDULE_LISTS; i++)
-    for (struct message *message = schedule->list[i].first; message != NULL; message = message->next)
-      if (message->id == id) return message;
-  return NULL;
+/* Ways between lists lead only from those that are looked through earlier, and within one only from its front to its end. */
+static void search_next_list(struct schedule *schedule) {
+  static const enum schedule_list way[SCHEDULE_LISTS] = {SCHEDULE_UNSTORED, SCHEDULE_LATE, SCHEDULE_LONG, SCHEDULE_STORED};
+  bool is_over = schedule->search.lists == SCHEDULE_LISTS;
+  schedule->search.list = is_over ? NULL : &schedule->list[way[schedule->search.lists++]];
+  schedule->search.at = is_over ? NULL : schedule->search.list->first;
+}
+
+void schedule_find_begin(struct schedule *schedule, uint64_t id) {
+  schedule->search.id = id;
+  schedule->search.lists = 0;
+  search_next_list(schedule);
+}
+
+bool schedule_find_on(struct schedule *schedule, unsigned budget, struct message **message) {
+  *message = NULL;
+  for (; schedule->search.list != NULL && budget > 0; budget--) {
+    struct message *at = schedule->search.at;
+    if (at == NULL) {
+      search_next_list(schedule);
+    } else if (at->id == schedule->search.id) {
+      *message = at;
+      schedule->search.list = NULL;
+      schedule->search.at = NULL;
+    } else {
+      schedule->search.at = at->next;
+    }
+  }
+  return schedule->search.list == NULL;
 }
 
 /* ---- what is only in memory goes to disk: after a first attempt that failed, and before a stop ---- */

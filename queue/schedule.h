@@ -53,6 +53,12 @@ struct schedule {
   struct store *spare;        /* for storing a message when the slab has nothing left; NULL: in use */
   uint64_t wait_max_ms;       /* nobody waits longer, whatever a due time says: the clock may have been set. 0 (at first): as long as it says */
   uint64_t memory_high_bytes; /* slab use above which contents leave memory as soon as they are on disk */
+  struct {
+    struct message_list *list; /* NULL: nothing is looked for */
+    struct message *at;        /* the next to be looked at; NULL: the next list */
+    uint64_t id;
+    unsigned lists; /* begun */
+  } search;
 };
 
 void schedule_init(struct schedule *schedule, struct shard *shard, struct slab *slab, struct spool *spool, struct counters *counters,
@@ -76,12 +82,16 @@ void schedule_hold(struct schedule *schedule, struct message *message, unsigned 
 /* A WAITING recipient becomes READY before its time, for the caller to give a fate at once; or it is given out like one that is due. */
 void schedule_take(struct schedule *schedule, struct message *message, unsigned recipient);
 void schedule_retry(struct schedule *schedule, struct message *message, unsigned recipient);
-/* ... or it is WAITING as before, but due at this time, and not held. Nothing of it is noted on disk. */
+/* ... or it is WAITING as before, but due at this time, and not held; or held as before, until then. Nothing of it is noted on disk. */
 void schedule_set_due(struct schedule *schedule, struct message *message, unsigned recipient, uint64_t due_ms);
+void schedule_hold_until(struct schedule *schedule, struct message *message, unsigned recipient, uint64_t due_ms);
+
 /*
- * NULL: no such message here. It looks at all there are, one after the other: some 30 ms for half a million, in which the shard does nothing else.
+ * Looks for a message by its id, one after the other, in pieces between which anything may happen to the schedule. One search at a time: a second
+ * takes the place of the first. True: it is over, and *message is the message, or NULL: there is none that was here all the time.
  */
-struct message *schedule_find(const struct schedule *schedule, uint64_t id);
+void schedule_find_begin(struct schedule *schedule, uint64_t id);
+must_check bool schedule_find_on(struct schedule *schedule, unsigned budget, struct message **message);
 
 /* Its sender has been told that it takes long: once is enough, also after a restart. */
 void schedule_warned(struct schedule *schedule, struct message *message, unsigned recipient);

@@ -196,6 +196,13 @@ struct unloaded_message *unloaded_eldest(struct unloaded *list) {
   return next_of(list, &list->age, list->by_age);
 }
 
+bool unloaded_find(const struct unloaded *list, uint64_t id, uint32_t *cursor, unsigned budget, bool *found) {
+  *found = false;
+  for (; *cursor < list->count && budget > 0; (*cursor)++, budget--)
+    if (list->message[*cursor].id == id && list->message[*cursor].state != UNLOADED_GONE) *found = true;
+  return *found || *cursor >= list->count;
+}
+
 bool unloaded_holds(struct unloaded *list, uint32_t segment) {
   pass_gone(list, &list->place, NULL);
   return list->place.gone < list->count && list->message[list->place.gone].oldest <= segment;

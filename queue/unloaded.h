@@ -91,6 +91,8 @@ void unloaded_put_back(struct unloaded *list, struct unloaded_message *message, 
 void unloaded_retry(struct unloaded *list);
 /* For good; also of one that does not wait, and at the start. What it owns is freed. */
 void unloaded_remove(struct unloaded *list, struct unloaded_message *message);
+/* Looks for one by its id, from *cursor (0 at first) on, at no more than `budget`. True: it is over; *found: it is one of them. */
+must_check bool unloaded_find(const struct unloaded *list, uint64_t id, uint32_t *cursor, unsigned budget, bool *found);
 /* Lies anything of them in this segment or an older one? */
 bool unloaded_holds(struct unloaded *list, uint32_t segment);
 

@@ -19,6 +19,9 @@ enum canary {
   CANARY_REPORT_SENDER,   /* a report does not come from the null sender */
   CANARY_CLOCK,           /* who waits goes by the clock on the wall alone */
   CANARY_ANY_ID,          /* an answer of DNS is believed whatever its id is */
+  CANARY_RESUMED,         /* a start does not hold what was suspended */
+  CANARY_BOUNCED_AGAIN,   /* that the operator gave a recipient up is not recorded */
+  CANARY_OLD_LIMIT,       /* a reload leaves the old limits on all shards but the first */
 };
 
 #ifdef CANARY

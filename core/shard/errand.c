@@ -55,19 +55,29 @@ static void take_in(struct errands *errands) {
   *end_of = in_order;
 }
 
+/* True: it is done. */
+static bool step(struct shard *shard, struct errand *errand) {
+  if (errand->not_before_ms > shard->now_ms) return false;
+  return errand->step(errand, errand->context != NULL ? errand->context : shard->context);
+}
+
 bool errands_turn(struct shard *shard) {
-  take_in(&shard->errands);
-  struct errand **at = &shard->errands.first;
-  while (*at != NULL) {
+  struct errands *errands = &shard->errands;
+  bool more = false;
+  take_in(errands);
+  errands->due_ms = UINT64_MAX;
+  for (struct errand **at = &errands->first; *at != NULL;) {
     struct errand *errand = *at;
-    if (!errand->step(errand, errand->context != NULL ? errand->context : shard->context)) {
-      at = &errand->_next;
+    if (step(shard, errand)) {
+      *at = errand->_next;
+      end(errand, false);
       continue;
     }
-    *at = errand->_next;
-    end(errand, false);
+    at = &errand->_next;
+    if (errand->not_before_ms <= shard->now_ms) more = true;
+    if (errand->not_before_ms > shard->now_ms && errand->not_before_ms < errands->due_ms) errands->due_ms = errand->not_before_ms;
   }
-  return shard->errands.first != NULL;
+  return more;
 }
 
 void errands_close(struct shard *shard) {

@@ -11,16 +11,21 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct shard;
 struct errand;
 
-/* On the shard's thread, once a turn, after its letters and timers; true: done. A step should take no longer than some 200 us. */
+/*
+ * On the shard's thread, once a turn, after its letters and timers; true: done. A step should take no longer than some 200 us. One that only waits for
+ * something sets errand->not_before_ms: until then it is not called again, and does not keep the shard from sleeping.
+ */
 typedef bool (*errand_step)(struct errand *errand, void *context);
 
 struct errand {
   errand_step step;
-  void *context; /* handed to step: the shard's side. NULL: the shard's own context */
+  void *context;          /* handed to step: the shard's side. NULL: the shard's own context */
+  uint64_t not_before_ms; /* monotonic; 0 at first */
   /* private */
   struct errand *_next;
   sem_t _ended;
@@ -40,8 +45,9 @@ bool errand_is_over(const struct errand *errand);
 struct errands {
   _Atomic(struct errand *) asked; /* latest first */
   struct errand *first;           /* under way */
+  uint64_t due_ms;                /* when the first of those that wait wants to be called; UINT64_MAX: none waits */
 };
-/* One step of each. True: some are still under way, and want another turn at once. */
+/* One step of each that does not wait. True: some are still under way, and want another turn at once. */
 bool errands_turn(struct shard *shard);
 /* No more are taken; those there are end undone. Not from within a step. */
 void errands_close(struct shard *shard);

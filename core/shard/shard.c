@@ -21,7 +21,7 @@ int shard_init(struct shard *shard, struct shard_group *group, unsigned index, c
   if (error != E_OK) return error;
   shard->index = index;
   shard->group = group;
-  shard->turn_due_ms = UINT64_MAX;
+  shard->turn_due_ms = shard->errands.due_ms = UINT64_MAX;
   shard->busy = true; /* the first turn does not sleep: on_turn may have work from the start */
   look_at_clock(shard);
   wheel_init(&shard->wheel, shard->now_ms);
@@ -40,10 +40,11 @@ void shard_handle(struct shard *shard, uint8_t kind, shard_complete complete, vo
   shard->handlers[kind] = (struct shard_handler){complete, context};
 }
 
-/* When to wake without any event: the next timer, or what on_turn asked for. The io clock is in nanoseconds, the wheel's in whole milliseconds. */
+/* When to wake without any event: the next timer, an errand that waits, or what on_turn asked for. The io clock is in nanoseconds, the wheel's in whole milliseconds. */
 static uint64_t wake_ns(const struct shard *shard, uint64_t until_ns) {
   uint64_t due_ms = wheel_next_ms(&shard->wheel);
   if (shard->turn_due_ms < due_ms) due_ms = shard->turn_due_ms;
+  if (shard->errands.due_ms < due_ms) due_ms = shard->errands.due_ms;
   if (due_ms < UINT64_MAX / 1000000 && due_ms * 1000000 < until_ns) until_ns = due_ms * 1000000;
   return until_ns;
 }

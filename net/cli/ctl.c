@@ -248,11 +248,17 @@ static const struct {
 
 static const char *name_of_option(unsigned option);
 
+static bool is_number(const char *text) {
+  uint64_t value;
+  return span_to_u64(span_of_text(text), &value);
+}
+
 static int run(struct ctl *ctl, const char *command, const char *operand) {
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(commands[i].name, command) != 0) continue;
     unsigned strange = ctl->given & ~commands[i].options;
     if (strange != 0) return complain("--%s is not for %s", name_of_option(strange & -strange), command);
+    if (ctl->limit != NULL && !is_number(ctl->limit)) return complain("--limit %s is no number", ctl->limit);
     if (operand != NULL && !commands[i].takes_operand) return complain("unexpected argument %s", operand);
     if (operand != NULL && strlen(operand) > NAME_MAX_BYTES) return complain("a name has at most %d bytes", NAME_MAX_BYTES);
     if (commands[i].run == NULL) return post(ctl, command, operand);

@@ -157,18 +157,21 @@ static void show_table(const json_t *rows, const struct column *columns, unsigne
 
 /* ---- answers ---- */
 
+/* Of one that has just begun it need not be said since when. */
+static void show_suspension(const json_t *one, bool is_new) {
+  char what[CELL_MAX], reason[CELL_MAX], age[32], left[32];
+  put_safe(what, sizeof what, has(one, "domain") ? text_of(one, "domain") : has(one, "site") ? text_of(one, "site") : "all mail");
+  put_safe(reason, sizeof reason, text_of(one, "reason"));
+  put_distance(age, sizeof age, one, "since", false);
+  put_distance(left, sizeof left, one, "until", true);
+  printf("suspended: %s%s%s%s%s%s%s%s\n", has(one, "site") ? "site " : "", what, is_new ? "" : " for ", is_new ? "" : age,
+         has(one, "until") ? ", for another " : ", until resumed", has(one, "until") ? left : "", *reason != '\0' ? ": " : "", reason);
+}
+
 void show_suspensions(const json_t *json) {
   const json_t *list = json_is_array(json) ? json : json_object_get(json, "suspensions"), *one;
   size_t i;
-  json_array_foreach(list, i, one) {
-    char what[CELL_MAX], reason[CELL_MAX], age[32], left[32];
-    put_safe(what, sizeof what, has(one, "domain") ? text_of(one, "domain") : has(one, "site") ? text_of(one, "site") : "all mail");
-    put_safe(reason, sizeof reason, text_of(one, "reason"));
-    put_distance(age, sizeof age, one, "since", false);
-    put_distance(left, sizeof left, one, "until", true);
-    printf("suspended: %s%s for %s%s%s%s%s\n", has(one, "site") ? "site " : "", what, age, has(one, "until") ? ", for another " : ", until resumed",
-           has(one, "until") ? left : "", *reason != '\0' ? ": " : "", reason);
-  }
+  json_array_foreach(list, i, one) { show_suspension(one, false); }
   if (json_array_size(list) == 0) printf("nothing is suspended\n");
 }
 
@@ -311,21 +314,20 @@ void show_done(const json_t *json) {
   json_t *value;
   bool first = true;
   if (has(json, "since")) {
-    json_t *list = json_array();
-    json_array_append(list, (json_t *)(uintptr_t)json);
-    show_suspensions(list);
-    json_decref(list);
+    show_suspension(json, true);
     return;
   }
   json_object_foreach((json_t *)(uintptr_t)json, key, value) {
     bool is_left = strcmp(key, "in_delivery") == 0, is_unloaded = strcmp(key, "unloaded") == 0;
-    if ((is_left || is_unloaded) && json_integer_value(value) == 0) continue;
+    if (((is_left || is_unloaded) && json_integer_value(value) == 0) || strcmp(key, "as_loaded") == 0) continue;
     printf(first ? "" : "; ");
     first = false;
     if (json_is_true(value)) {
       printf("%s", key);
     } else if (is_unloaded) {
-      printf("%" PRId64 " messages of any kind still wait on disk for room in memory, and were not looked at", (int64_t)json_integer_value(value));
+      printf("%" PRId64 " messages of any kind still wait on disk for room in memory, %s", (int64_t)json_integer_value(value),
+             is_set(json, "as_loaded") ? "and those that are meant are given up as they are loaded, unless the relay is restarted before"
+                                       : "and were not looked at: say it again when they are loaded (`status`: messages unloaded)");
     } else if (is_left) {
       printf("%" PRId64 " were ready or in flight already", (int64_t)json_integer_value(value));
     } else {

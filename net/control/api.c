@@ -20,21 +20,6 @@ static bool read_limit(const struct http_request *request, unsigned most, unsign
   return true;
 }
 
-static const char target_rule[] = "the body needs exactly one of: \"domain\": \"NAME\", \"site\": \"NAME\", \"message\": \"ID\", \"all\": true; a "
-                                  "domain like example.org, without * or @";
-
-/* A key nobody knows is a mistake that would otherwise be done silently. */
-static const char *unknown_key(json_t *body, const char *const *known) {
-  const char *key;
-  json_t *value;
-  json_object_foreach(body, key, value) {
-    bool is_known = false;
-    for (unsigned i = 0; known[i] != NULL; i++) is_known |= strcmp(known[i], key) == 0;
-    if (!is_known) return key;
-  }
-  return NULL;
-}
-
 struct order {
   struct target_of target;
   const char *reason;
@@ -42,24 +27,38 @@ struct order {
   uint64_t for_ms;
 };
 
+/* A key nobody knows is a mistake that would otherwise be done silently. */
+static struct reply reply_unknown_key(const char *key, const char *const *known) {
+  char room[128];
+  struct fmt list = fmt_over(room, sizeof room - 1);
+  for (unsigned i = 0; known[i] != NULL; i++) {
+    fmt_text(&list, i > 0 ? ", " : "");
+    fmt_text(&list, known[i]);
+  }
+  room[list.len] = '\0';
+  return reply_error(400, "\"%s\" is no key of this: there are %s", key, room);
+}
+
 /* False: `reply` says what is wrong. */
-static bool read_order(json_t *body, const char *const *known, struct order *order, struct reply *reply) {
+static bool read_order(const json_t *body, const char *const *known, struct order *order, struct reply *reply) {
   const char *unknown = unknown_key(body, known);
+  char room[256];
+  struct fmt why = fmt_over(room, sizeof room);
   const json_t *reason = json_object_get(body, "reason"), *quiet = json_object_get(body, "quiet"), *time = json_object_get(body, "for");
   order->reason = reason != NULL ? json_string_value(reason) : "";
   order->quiet = json_is_true(quiet);
   order->for_ms = 0;
   if (unknown != NULL) {
-    *reply = reply_error(400, "\"%s\" is no key of this", unknown);
-  } else if (!read_target(body, &order->target)) {
-    *reply = reply_error(400, "%s", target_rule);
+    *reply = reply_unknown_key(unknown, known);
+  } else if (!read_target(body, &order->target, &why)) {
+    *reply = reply_error(400, "%.*s", (int)why.len, room);
   } else if (order->reason == NULL || strlen(order->reason) > REASON_MAX || strpbrk(order->reason, "\r\n") != NULL) {
-    *reply = reply_error(400, "\"reason\" has to be a line of at most %d bytes", REASON_MAX);
+    *reply = reply_error(400, "\"reason\" has to be a string, a line of at most %d bytes", REASON_MAX);
   } else if (quiet != NULL && !json_is_boolean(quiet)) {
     *reply = reply_error(400, "\"quiet\" has to be true or false");
   } else if (time != NULL && (!json_is_string(time) || conf_duration(span_of_text(json_string_value(time)), &order->for_ms) != 0 ||
                               order->for_ms == 0 || order->for_ms > FOR_MAX_MS)) {
-    *reply = reply_error(400, "\"for\" has to be a duration, like \"10m\", \"4h\" or \"2d\", of 3650d at most");
+    *reply = reply_error(400, "\"for\" has to be a string, a duration like \"10m\", \"4h\" or \"2d\", of 3650d at most");
   } else {
     return true;
   }
@@ -170,8 +169,9 @@ static struct reply post_reload(struct control *control, const struct http_reque
   struct fmt why = fmt_over(room, sizeof room - 1);
   (void)request, (void)rest;
   if (json_object_size(body) > 0) return reply_error(400, "reload has no keys");
-  if (control->o.reload(control->o.reload_context, &why) == 0) return reply_ok(json_pack("{s:b}", "reloaded", 1));
-  return reply_error(409, "%.*s", (int)why.len, room);
+  if (control->o.reload(control->o.reload_context, &why) != 0) return reply_error(409, "%.*s", (int)why.len, room);
+  suspend_set_ages(control);
+  return reply_ok(json_pack("{s:b}", "reloaded", 1));
 }
 
 /* ---- which there are ---- */
@@ -202,9 +202,11 @@ static struct reply answer(struct control *control, const struct http_request *r
   if (route == NULL) return reply_error(404, "there is no such thing in this API");
   if (route->changes != request->changes) return reply_error(405, "this needs a %s", route->changes ? "POST" : "GET");
   if (!route->changes) return route->answer(control, request, rest, NULL);
-  json_error_t wrong;
+  json_error_t wrong = {.text = ""};
   json_t *body =
       request->body.len == 0 ? json_object() : json_loadb((const char *)request->body.at, request->body.len, JSON_REJECT_DUPLICATES, &wrong);
+  if (body == NULL && json_error_code(&wrong) == json_error_duplicate_key)
+    return reply_error(400, "a key of the body stands there twice: %s", wrong.text);
   if (body == NULL) return reply_error(400, "the body is no JSON: %s", wrong.text);
   struct reply reply = json_is_object(body) ? route->answer(control, request, rest, body) : reply_error(400, "the body is no JSON object");
   json_decref(body);
@@ -217,7 +219,7 @@ void control_answer(void *context, const struct http_request *request, struct ht
   struct reply reply = answer(control, request);
   pthread_mutex_unlock(&control->lock);
   out->status = reply.status;
-  const size_t how = JSON_COMPACT | JSON_ENSURE_ASCII; /* what others sent is harmless to a terminal, too */
+  const size_t how = JSON_COMPACT | JSON_HOW; /* what others sent is harmless to a terminal, too */
   size_t len = reply.json == NULL ? 0 : json_dumpb(reply.json, NULL, 0, how);
   char *text = len == 0 ? NULL : malloc(len + 1);
   if (text != NULL) json_dumpb(reply.json, text, len, how);

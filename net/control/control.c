@@ -100,16 +100,59 @@ static bool keep_name(struct target_of *target, enum target_kind kind, const cha
   return true;
 }
 
-bool read_target(const json_t *json, struct target_of *target) {
-  const json_t *domain = json_object_get(json, "domain"), *site = json_object_get(json, "site");
-  const json_t *message = json_object_get(json, "message"), *all = json_object_get(json, "all");
+static bool read_domain(const json_t *json, struct target_of *target) {
+  return json_is_string(json) && keep_name(target, TARGET_DOMAIN, json_string_value(json), TARGET_DOMAIN_MAX);
+}
+
+static bool read_site(const json_t *json, struct target_of *target) {
+  return json_is_string(json) && keep_name(target, TARGET_SITE, json_string_value(json), MX_SITE_NAME_MAX);
+}
+
+static bool read_message(const json_t *json, struct target_of *target) {
+  if (!json_is_string(json) || !parse_id(span_of_text(json_string_value(json)), &target->id)) return false;
+  target->kind = TARGET_MESSAGE;
+  return true;
+}
+
+static bool read_all(const json_t *json, struct target_of *target) {
+  if (json_is_true(json)) target->kind = TARGET_ALL;
+  return json_is_true(json);
+}
+
+bool read_target(const json_t *json, struct target_of *target, struct fmt *why) {
+  static const struct {
+    const char *key;
+    bool (*read)(const json_t *json, struct target_of *target);
+    const char *rule;
+  } ways[] = {{"domain", read_domain, "\"domain\" has to be a string, a domain like example.org, without * or @"},
+              {"site", read_site, "\"site\" has to be a string, the name of a site as in `ctl queue --sites`"},
+              {"message", read_message, "\"message\" has to be a string, an id of up to 16 hexadecimal digits"},
+              {"all", read_all, "\"all\" has to be true"}};
+  const size_t count = sizeof ways / sizeof *ways;
+  size_t given = 0, which = 0;
   *target = (struct target_of){.kind = TARGET_INVALID};
-  if ((domain != NULL) + (site != NULL) + (message != NULL) + (all != NULL) != 1) return false;
-  if (json_is_string(domain)) return keep_name(target, TARGET_DOMAIN, json_string_value(domain), TARGET_DOMAIN_MAX);
-  if (json_is_string(site)) return keep_name(target, TARGET_SITE, json_string_value(site), MX_SITE_NAME_MAX);
-  if (json_is_true(all)) target->kind = TARGET_ALL;
-  if (json_is_string(message) && parse_id(span_of_text(json_string_value(message)), &target->id)) target->kind = TARGET_MESSAGE;
+  for (size_t i = 0; i < count; i++) {
+    if (json_object_get(json, ways[i].key) == NULL) continue;
+    given++;
+    which = i;
+  }
+  if (given != 1) {
+    fmt_text(why, "exactly one of \"domain\": \"NAME\", \"site\": \"NAME\", \"message\": \"ID\", \"all\": true is needed");
+  } else if (!ways[which].read(json_object_get(json, ways[which].key), target)) {
+    fmt_text(why, ways[which].rule);
+  }
   return target->kind != TARGET_INVALID;
+}
+
+const char *unknown_key(const json_t *json, const char *const *known) {
+  const char *key;
+  const json_t *value;
+  json_object_foreach((json_t *)(uintptr_t)json, key, value) {
+    bool is_known = false;
+    for (unsigned i = 0; known[i] != NULL; i++) is_known |= strcmp(known[i], key) == 0;
+    if (!is_known) return key;
+  }
+  return NULL;
 }
 
 struct reply reply_error(unsigned status, const char *format, ...) {
@@ -131,10 +174,9 @@ uint64_t control_sum(const struct control *control, enum counter which) {
   return sum;
 }
 
-struct reply reply_no_message(const struct control *control) {
-  if (control_sum(control, GAUGE_UNLOADED_MESSAGES) > 0)
-    return reply_error(404,
-                       "there is no such message in memory: it may be one of those that still wait on disk for room (messages_unloaded in status)");
+struct reply reply_no_message(bool is_on_disk) {
+  if (is_on_disk)
+    return reply_error(404, "it still waits on disk for room in memory (messages_unloaded in status): until then it can only be bounced");
   return reply_error(404, "there is no such message in the queue: it has ended, or never was; its events say more");
 }
 
@@ -182,6 +224,7 @@ int control_reload(struct control *control, struct fmt *why, bool *now) {
   *now = pthread_mutex_trylock(&control->lock) == 0;
   if (!*now) return E_BUSY; /* whoever handles signals does not wait for an operation on a million messages */
   int error = control->o.reload(control->o.reload_context, why);
+  if (error == E_OK) suspend_set_ages(control);
   pthread_mutex_unlock(&control->lock);
   return error;
 }

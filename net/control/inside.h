@@ -63,8 +63,12 @@ json_t *json_time(uint64_t wall_ms); /* seconds since 1970, with milliseconds */
 json_t *json_id(uint64_t id);        /* as in events: 16 hexadecimal digits */
 must_check bool parse_id(struct span text, uint64_t *id);
 
-/* Exactly one of domain, site, message, all, in an order or a suspension; other keys are not looked at. False: none, several, or no name or id. */
-must_check bool read_target(const json_t *json, struct target_of *target);
+/* Exactly one of domain, site, message, all, in an order or a suspension; other keys are not looked at. False: `why` says what is wrong. */
+must_check bool read_target(const json_t *json, struct target_of *target, struct fmt *why);
+/* The first key of an object that is not one of `known` (the last is NULL). NULL: all are. */
+const char *unknown_key(const json_t *json, const char *const *known);
+/* How JSON is written: times are milliseconds, and doubles have no more digits than these need. */
+#define JSON_HOW (JSON_ENSURE_ASCII | JSON_REAL_PRECISION(13))
 
 /* An answer of its own: {"error": ...}. */
 struct reply {
@@ -73,10 +77,21 @@ struct reply {
 };
 __attribute__((format(printf, 2, 3))) struct reply reply_error(unsigned status, const char *format, ...);
 struct reply reply_ok(json_t *json);
-/* There is no such message, as far as memory goes. */
-struct reply reply_no_message(const struct control *control);
+/* There is no such message; or it is one of those that wait on disk. */
+struct reply reply_no_message(bool is_on_disk);
 /* Of all shards. */
 uint64_t control_sum(const struct control *control, enum counter which);
+
+/* ---- find.c: a message by its id, in steps, for the steps of errands ---- */
+struct finder {
+  uint64_t id;
+  bool begun, on_disk;     /* on_disk: it is one of those that have no place in memory yet */
+  uint32_t cursor;         /* in these */
+  struct message *message; /* it is in memory, and stays until finder_end */
+};
+/* True: it is over, one way or the other. */
+must_check bool finder_step(struct finder *finder, struct relay *relay);
+void finder_end(struct finder *finder, struct relay *relay);
 
 /* ---- the operations: each with the lock held ---- */
 struct reply list_queues(struct control *control, bool by_site, unsigned limit);
@@ -92,13 +107,18 @@ struct reply suspend_list(const struct control *control);
 /* The one that is in force for exactly this; or that mail for this domain and site is under. NULL: none. */
 const struct suspension *suspension_of(const struct control *control, const struct target_of *target);
 const struct suspension *suspension_over(const struct control *control, const char *domain, const char *site);
-/* On all shards, without a word to anybody: nothing is begun there, or again (what was kept is then tried). False: the relay is stopping. */
+/*
+ * On all shards, without a word to anybody: nothing is begun there (of a message, too), and what was ready is on its way home when this returns. Or begun
+ * again (what was kept is then tried). False: the relay is stopping, or out of memory.
+ */
 bool suspend_hold(struct control *control, const struct target_of *target, bool held);
 bool suspend_release(struct control *control);
 /* From the file; then to the shards. */
 must_check int suspend_load(struct control *control, struct fmt *why);
 void suspend_start(struct control *control);
 void suspend_expire(struct control *control);
+/* Another configuration is in use: what is suspended ends when that says. */
+void suspend_set_ages(struct control *control);
 /* To the file; asks no shard. */
 int suspend_save(struct control *control);
 

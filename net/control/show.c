@@ -4,9 +4,10 @@
 #include "core/base/error.h"
 #include "net/control/inside.h"
 
-#define RECIPIENTS_A_STEP 128
-#define READY_JOBS 1024  /* of a site, looked at for those of a domain */
-#define EXPLAINED_MAX 32 /* recipients of a message that are asked for on all shards */
+#define RECIPIENTS_A_STEP 64
+#define READY_JOBS 1024    /* of a site, looked at for those of a domain */
+#define EXPLAINED_MAX 1000 /* recipients of a message that are ready: so many are looked for on all shards, */
+#define EXPLAINED_A_STEP 2 /* ... in queues that may be long */
 #define WHY_ROOM 512
 
 /* ---- one recipient ---- */
@@ -169,7 +170,8 @@ struct reply show_domain(struct control *control, struct span domain, unsigned l
 
 struct message_show {
   struct asked asked;
-  uint64_t id;
+  struct finder finder;
+  unsigned at;  /* recipient */
   json_t *json; /* NULL: it is not here */
   json_t *recipients;
   unsigned shard;
@@ -187,23 +189,31 @@ static void why_waiting(const struct message *message, unsigned i, json_t *json)
   json_object_set_new(json, "last_error", json_text(queue != NULL ? queue->error : NULL));
 }
 
+static void show_recipient(struct message_show *show, unsigned i) {
+  const struct message *message = show->finder.message;
+  json_t *json = recipient_json(message, i);
+  const struct domain_queue *queue = message->recipient[i].state == RECIPIENT_DONE ? NULL : message->recipient[i].domain; /* it may be gone */
+  json_object_set_new(json, "site", json_text(queue != NULL ? operate_site_of(queue) : NULL));
+  if (message->recipient[i].state == RECIPIENT_WAITING) why_waiting(message, i, json);
+  json_array_append_new(show->recipients, json);
+}
+
 static bool message_step(struct errand *errand, void *context) {
   struct message_show *show = (struct message_show *)errand;
-  const struct message *message = schedule_find(relay_schedule(context), show->id);
-  if (message == NULL) return true;
-  show->json = json_object();
-  show->recipients = json_array();
-  put_message(show->json, message);
-  json_object_set_new(show->json, "shard", json_integer((json_int_t)show->asked.shard));
-  json_object_set_new(show->json, "client", json_span(message_peer(message)));
-  json_object_set_new(show->json, "stored", json_boolean(message->place.segment != 0));
-  for (unsigned i = 0; i < message->recipients; i++) {
-    json_t *json = recipient_json(message, i);
-    const struct domain_queue *queue = message->recipient[i].state == RECIPIENT_DONE ? NULL : message->recipient[i].domain; /* it may be gone */
-    json_object_set_new(json, "site", json_text(queue != NULL ? operate_site_of(queue) : NULL));
-    if (message->recipient[i].state == RECIPIENT_WAITING) why_waiting(message, i, json);
-    json_array_append_new(show->recipients, json);
+  if (show->json == NULL) {
+    if (!finder_step(&show->finder, context)) return false;
+    const struct message *message = show->finder.message;
+    if (message == NULL) return true;
+    show->json = json_object();
+    show->recipients = json_array();
+    put_message(show->json, message);
+    json_object_set_new(show->json, "shard", json_integer((json_int_t)show->asked.shard));
+    json_object_set_new(show->json, "client", json_span(message_peer(message)));
+    json_object_set_new(show->json, "stored", json_boolean(message->place.segment != 0));
   }
+  for (unsigned budget = RECIPIENTS_A_STEP; budget > 0 && show->at < show->finder.message->recipients; budget--) show_recipient(show, show->at++);
+  if (show->at < show->finder.message->recipients) return false;
+  finder_end(&show->finder, context);
   return true;
 }
 
@@ -211,59 +221,90 @@ static bool message_step(struct errand *errand, void *context) {
 struct why {
   struct asked asked;
   uint64_t id;
-  json_t *recipients; /* of the message; each shard writes only its own texts */
-  char text[EXPLAINED_MAX][WHY_ROOM];
+  const json_t *recipients; /* of the message; nobody changes it meanwhile */
+  const unsigned *ready;    /* which of them */
+  unsigned count, at;
   unsigned owner;
+  char *text[EXPLAINED_MAX]; /* owned; NULL: it is not here */
 };
+
+static char *explain(const struct why *why, struct relay *relay, unsigned recipient) {
+  const json_t *json = json_array_get(why->recipients, recipient);
+  const char *address = json_string_value(json_object_get(json, "recipient")), *site = json_string_value(json_object_get(json, "site"));
+  const char *domain = address != NULL && why->asked.shard == why->owner ? strrchr(address, '@') : NULL;
+  const struct domain_queue *queue = domain != NULL ? domain_queue_find(&relay_schedule(relay)->domains, span_of_text(domain + 1)) : NULL;
+  char room[WHY_ROOM];
+  struct fmt out = fmt_over(room, WHY_ROOM - 1);
+  if (!operate_explain(relay_outlet(relay), why->id, recipient, queue, span_of_text(site != NULL ? site : ""), &out)) return NULL;
+  room[out.len] = '\0';
+  return strdup(room);
+}
 
 static bool why_step(struct errand *errand, void *context) {
   struct why *why = (struct why *)errand;
-  const struct message *message = why->asked.shard == why->owner ? schedule_find(relay_schedule(context), why->id) : NULL;
-  for (unsigned i = 0; i < EXPLAINED_MAX && i < json_array_size(why->recipients); i++) {
-    const json_t *json = json_array_get(why->recipients, i);
-    const char *state = json_string_value(json_object_get(json, "state")), *site = json_string_value(json_object_get(json, "site"));
-    struct fmt out = fmt_over(why->text[i], WHY_ROOM - 1);
-    if (state == NULL || strcmp(state, "ready") != 0) continue;
-    bool is_ready = message != NULL && i < message->recipients && message->recipient[i].state == RECIPIENT_READY; /* not DONE meanwhile */
-    const struct domain_queue *queue = is_ready ? message->recipient[i].domain : NULL;
-    bool is_here = operate_explain(relay_outlet(context), why->id, i, queue, span_of_text(site != NULL ? site : ""), &out);
-    why->text[i][is_here ? out.len : 0] = '\0';
-  }
-  return true;
+  for (unsigned budget = EXPLAINED_A_STEP; budget > 0 && why->at < why->count; budget--, why->at++)
+    why->text[why->at] = explain(why, context, why->ready[why->at]);
+  return why->at == why->count;
 }
 
-static bool explain_ready(struct control *control, uint64_t id, const struct message_show *show) {
+/* Gives which recipients are ready, the first EXPLAINED_MAX; of the others it is said that nobody looked. */
+static unsigned find_ready(const json_t *recipients, unsigned ready[EXPLAINED_MAX]) {
+  unsigned count = 0;
+  size_t i;
+  json_t *json;
+  json_array_foreach(recipients, i, json) {
+    const char *state = json_string_value(json_object_get(json, "state"));
+    if (state == NULL || strcmp(state, "ready") != 0) continue;
+    if (count < EXPLAINED_MAX) {
+      ready[count++] = (unsigned)i;
+    } else {
+      json_object_set_new(json, "why", json_sprintf("not looked for: only the first %d that are ready are", EXPLAINED_MAX));
+    }
+  }
+  return count;
+}
+
+static void put_whys(const struct control *control, const struct message_show *show, const struct why *whys) {
+  for (unsigned r = 0; r < whys->count; r++) {
+    json_t *json = json_array_get(show->recipients, whys->ready[r]);
+    json_object_set_new(json, "why", json_sprintf("on its way between shards, or behind more than %d others", OPERATE_LOOKS_MAX));
+    for (unsigned i = 0; i < control->o.shards; i++)
+      if (whys[i].text[r] != NULL) json_object_set_new(json, "why", json_text(whys[i].text[r]));
+  }
+}
+
+static bool explain_ready(struct control *control, const struct message_show *show) {
+  unsigned ready[EXPLAINED_MAX], count = find_ready(show->recipients, ready);
   struct why *whys = calloc(control->o.shards, sizeof *whys);
   if (whys == NULL) return false;
-  for (unsigned i = 0; i < control->o.shards; i++) {
-    whys[i].id = id;
-    whys[i].recipients = show->recipients;
-    whys[i].owner = show->shard;
-  }
+  for (unsigned i = 0; i < control->o.shards; i++)
+    whys[i] = (struct why){.id = show->finder.id, .recipients = show->recipients, .ready = ready, .count = count, .owner = show->shard};
   bool asked = control_ask_all(control, why_step, whys, sizeof *whys);
-  for (size_t r = 0; asked && r < EXPLAINED_MAX && r < json_array_size(show->recipients); r++)
-    for (unsigned i = 0; i < control->o.shards; i++)
-      if (whys[i].text[r][0] != '\0') json_object_set_new(json_array_get(show->recipients, r), "why", json_text(whys[i].text[r]));
+  if (asked) put_whys(control, show, whys);
+  for (unsigned i = 0; i < control->o.shards; i++)
+    for (unsigned r = 0; r < count; r++) free(whys[i].text[r]);
   free(whys);
   return asked;
 }
 
 struct reply show_message(struct control *control, uint64_t id) {
   struct message_show *shows = calloc(control->o.shards, sizeof *shows), *found = NULL;
+  bool on_disk = false;
   if (shows == NULL) return (struct reply){500, NULL};
-  for (unsigned i = 0; i < control->o.shards; i++) shows[i].id = id;
+  for (unsigned i = 0; i < control->o.shards; i++) shows[i].finder.id = id;
   bool asked = control_ask_all(control, message_step, shows, sizeof *shows);
   for (unsigned i = 0; i < control->o.shards; i++) {
+    on_disk |= shows[i].finder.on_disk;
     if (shows[i].json == NULL) continue;
     json_object_set(shows[i].json, "recipients", shows[i].recipients);
     found = &shows[i];
     found->shard = i;
   }
-  if (asked && found != NULL) asked = explain_ready(control, id, found);
+  if (asked && found != NULL) asked = explain_ready(control, found);
   struct reply reply = reply_error(503, "the relay is stopping");
   if (asked) {
     json_decref(reply.json);
-    reply = found == NULL ? reply_no_message(control) : reply_ok(json_incref(found->json));
+    reply = found == NULL ? reply_no_message(on_disk) : reply_ok(json_incref(found->json));
   }
   for (unsigned i = 0; i < control->o.shards; i++) {
     json_decref(shows[i].json);

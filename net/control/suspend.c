@@ -1,9 +1,11 @@
 /* Suspensions: told to the shards, kept in a file beside the spools, ended when their time is over. */
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/base/canary.h"
 #include "core/base/error.h"
 #include "core/conf/system.h"
 #include "net/control/inside.h"
@@ -18,21 +20,26 @@
 struct holding {
   struct asked asked;
   const struct target_of *target;
-  bool held;
+  bool held, begun;
   int error;
 };
+
+static int hold(struct outlet *outlet, const struct target_of *target, bool held) {
+  switch (target->kind) {
+  case TARGET_ALL: operate_hold_all(outlet, held); return E_OK;
+  case TARGET_DOMAIN: return operate_hold_domain(outlet, span_of_text(target->name), held);
+  case TARGET_SITE: return operate_hold_site(outlet, span_of_text(target->name), held);
+  case TARGET_MESSAGE: operate_hold_message(outlet, target->id, held); return E_OK;
+  default: return E_RANGE;
+  }
+}
 
 static bool hold_step(struct errand *errand, void *context) {
   struct holding *holding = (struct holding *)errand;
   struct outlet *outlet = relay_outlet(context);
-  struct span name = span_of_text(holding->target->name);
-  switch (holding->target->kind) {
-  case TARGET_ALL: operate_hold_all(outlet, holding->held); break;
-  case TARGET_DOMAIN: holding->error = operate_hold_domain(outlet, name, holding->held); break;
-  case TARGET_SITE: holding->error = operate_hold_site(outlet, name, holding->held); break;
-  default: holding->error = E_RANGE;
-  }
-  return true;
+  if (!holding->begun) holding->error = hold(outlet, holding->target, holding->held);
+  holding->begun = true;
+  return !holding->held || holding->error != E_OK || operate_recall(outlet);
 }
 
 bool suspend_hold(struct control *control, const struct target_of *target, bool held) {
@@ -60,23 +67,54 @@ static bool release_each(void *context, struct message *message, unsigned recipi
   return true;
 }
 
-static bool release_step(struct errand *errand, void *relay) {
-  struct release *release = (struct release *)errand;
+static bool walk_on(struct release *release, struct relay *relay) {
   struct schedule *schedule = relay_schedule(relay);
   if (release->walk.queues == NULL) {
     release->relay = relay;
-    release->walk = (struct domain_walk){.enter = is_free, .each = release_each, .context = release};
+    release->walk.context = release;
     domain_walk_begin(&release->walk, &schedule->domains, schedule->held > 0 ? schedule->domains.first : NULL, false);
   }
   return domain_walk_on(&release->walk, RECIPIENTS_A_STEP);
 }
 
-bool suspend_release(struct control *control) {
+static bool release_step(struct errand *errand, void *relay) {
+  struct release *release = (struct release *)errand;
+  release->walk.enter = is_free;
+  release->walk.each = release_each;
+  return walk_on(release, relay);
+}
+
+static bool release_all(struct control *control, errand_step step) {
   struct release *releases = calloc(control->o.shards, sizeof *releases);
   if (releases == NULL) return false;
-  bool all = control_ask_all(control, release_step, releases, sizeof *releases);
+  bool all = control_ask_all(control, step, releases, sizeof *releases);
   free(releases);
   return all;
+}
+
+bool suspend_release(struct control *control) { return release_all(control, release_step); }
+
+static bool is_any(void *context, struct domain_queue *queue) {
+  (void)context;
+  (void)queue;
+  return true;
+}
+
+static bool set_age_each(void *context, struct message *message, unsigned recipient) {
+  const struct release *release = context;
+  if (message->recipient[recipient].held) operate_set_age(relay_outlet(release->relay), message, recipient);
+  return true;
+}
+
+static bool set_ages_step(struct errand *errand, void *relay) {
+  struct release *release = (struct release *)errand;
+  release->walk.enter = is_any;
+  release->walk.each = set_age_each;
+  return walk_on(release, relay);
+}
+
+void suspend_set_ages(struct control *control) {
+  if (control->suspensions != NULL) (void)release_all(control, set_ages_step); /* if the relay is stopping it reads the file again when it starts */
 }
 
 /* ---- which there are ---- */
@@ -140,19 +178,44 @@ static bool read_time(const json_t *json, uint64_t *wall_ms) {
   *wall_ms = 0;
   if (!is_given) return true;
   if (!json_is_number(json) || !(seconds > 0 && seconds < TIME_MAX_S)) return false;
-  *wall_ms = (uint64_t)(seconds * 1000);
+  *wall_ms = (uint64_t)llround(seconds * 1000);
   return true;
 }
 
-/* NULL: it is none, or no memory. */
-static struct suspension *from_json(const json_t *json) {
-  struct suspension *one = calloc(1, sizeof *one);
+/* What is wrong with it goes to `why`. */
+static bool read_suspension(const json_t *json, struct suspension *one, struct fmt *why) {
+  static const char *const known[] = {"all", "domain", "site", "reason", "since", "until", NULL};
   const json_t *reason = json_object_get(json, "reason");
-  if (one == NULL) return NULL;
-  bool is_whole = read_target(json, &one->target) && one->target.kind != TARGET_MESSAGE && (reason == NULL || json_is_string(reason)) &&
-                  read_time(json_object_get(json, "since"), &one->since_ms) && read_time(json_object_get(json, "until"), &one->until_ms);
-  if (is_whole) one->reason = strdup(reason != NULL ? json_string_value(reason) : "");
-  if (is_whole && one->reason != NULL) return one;
+  const char *unknown = unknown_key(json, known);
+  if (unknown != NULL) {
+    json_t *key = json_text(unknown);
+    char *text = json_dumps(key, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+    fmt_text(why, text != NULL ? text : "something");
+    fmt_text(why, " is no key of a suspension");
+    free(text);
+    json_decref(key);
+  } else if (!read_target(json, &one->target, why)) {
+    return false;
+  } else if (reason != NULL && !json_is_string(reason)) {
+    fmt_text(why, "\"reason\" has to be a string");
+  } else if (!read_time(json_object_get(json, "since"), &one->since_ms)) {
+    fmt_text(why, "\"since\" has to be a time, in seconds since 1970, or null");
+  } else if (!read_time(json_object_get(json, "until"), &one->until_ms)) {
+    fmt_text(why, "\"until\" has to be a time, in seconds since 1970, or null");
+  } else {
+    return true;
+  }
+  return false;
+}
+
+/* NULL: it is none (`why` says why), or no memory. */
+static struct suspension *from_json(const json_t *json, struct fmt *why) {
+  struct suspension *one = calloc(1, sizeof *one);
+  if (one != NULL && read_suspension(json, one, why)) {
+    const char *reason = json_string_value(json_object_get(json, "reason"));
+    one->reason = strdup(reason != NULL ? reason : "");
+    if (one->reason != NULL) return one;
+  }
   free(one);
   return NULL;
 }
@@ -166,7 +229,7 @@ int suspend_save(struct control *control) {
   char path[4096];
   path_of(control, path);
   json_t *list = suspend_list(control).json;
-  char *text = json_dumps(list, JSON_INDENT(1) | JSON_ENSURE_ASCII);
+  char *text = json_dumps(list, JSON_INDENT(1) | JSON_HOW);
   json_decref(list);
   int error = text == NULL ? E_NO_MEMORY : system_write_file(path, span_of_text(text));
   free(text);
@@ -178,13 +241,13 @@ static int load_list(struct control *control, const json_t *list, struct fmt *wh
   size_t i;
   const json_t *json;
   json_array_foreach(list, i, json) {
-    struct suspension *one = from_json(json);
-    if (one == NULL) {
-      fmt_text(why, ": entry ");
-      fmt_u64(why, i + 1);
-      fmt_text(why, " is no suspension");
-      return E_SYNTAX;
-    }
+    struct fmt before = *why;
+    fmt_text(why, ": entry ");
+    fmt_u64(why, i + 1);
+    fmt_text(why, ": ");
+    struct suspension *one = from_json(json, why);
+    if (one == NULL) return E_SYNTAX;
+    *why = before;
     add(control, one);
   }
   return E_OK;
@@ -194,7 +257,8 @@ static int load_list(struct control *control, const json_t *list, struct fmt *wh
 void suspend_start(struct control *control) {
   static const struct target_of all = {.kind = TARGET_ALL};
   bool held = control->suspensions != NULL;
-  for (const struct suspension *one = control->suspensions; one != NULL; one = one->next) held &= suspend_hold(control, &one->target, true);
+  for (const struct suspension *one = control->suspensions; one != NULL && !canary(CANARY_RESUMED); one = one->next)
+    held &= suspend_hold(control, &one->target, true);
   if (!held && control->suspensions != NULL)
     fprintf(stderr, "ringpost: suspensions could not be taken up: all mail is held until `ctl resume --all`\n");
   if (held && suspension_of(control, &all) == NULL && suspend_hold(control, &all, false)) (void)suspend_release(control);
@@ -209,7 +273,7 @@ int suspend_load(struct control *control, struct fmt *why) {
   int error = system_read_file(path, FILE_BYTES_MAX, &bytes, &len);
   if (error == E_NOT_FOUND || error == E_NOT_DIRECTORY) return E_OK; /* what is wrong with the spool itself is said by whoever opens it */
   fmt_text(why, path);
-  json_t *list = error == E_OK ? json_loadb((const char *)bytes, len, 0, &wrong) : NULL;
+  json_t *list = error == E_OK ? json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES, &wrong) : NULL;
   free(bytes);
   if (error == E_OK) error = json_is_array(list) ? load_list(control, list, why) : E_SYNTAX;
   if (list == NULL) {

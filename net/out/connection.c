@@ -429,7 +429,7 @@ void connection_pull(struct connection *c) {
   if (c->state == CONNECTION_CLOSING) return;
   if (transfer_busy(c)) {
     connection_arm(c);
-  } else if (was_idle && c->site->jobs > 0 && c->state == CONNECTION_OPEN) { /* it could not: it is of no more use */
+  } else if (was_idle && c->state == CONNECTION_OPEN && outlet_may_begin(c->site)) { /* it could not: it is of no more use */
     connection_retire(c);
   } else if (was_idle && c->state == CONNECTION_OPEN) {
     connection_set_idle(c, true);

@@ -3,9 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/base/canary.h"
 #include "core/base/error.h"
 #include "core/conf/change.h"
 #include "net/out/dsn.h"
+#include "net/out/operate.h"
 #include "net/out/outlet.h"
 
 #define ROUNDS_MAX 6           /* how often a recipient is sent round at once before it has to wait for its retry */
@@ -107,7 +109,7 @@ void outlet_admin_bounce(struct outlet *outlet, struct message *message, unsigne
   event.category = "policy";
   event.rule = "admin";
   count_add(outlet->o.counters, COUNT_ADMIN_BOUNCED, 1);
-  give_up(outlet, message, i, &event, RECORD_FAILED, quiet);
+  give_up(outlet, message, i, &event, canary(CANARY_BOUNCED_AGAIN) ? RECORD_DEFERRED : RECORD_FAILED, quiet);
 }
 
 /* ---- what is configured ---- */
@@ -159,11 +161,16 @@ static void park(struct outlet *outlet, struct message *message, unsigned i, con
   uint64_t wall_ms = outlet->o.shard->wall_ms, limit_ms = message->created_ms + outlet_max_age_ms(outlet, entry);
   if (wall_ms >= limit_ms) {
     expire(outlet, message, i, false);
-  } else if (outlet_is_held(outlet, message->recipient[i].domain)) {
+  } else if (message->id == outlet->held_message || outlet_is_held(outlet, message->recipient[i].domain)) {
     schedule_hold(outlet->o.schedule, message, i, limit_ms);
   } else {
     schedule_defer(outlet->o.schedule, message, i, wall_ms + HELD_ELSEWHERE_MS, false);
   }
+}
+
+void operate_set_age(struct outlet *outlet, struct message *message, unsigned i) {
+  uint64_t limit_ms = message->created_ms + outlet_max_age_ms(outlet, domain_entry(outlet, message, i));
+  if (message->recipient[i].due_ms != limit_ms) schedule_hold_until(outlet->o.schedule, message, i, limit_ms);
 }
 
 /* ---- in: a recipient is due ---- */
@@ -176,6 +183,7 @@ static struct job *make_job(const struct outlet *outlet, struct message *message
 
 void outlet_due(void *context, struct message *message, unsigned recipient) {
   struct outlet *outlet = context;
+  if (outlet->orders != NULL && outlet_obey(outlet, message, recipient)) return;
   struct job *job = make_job(outlet, message, recipient, 0);
   if (job == NULL) {
     postpone(outlet, message, recipient, domain_entry(outlet, message, recipient));
@@ -449,6 +457,7 @@ static void sweep(void *context, struct timer *timer) {
   struct outlet *outlet = (struct outlet *)((uint8_t *)timer - offsetof(struct outlet, sweep));
   bool more = domains_sweep(outlet), more_sites = sites_sweep(outlet);
   more |= more_sites;
+  if (outlet->o.schedule->unloaded == 0) orders_forget(outlet);
   more |= domain_queues_sweep(&outlet->o.schedule->domains, outlet->o.shard->now_ms);
   timer_set(&outlet->o.shard->wheel, &outlet->sweep, outlet->o.shard->now_ms + (more ? SWEEP_ON_MS : SWEEP_MS));
 }
@@ -482,6 +491,7 @@ void outlet_abort(struct outlet *outlet) {
 void outlet_commit(struct outlet *outlet) {
   const struct conf *next = outlet->next.conf;
   bool other_routes = !conf_same_routes(outlet->o.conf, next), other_limits = !conf_same_limits(outlet->o.conf, next);
+  if (canary(CANARY_OLD_LIMIT) && outlet->o.shard->index > 0) other_limits = false;
   map_fini(&outlet->routes);
   outlet->routes = outlet->next.routes;
   outlet->next.conf = NULL;
@@ -524,6 +534,7 @@ void outlet_close(struct outlet *outlet) {
   timer_cancel(&outlet->o.shard->wheel, &outlet->sweep);
   connections_close(outlet);
   dsns_close(outlet);
+  orders_forget(outlet);
   outlet_abort(outlet);
   domains_close(outlet);
   sites_close(outlet);

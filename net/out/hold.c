@@ -14,12 +14,26 @@ static bool is_held(const struct outlet *outlet, const struct job *job, unsigned
   return queue != NULL && queue->held;
 }
 
+static bool is_held_whole(const struct outlet *outlet, const struct job *job, const struct site *site) {
+  bool by_message = outlet->held_message != 0 && job->message->id == outlet->held_message;
+  return outlet->held_all || by_message || (site != NULL && site->held);
+}
+
+static bool is_held_in_part(const struct outlet *outlet, const struct job *job) {
+  if (outlet->o.schedule->domains.held == 0) return false;
+  for (unsigned at = 0; at < job->recipients; at++)
+    if (is_held(outlet, job, at)) return true;
+  return false;
+}
+
+bool outlet_would_hold(const struct outlet *outlet, const struct job *job, const struct site *site) {
+  return is_held_whole(outlet, job, site) || is_held_in_part(outlet, job);
+}
+
 /* Recipients of one job may be of several domains of the site: those that are not meant come again at once. */
 bool outlet_hold(struct outlet *outlet, struct job *job, const struct site *site) {
-  bool all = outlet->held_all || (site != NULL && site->held), any = all;
-  if (!all && outlet->o.schedule->domains.held == 0) return false;
-  for (unsigned at = 0; !any && at < job->recipients; at++) any = is_held(outlet, job, at);
-  if (!any) return false;
+  bool all = is_held_whole(outlet, job, site);
+  if (!all && !is_held_in_part(outlet, job)) return false;
   for (unsigned at = 0; at < job->recipients; at++) job->each[at].fate = all || is_held(outlet, job, at) ? FATE_HELD : FATE_AGAIN;
   outlet_job_end(outlet, job);
   return true;

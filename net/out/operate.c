@@ -6,34 +6,19 @@
 #include "net/out/connection.h"
 
 #define CONNECTIONS_A_STEP 2048
+#define RECALL_A_STEP 64 /* recipients and sites */
 #define REPORTS_MAX 256
 #define LINES_MAX 1024
+#define LOOKS_MAX OPERATE_LOOKS_MAX
 
 /* ---- suspend ---- */
-
-/* What comes again joins the queue anew, so the walk has a list of its own. */
-static void recall(struct site *site) {
-  struct job *jobs = site_take_all(site);
-  while (jobs != NULL) {
-    struct job *job = jobs;
-    jobs = job->next;
-    if (!outlet_hold(site->outlet, job, site)) site_enqueue(site, job);
-  }
-}
-
-/* Of whatever site: where the domain's mail goes may have changed meanwhile, or be forgotten. */
-static void recall_all(struct outlet *outlet) {
-  for (struct site *site = outlet->first_site; site != NULL; site = site->next)
-    if (site->jobs > 0) recall(site);
-}
 
 int operate_hold_domain(struct outlet *outlet, struct span name, bool held) {
   struct domain_queues *queues = &outlet->o.schedule->domains;
   struct domain_queue *queue = held ? domain_queue_get(queues, name) : domain_queue_find(queues, name);
   if (queue == queues->nowhere) return E_NO_MEMORY;
-  if (queue == NULL || queue->held == held) return E_OK;
-  domain_queue_hold(queues, queue, held);
-  if (held) recall_all(outlet);
+  if (queue != NULL) domain_queue_hold(queues, queue, held);
+  if (held) outlet_recall_begin(outlet);
   return E_OK;
 }
 
@@ -51,17 +36,22 @@ int operate_hold_site(struct outlet *outlet, struct span text, bool held) {
   name[lower.len] = '\0';
   struct site *site = held ? site_get(outlet, name) : operate_find_site(outlet, text);
   if (site == NULL) return held ? E_NO_MEMORY : E_OK;
-  bool begins = held && !site->held;
   site->held = held;
-  if (begins) recall(site);
+  if (held) outlet_recall_begin(outlet);
   return E_OK;
 }
 
 void operate_hold_all(struct outlet *outlet, bool held) {
-  bool begins = held && !outlet->held_all;
   outlet->held_all = held;
-  if (begins) recall_all(outlet);
+  if (held) outlet_recall_begin(outlet);
 }
+
+void operate_hold_message(struct outlet *outlet, uint64_t id, bool held) {
+  outlet->held_message = held ? id : 0;
+  if (held) outlet_recall_begin(outlet);
+}
+
+bool operate_recall(struct outlet *outlet) { return outlet_recall_on(outlet, RECALL_A_STEP); }
 
 bool operate_is_held(const struct outlet *outlet, const struct domain_queue *queue) { return outlet_is_held(outlet, queue); }
 
@@ -177,12 +167,9 @@ static bool names(const struct job *job, uint64_t id, unsigned recipient) {
 }
 
 static const struct job *find_in(const struct job *jobs, uint64_t id, unsigned recipient, unsigned *ahead) {
-  *ahead = 0;
-  while (jobs != NULL && !names(jobs, id, recipient)) {
-    jobs = jobs->next;
-    (*ahead)++;
-  }
-  return jobs;
+  for (*ahead = 0; jobs != NULL && *ahead < LOOKS_MAX; jobs = jobs->next, (*ahead)++)
+    if (names(jobs, id, recipient)) return jobs;
+  return NULL;
 }
 
 static void say_seconds(struct fmt *why, const char *before, uint64_t ms) {

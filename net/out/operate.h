@@ -14,12 +14,16 @@ struct site;
 
 /* ---- suspend ---- */
 /*
- * From now on (or no more) nothing is begun for the domain, the site, or at all. What is ready there goes back to its owners, who keep it until it is released or its age is over; what
- * is in flight ends by itself. Looks at all that is ready there, in one go. E_NO_MEMORY: nothing has changed.
+ * From now on (or no more) nothing is begun for the domain, the site, at all, or of one message (of one at a time). What is ready there goes back to its
+ * owners, who keep it until it is released or its age is over: that takes calls of operate_recall, one in a turn. What is in flight ends by itself.
+ * E_NO_MEMORY: nothing has changed.
  */
 must_check int operate_hold_domain(struct outlet *outlet, struct span domain, bool held);
 must_check int operate_hold_site(struct outlet *outlet, struct span site, bool held);
 void operate_hold_all(struct outlet *outlet, bool held);
+void operate_hold_message(struct outlet *outlet, uint64_t id, bool held);
+/* After a hold has begun: looks at some of what is ready (less than 200 us). True: nothing that is suspended is ready here any more. */
+must_check bool operate_recall(struct outlet *outlet);
 /* Is mail for this domain held now: by its name, by its site, or with all? */
 bool operate_is_held(const struct outlet *outlet, const struct domain_queue *queue);
 /* Nothing that was ready is still on its way home from here. */
@@ -30,8 +34,28 @@ bool operate_all_home(const struct outlet *outlet);
 void operate_bounce(struct outlet *outlet, struct message *message, unsigned recipient, struct span reason, bool quiet);
 /* Events or reports of those that ended still wait to be written: no more should end just now, or some would be lost or take much memory. */
 bool operate_is_busy(const struct outlet *outlet);
+/* After a configuration was taken that says how old mail gets: what is suspended ends by that now. Of one that is held. */
+void operate_set_age(struct outlet *outlet, struct message *message, unsigned recipient);
 /* Before the recipients of a domain are tried again: what failed there is forgotten, its DNS answer too. */
 void operate_forget_failures(struct outlet *outlet, const struct domain_queue *queue);
+
+/* ---- those that are not in memory yet (queue/unloaded.h) ---- */
+/*
+ * An order to end what came before `before_ms` (wall clock) as soon as it is loaded, as operate_bounce does it: all, of a domain (lower case), or of one
+ * message. It stands until nothing is left to be loaded, or the relay stops. Said again, the last word counts. Copies the texts.
+ */
+#define OPERATE_ORDERS_MAX 100
+struct order_of {
+  struct span domain; /* empty: whatever the domain */
+  uint64_t id;        /* 0: whatever the message */
+  uint64_t before_ms;
+  struct span reason;
+  bool quiet;
+};
+/* False: there are too many, or no memory. */
+must_check bool operate_order(struct outlet *outlet, const struct order_of *what);
+/* A message was loaded, and is about to be given out: those that are meant are due. */
+void operate_loaded(const struct outlet *outlet, struct message *message);
 
 /* ---- what there is ---- */
 struct site_view {
@@ -73,10 +97,12 @@ void operate_ready(const struct domain_queue *queue, unsigned jobs, operate_each
 bool operate_in_flight(const struct outlet *outlet, uint32_t *cursor, operate_each each, void *context);
 
 /*
- * Why is this recipient, which is READY at its owner, not moving? True if its job is on this shard; `why` then has a sentence, such as "waits for a
+ * Why is this recipient, which is READY at its owner, not moving? True if its job is found on this shard: of those that wait for the same, it is looked
+ * for among the first OPERATE_LOOKS_MAX (which takes some 50 us). `why` then has a sentence, such as "waits for a
  * connection to mx.example.net behind 17 others: all 10 are in use".
  * `queue`: of its domain, at its owner; NULL elsewhere. `site`: where it goes, as far as that is known.
  */
+#define OPERATE_LOOKS_MAX 2048
 bool operate_explain(const struct outlet *outlet, uint64_t id, unsigned recipient, const struct domain_queue *queue, struct span site,
                      struct fmt *why);
 

@@ -35,6 +35,7 @@ struct site {
   unsigned rotation;
   struct job *first, *last; /* ready */
   uint32_t jobs;
+  uint32_t looks;                 /* the first so many of them may be suspended: a recall looks at them */
   uint64_t give_up_ms;            /* none of them has to be given up before this; wall clock */
   struct connection *connections; /* all */
   struct connection *idle;        /* latest used first */
@@ -90,8 +91,14 @@ struct outlet {
   struct site *first_site, *last_site;
   unsigned site_walkers; /* who walks over all sites and comes back: none is freed meanwhile */
   bool held_all;         /* nothing is to be delivered at all */
-  struct map routes;     /* struct conf_route, of the configuration */
-  struct {               /* a configuration that is being prepared; conf NULL: none */
+  uint64_t held_message; /* nothing of this one; 0: there is none such */
+  struct recall {        /* what is suspended and was ready goes home */
+    bool under_way;
+    struct site *site; /* at which it is */
+  } recall;
+  struct order *orders; /* what is to end as soon as it is loaded */
+  struct map routes;    /* struct conf_route, of the configuration */
+  struct {              /* a configuration that is being prepared; conf NULL: none */
     const struct conf *conf;
     struct map routes;
   } next;
@@ -170,6 +177,21 @@ bool outlet_is_held(const struct outlet *outlet, const struct domain_queue *queu
  * known yet.
  */
 bool outlet_hold(struct outlet *outlet, struct job *job, const struct site *site);
+bool outlet_would_hold(const struct outlet *outlet, const struct job *job, const struct site *site);
+
+/* ---- recall.c ---- */
+/* What was ready in any site when a hold began, and is suspended by it, goes home: from here on, in steps. One that is under way begins anew. */
+void outlet_recall_begin(struct outlet *outlet);
+/* About so many recipients and sites more. True: that was all. */
+bool outlet_recall_on(struct outlet *outlet, unsigned budget);
+/* Is there a job in the site that may be begun? Of what a recall has not come to yet some goes home; false if more of that stands in front. */
+bool outlet_may_begin(struct site *site);
+
+/* ---- order.c ---- */
+/* Was this recipient, which is READY, to end as soon as it is loaded? Then it has ended, and the message may be gone. */
+bool outlet_obey(struct outlet *outlet, struct message *message, unsigned recipient);
+/* Nothing is left on disk that they could be for. */
+void orders_forget(struct outlet *outlet);
 
 /* ---- domain.c ---- */
 /* Takes the routes from the configuration. E_NO_MEMORY. */

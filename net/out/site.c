@@ -180,13 +180,14 @@ struct job *site_pop(struct site *site) {
   site->first = job->next;
   if (site->first == NULL) site->last = NULL;
   site->jobs--;
+  if (site->looks > 0) site->looks--;
   return job;
 }
 
 struct job *site_take_all(struct site *site) {
   struct job *jobs = site->first;
   site->first = site->last = NULL;
-  site->jobs = 0;
+  site->jobs = site->looks = 0;
   return jobs;
 }
 
@@ -195,6 +196,7 @@ void site_unpop(struct site *site, struct job *job) {
   site->first = job;
   if (site->last == NULL) site->last = job;
   site->jobs++;
+  if (site->looks > 0) site->looks++; /* those behind it are still to be looked at */
 }
 
 /* ---- leases ---- */
@@ -215,7 +217,7 @@ static void hand_over(struct site *site) {
   struct outlet *outlet = site->outlet;
   if (lease_should_ask(&site->lease_guest, site->jobs, outlet->o.shard->now_ms)) send_note(site, site->home, LETTER_LEASE_ASK, 0);
   struct job *kept_first = NULL, *kept_last = NULL;
-  uint32_t kept = 0;
+  uint32_t kept = 0, looks = site->looks;
   for (struct job *job; (job = site_pop(site)) != NULL;) {
     if (job->handed_over) { /* the other shard sees the home here: it is not sent to and fro */
       job->next = NULL;
@@ -234,6 +236,7 @@ static void hand_over(struct site *site) {
   site->first = kept_first;
   site->last = kept_last;
   site->jobs = kept;
+  site->looks = looks > 0 ? kept : 0;
 }
 
 /* What was handed to us though we are not its site's home (two resolvers, two answers) cannot be handed on: it goes from here, as soon as the home lends us a connection. */
@@ -442,15 +445,16 @@ void site_pump(struct site *site) {
   struct outlet *outlet = site->outlet;
   if (outlet->stopping) return;
   return_lease_if_unused(site);
-  if (!at_home(site) && site->lease_guest.granted == 0 && site->jobs > 0) hand_over(site);
+  if (!at_home(site) && site->lease_guest.granted == 0 && outlet_may_begin(site)) hand_over(site);
   if (site->lease_home.owed > 0) pay_owed(site);
   if (site->jobs > 0) site->lease_guest.used_ms = outlet->o.shard->now_ms;
   if (site->jobs > 0 && site->targets_count == 0) return; /* known by name only, from a lease: its jobs come with a domain that knows the hosts */
-  while (site->jobs > 0 && site->idle != NULL) connection_pull(site->idle);
+  while (site->idle != NULL && outlet_may_begin(site)) connection_pull(site->idle);
   if (site->jobs == 0) {
     if (site->lease_guest.returning) connections_retire_surplus(site, 0);
     return;
   }
+  if (!outlet_may_begin(site)) return; /* the recall comes by, and then it is looked at again */
   if (!at_home(site) && site->lease_guest.granted == 0) {
     ask_for_one(site);
     return;

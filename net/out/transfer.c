@@ -216,9 +216,9 @@ static bool begin(struct connection *c, struct job *job) {
 }
 
 static bool may_take(const struct connection *c) {
-  return c->state == CONNECTION_OPEN && !c->retiring && !c->outlet->stopping && c->loading == NULL && c->streaming == NULL && c->site->jobs > 0 &&
+  return c->state == CONNECTION_OPEN && !c->retiring && !c->outlet->stopping && c->loading == NULL && c->streaming == NULL &&
          c->begun < c->site->messages_max && c->out.len < OUT_HIGH && c->pieces_count + 6 < CONNECTION_PIECES_MAX &&
-         smtp_client_can_begin(&c->client);
+         smtp_client_can_begin(&c->client) && outlet_may_begin(c->site);
 }
 
 static void take(struct connection *c) {

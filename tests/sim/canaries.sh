@@ -32,5 +32,8 @@ LOST_REPORT net/out/dsn.c
 REPORT_SENDER net/out/dsn.c
 CLOCK queue/schedule.c
 ANY_ID dns/udp.c
+RESUMED net/control/suspend.c
+BOUNCED_AGAIN net/out/deliver.c
+OLD_LIMIT net/out/deliver.c
 EOF
 exit $missed

@@ -6,6 +6,7 @@
 #include "core/base/fmt.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/net.h"
+#include "tests/sim/settings.h"
 #include "tests/sim/world.h"
 
 #define REPLY_MAX 4096
@@ -368,7 +369,9 @@ static void connect_again(void *context, uint64_t number) {
   struct netaddr from = {.family = 4, .bytes = {127, 0, 0, (uint8_t)(1 + (s - client.sessions))}};
   s->asked[s->asked_count++] = ASKED_GREETING;
   client.sums.sessions++;
-  s->end = net_connect(&from, &client.relay, told, s);
+  struct netaddr to = client.relay;
+  if (settings_second_door() && chance_once(2)) to.port = SETTINGS_SECOND_DOOR;
+  s->end = net_connect(&from, &to, told, s);
 }
 
 void client_open(const struct netaddr *relay, unsigned sessions, unsigned messages) {

@@ -1,38 +1,15 @@
-#include "tests/sim/disk.h"
+#include "tests/sim/disk_inside.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base/error.h"
-#include "tests/sim/contents.h"
 #include "tests/sim/world.h"
 
-#define FILES_MAX 4096
-#define HANDLES_MAX 4096
-#define DIRECTORIES_MAX 64
-#define RENAMINGS_MAX 64
-#define PATH_MAX_LEN 128
 #define SECTOR 512
 
-struct file {
-  bool used, removed; /* removed: a power cut may bring it back */
-  bool name_safe, locked;
-  char path[PATH_MAX_LEN];
-  struct contents contents;
-  unsigned operations;
-};
-
-struct handle {
-  struct file *file;
-  bool lock, direct, append;
-};
-
 enum kind { WRITE, READ, SYNC };
-
-struct renaming {
-  char from[PATH_MAX_LEN], to[PATH_MAX_LEN];
-};
 
 struct operation {
   enum kind kind;
@@ -48,22 +25,7 @@ struct operation {
   struct operation *next;
 };
 
-static struct {
-  struct file files[FILES_MAX];
-  unsigned files_used; /* none beyond */
-  struct handle handles[HANDLES_MAX];
-  char directories[DIRECTORIES_MAX][PATH_MAX_LEN];
-  unsigned directories_count;
-  struct renaming renamings[RENAMINGS_MAX]; /* of directories, not durable yet, in the order they came */
-  unsigned renamings_count;
-  struct operation *operations;
-  struct disk_faults faults;
-  struct disk_stats stats;
-  uint64_t durable_number;
-  uint64_t cut_at;
-  bool is_cut;
-  disk_write on_write;
-} disk;
+struct disk_state disk;
 
 void disk_open(void) {
   memset(&disk, 0, sizeof disk);
@@ -85,27 +47,28 @@ static bool may_become_durable(void) {
 }
 
 /* For calls that return at once: who called is gone with the machine. */
-static void become_durable_or_die(void) {
+void disk_become_durable_or_die(void) {
   while (!may_become_durable()) fiber_sleep(UINT64_MAX);
 }
 
 /* ---- room ---- */
 
 static bool is_of_events(const struct file *file) { return strncmp(file->path, "/events", 7) == 0; }
+static bool is_of_spool(const char *path) { return strncmp(path, "/spool", 6) == 0; }
 
 uint64_t disk_used(void) {
   uint64_t bytes = 0;
   for (unsigned i = 0; i < disk.files_used; i++)
-    if (disk.files[i].used && !disk.files[i].removed && !is_of_events(&disk.files[i])) bytes += disk.files[i].contents.size;
+    if (disk.files[i].used && !disk.files[i].removed && is_of_spool(disk.files[i].path)) bytes += disk.files[i].contents.size;
   return bytes;
 }
 
 static bool has_room(const struct file *file, uint64_t size) {
-  return disk.faults.capacity_bytes == 0 || is_of_events(file) || size <= file->contents.size ||
+  return disk.faults.capacity_bytes == 0 || !is_of_spool(file->path) || size <= file->contents.size ||
          disk_used() - file->contents.size + size <= disk.faults.capacity_bytes;
 }
 
-static void forget(struct file *file) {
+void disk_forget(struct file *file) {
   contents_free(&file->contents);
   *file = (struct file){0};
 }
@@ -119,12 +82,10 @@ static void crash_operation(struct operation *op) {
   if (op->kind == WRITE) contents_write(contents, op->append ? contents->size : op->offset, span_of(op->copy, op->len), (unsigned)chance(5), 4);
 }
 
-static struct file *find(const char *path);
-
 static void cut_power(struct file *file) {
-  bool remains = file->removed ? find(file->path) == NULL && chance_once(2) : file->name_safe || chance_once(2);
+  bool remains = file->removed ? disk_find(file->path) == NULL && chance_once(2) : file->name_safe || chance_once(2);
   if (!remains) {
-    forget(file);
+    disk_forget(file);
     return;
   }
   file->removed = false;
@@ -132,10 +93,9 @@ static void cut_power(struct file *file) {
   contents_cut_power(&file->contents);
 }
 
-static void forget_renamings(bool undo);
-
 void disk_crash(bool power) {
-  if (power) forget_renamings(true);
+  if (power) names_forget_renamings(true);
+  if (power) names_settle_replaced();
   for (struct operation *op = disk.operations; op != NULL; op = op->next) crash_operation(op);
   disk.operations = NULL;
   disk.is_cut = false;
@@ -149,7 +109,7 @@ void disk_crash(bool power) {
 
 /* ---- names ---- */
 
-static struct file *find(const char *path) {
+struct file *disk_find(const char *path) {
   for (unsigned i = 0; i < disk.files_used; i++)
     if (disk.files[i].used && !disk.files[i].removed && strcmp(disk.files[i].path, path) == 0) return &disk.files[i];
   return NULL;
@@ -165,22 +125,22 @@ static struct file *make(const char *path) {
   return &disk.files[i];
 }
 
-static bool is_directory(const char *path) {
+bool disk_is_directory(const char *path) {
   for (unsigned i = 0; i < disk.directories_count; i++)
     if (strcmp(disk.directories[i], path) == 0) return true;
   return false;
 }
 
 /* Of the spool, and done at once. */
-static bool call_fails(const char *path) {
-  bool fails = strncmp(path, "/events", 7) != 0 && chance_once(disk.faults.calls_fail);
+bool disk_call_fails(const char *path) {
+  bool fails = is_of_spool(path) && chance_once(disk.faults.calls_fail);
   if (fails) trace("disk fails at %s", path);
   disk.stats.failures += fails;
   if (fails && disk.on_write != NULL) disk.on_write(path, span_of(NULL, 0), true);
   return fails;
 }
 
-static bool is_open(const struct file *file) {
+bool disk_is_open(const struct file *file) {
   for (int i = 0; i < HANDLES_MAX; i++)
     if (disk.handles[i].file == file) return true;
   return false;
@@ -188,14 +148,14 @@ static bool is_open(const struct file *file) {
 
 int io_file_open(struct io *io, const char *path, unsigned flags, io_file *handle) {
   (void)io;
-  if (call_fails(path)) return E_IO;
+  if (disk_call_fails(path)) return E_IO;
   if ((flags & IO_FILE_DIRECT) != 0 && disk.faults.refuse_direct) return E_UNSUPPORTED;
-  struct file *file = find(path);
-  if (is_directory(path)) return E_IS_DIRECTORY;
+  struct file *file = disk_find(path);
+  if (disk_is_directory(path)) return E_IS_DIRECTORY;
   if (file != NULL && (flags & IO_FILE_EXCLUSIVE) != 0) return E_EXISTS;
   if (file == NULL && (flags & IO_FILE_CREATE) == 0) return E_NOT_FOUND;
   if (file == NULL) file = make(path);
-  if (disk.stats.failures > 0 && !is_open(file) && chance_once(3)) contents_evict(&file->contents);
+  if (disk.stats.failures > 0 && !disk_is_open(file) && chance_once(3)) contents_evict(&file->contents);
   if ((flags & IO_FILE_LOCK) != 0 && file->locked) return E_BUSY;
   for (int i = 0; i < HANDLES_MAX; i++) {
     if (disk.handles[i].file != NULL) continue;
@@ -218,156 +178,6 @@ void io_file_close(struct io *io, io_file handle) {
   must(file->operations == 0); /* the kernel still has something of it */
   if (disk.handles[handle].lock) file->locked = false;
   disk.handles[handle] = (struct handle){0};
-}
-
-/* What comes behind this directory in a path. NULL: it is elsewhere. */
-static const char *within(const char *path, const char *directory) {
-  size_t len = strlen(directory);
-  while (len > 0 && directory[len - 1] == '/') len--;
-  return strncmp(path, directory, len) == 0 && path[len] == '/' ? path + len + 1 : NULL;
-}
-
-static void remove_directory(const char *path) {
-  for (unsigned i = 0; i < disk.directories_count; i++) {
-    if (strcmp(disk.directories[i], path) != 0) continue;
-    memmove(disk.directories[i], disk.directories[i + 1], (--disk.directories_count - i) * sizeof disk.directories[0]);
-    return;
-  }
-}
-
-/* Removed files too: they may come back, where their directory then is. */
-static void move_directory(const char *from, const char *to) {
-  remove_directory(from);
-  if (!is_directory(to)) strcpy(disk.directories[disk.directories_count++], to);
-  for (unsigned i = 0; i < disk.files_used; i++) {
-    struct file *file = &disk.files[i];
-    const char *name = file->used ? within(file->path, from) : NULL;
-    if (name == NULL) continue;
-    char path[PATH_MAX_LEN];
-    must(snprintf(path, sizeof path, "%s/%s", to, name) < PATH_MAX_LEN);
-    strcpy(file->path, path);
-  }
-}
-
-static void forget_renamings(bool undo) {
-  for (; undo && disk.renamings_count > 0 && chance_once(2); disk.renamings_count--) { /* the last first, as a journal has it */
-    const struct renaming *last = &disk.renamings[disk.renamings_count - 1];
-    move_directory(last->to, last->from);
-  }
-  disk.renamings_count = 0;
-}
-
-static bool is_empty(const char *path) {
-  for (unsigned i = 0; i < disk.files_used; i++)
-    if (disk.files[i].used && !disk.files[i].removed && within(disk.files[i].path, path) != NULL) return false;
-  return true;
-}
-
-static int rename_directory(const char *from, const char *to) {
-  if (is_directory(to) && !is_empty(to)) return E_EXISTS;
-  must(disk.renamings_count < RENAMINGS_MAX && strlen(from) < PATH_MAX_LEN && strlen(to) < PATH_MAX_LEN);
-  struct renaming *renaming = &disk.renamings[disk.renamings_count++];
-  strcpy(renaming->from, from);
-  strcpy(renaming->to, to);
-  move_directory(from, to);
-  return E_OK;
-}
-
-int io_file_rename(struct io *io, const char *from, const char *to) {
-  (void)io;
-  if (call_fails(from)) return E_IO;
-  if (is_directory(from)) return rename_directory(from, to);
-  struct file *file = find(from), *old = find(to);
-  if (file == NULL) return E_NOT_FOUND;
-  if (old != NULL) forget(old);
-  must(strlen(to) < sizeof file->path);
-  strcpy(file->path, to);
-  return E_OK;
-}
-
-int io_file_remove(struct io *io, const char *path) {
-  (void)io;
-  struct file *file = find(path);
-  if (file == NULL) return E_NOT_FOUND;
-  if (call_fails(path)) return E_IO;
-  must(!is_open(file));
-  if (file->name_safe) {
-    file->removed = true;
-  } else {
-    forget(file);
-  }
-  return E_OK;
-}
-
-/* ---- directories: new ones are durable at once, and removed ones are gone; a new name of one is not durable ---- */
-
-int io_directory_remove(struct io *io, const char *path) {
-  (void)io;
-  if (call_fails(path)) return E_IO;
-  if (!is_directory(path)) return E_NOT_FOUND;
-  if (!is_empty(path)) return E_EXISTS;
-  remove_directory(path);
-  return E_OK;
-}
-
-int io_directory_make(struct io *io, const char *path) {
-  (void)io;
-  char part[PATH_MAX_LEN];
-  for (size_t len = 1; len <= strlen(path); len++) { /* parents first */
-    if (path[len] != '/' && path[len] != '\0') continue;
-    snprintf(part, sizeof part, "%.*s", (int)len, path);
-    if (find(part) != NULL) return E_NOT_DIRECTORY;
-    if (is_directory(part)) continue;
-    must(disk.directories_count < DIRECTORIES_MAX);
-    strcpy(disk.directories[disk.directories_count++], part);
-  }
-  return E_OK;
-}
-
-int io_directory_sync(struct io *io, const char *path) {
-  (void)io;
-  if (call_fails(path)) return E_IO;
-  become_durable_or_die();
-  disk.stats.directory_syncs++;
-  for (unsigned i = 0; i < disk.renamings_count; i++)
-    if (within(disk.renamings[i].from, path) != NULL && strchr(within(disk.renamings[i].from, path), '/') == NULL) forget_renamings(false);
-  for (unsigned i = 0; i < disk.files_used; i++) {
-    struct file *file = &disk.files[i];
-    const char *name = file->used ? within(file->path, path) : NULL;
-    if (name == NULL || strchr(name, '/') != NULL) continue;
-    file->name_safe = true;
-    if (file->removed) forget(file);
-  }
-  return E_OK;
-}
-
-/* In this directory: the name of a file, or of the directory it is in, with its length. NULL: it is elsewhere. */
-static const char *name_in(const struct file *file, const char *path, size_t *len) {
-  const char *name = file->used && !file->removed ? within(file->path, path) : NULL;
-  if (name != NULL) *len = strcspn(name, "/");
-  return name;
-}
-
-void disk_list(const char *path, void (*each)(void *context, const char *name), void *context) {
-  for (unsigned i = 0; i < disk.files_used; i++) {
-    size_t len = 0, other_len = 0;
-    const char *name = name_in(&disk.files[i], path, &len), *other;
-    bool seen = name == NULL;
-    for (unsigned j = 0; j < i && !seen; j++)
-      seen = (other = name_in(&disk.files[j], path, &other_len)) != NULL && other_len == len && memcmp(name, other, len) == 0;
-    if (seen) continue;
-    char first[PATH_MAX_LEN];
-    snprintf(first, sizeof first, "%.*s", (int)len, name);
-    each(context, first);
-  }
-}
-
-int io_directory_list(struct io *io, const char *path, void (*each)(void *context, const char *name), void *context) {
-  (void)io;
-  if (!is_directory(path)) return E_NOT_FOUND;
-  if (call_fails(path)) return E_IO;
-  disk_list(path, each, context);
-  return E_OK;
 }
 
 int io_directory_space(struct io *io, const char *path, uint64_t *free_bytes, uint64_t *total_bytes) {
@@ -396,7 +206,7 @@ unsigned io_file_alignment(struct io *io, io_file handle) {
 int io_file_allocate(struct io *io, io_file handle, uint64_t size_bytes) {
   (void)io;
   struct file *file = file_of(handle);
-  if (call_fails(file->path)) return E_IO;
+  if (disk_call_fails(file->path)) return E_IO;
   if (!has_room(file, size_bytes)) return E_NO_SPACE;
   if (size_bytes > file->contents.size) file->contents.size = size_bytes;
   return E_OK;
@@ -416,7 +226,7 @@ int io_file_read_now(struct io *io, io_file handle, void *at, size_t len, uint64
   (void)io;
   const struct file *file = file_of(handle);
   check_direct(handle, at, len, offset);
-  if (call_fails(file->path)) return E_IO;
+  if (disk_call_fails(file->path)) return E_IO;
   *got = offset >= file->contents.size ? 0 : file->contents.size - offset < len ? (size_t)(file->contents.size - offset) : len;
   contents_read(&file->contents, offset, at, *got);
   return E_OK;
@@ -427,24 +237,34 @@ int io_file_write_now(struct io *io, io_file handle, const void *at, size_t len,
   struct file *file = file_of(handle);
   check_direct(handle, at, len, offset);
   if (!has_room(file, offset + len)) return E_NO_SPACE;
-  bool fails = call_fails(file->path);
+  bool fails = disk_call_fails(file->path);
   contents_write(&file->contents, offset, span_of(at, len), fails ? (unsigned)chance(5) : 0, 4);
   if (fails) {
     contents_save_failed(&file->contents, 0, file->contents.size, UINT64_MAX, !disk.handles[handle].direct);
     return E_IO;
   }
-  become_durable_or_die();
+  disk_become_durable_or_die();
   contents_save(&file->contents, 0, file->contents.size, UINT64_MAX);
   return E_OK;
 }
 
 bool disk_contents(const char *path, uint8_t **bytes, size_t *len) {
-  const struct file *file = find(path);
+  const struct file *file = disk_find(path);
   if (file == NULL) return false;
   *len = file->contents.size;
   *bytes = sim_alloc(file->contents.size + 1);
   contents_read(&file->contents, 0, *bytes, file->contents.size);
   return true;
+}
+
+void disk_put(const char *path, struct span bytes) {
+  struct file *file = disk_find(path);
+  if (file == NULL) file = make(path);
+  contents_free(&file->contents);
+  file->contents = (struct contents){0};
+  file->name_safe = true;
+  contents_write(&file->contents, 0, bytes, 0, 1);
+  contents_save(&file->contents, 0, bytes.len, UINT64_MAX);
 }
 
 /* ---- under way ---- */

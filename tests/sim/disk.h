@@ -3,7 +3,7 @@
  *
  * The model. A sector of 512 bytes is written whole or not at all. A sector that was written and not synced survives a power cut in its old or in its
  * new state; a size likewise; a name that was made and not synced may be gone, one that was removed may be back; a directory that was renamed may have
- * its old name. A synced write makes its own
+ * its old name; a file that took the place of another may have given it back. A synced write makes its own
  * range (and the file's size) durable and nothing else; a sync what was written before it began; one that fails leaves in doubt what is (contents.h). A killed process leaves what it
  * wrote in the cache of the living system, and its writes under way done in part. What is dirty for 30 s is written by the system itself.
  */
@@ -42,6 +42,8 @@ void disk_crash(bool power);
 void disk_cut_at(uint64_t number);
 bool disk_is_cut(void);
 const struct disk_stats *disk_stats(void);
+/* Somebody else than the program puts this into a file, and it is durable. */
+void disk_put(const char *path, struct span bytes);
 /* What is in a file now. False: there is none. The bytes are the caller's. */
 bool disk_contents(const char *path, uint8_t **bytes, size_t *len);
 void disk_list(const char *path, void (*each)(void *context, const char *name), void *context);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/lib/json.h"
+#include "tests/sim/orders.h"
 #include "tests/sim/world.h"
 
 #define MESSAGES_MAX 20000
@@ -28,6 +29,9 @@ struct recipient {
   struct delivery *first, *last;
   unsigned receptions, delivered, bounced, expired; /* events */
   bool received_again;                              /* there is a Reception that says it may be there already; whichever file is read first */
+  unsigned given_up;                                /* events that the operator ordered, */
+  bool given_up_loudly;                             /* at least one of them with a report */
+  uint64_t given_up_ns;                             /* when the first of the orders was answered; 0: none was */
   unsigned reports;                                 /* that came to the sender */
   char end[400];                                    /* the last one, but for Receptions */
 };
@@ -37,6 +41,8 @@ struct message {
   unsigned recipients_count;
   uint8_t *content;
   size_t size;
+  char sender_domain[32];
+  uint64_t begun_ns;
   bool accepted, maybe;
   bool written, unwritten; /* to the disk: so it was, or that failed */
   uint64_t accepted_ns;
@@ -53,6 +59,7 @@ static struct {
   uint64_t failing_ns; /* since then a spool takes nothing; 0: all do */
   bool failed;         /* that was so at some time */
   bool jumped;         /* the clock did, so far that mail may look too old */
+  uint64_t recipients_begun;
   struct ledger_sums sums;
 } ledger;
 
@@ -69,9 +76,14 @@ unsigned ledger_new(unsigned recipients) {
   struct message *message = &ledger.messages[ledger.count];
   message->recipients = sim_alloc(recipients * sizeof *message->recipients);
   message->recipients_count = recipients;
+  message->begun_ns = world_now_ns();
+  ledger.recipients_begun += recipients;
   ledger.sums.messages++;
   return ledger.count++;
 }
+
+unsigned ledger_recipients(unsigned number) { return message_of(number)->recipients_count; }
+uint64_t ledger_recipients_begun(void) { return ledger.recipients_begun; }
 
 void ledger_recipient(unsigned number, unsigned recipient, enum fate fate, const char *domain) {
   struct recipient *r = &message_of(number)->recipients[recipient];
@@ -95,7 +107,7 @@ void ledger_address(unsigned number, unsigned recipient, struct fmt *out) {
 
 bool ledger_find(struct span address, unsigned *message, unsigned *recipient, enum fate *fate) {
   char text[128], letter;
-  if (address.len >= sizeof text) return false;
+  if (address.len == 0 || address.len >= sizeof text) return false;
   memcpy(text, address.at, address.len);
   text[address.len] = '\0';
   if (sscanf(text, "m%u.%u.%c@", message, recipient, &letter) != 3) return false;
@@ -105,6 +117,8 @@ bool ledger_find(struct span address, unsigned *message, unsigned *recipient, en
 }
 
 void ledger_sender(unsigned number, const char *domain, struct fmt *out) {
+  struct message *message = message_of(number);
+  snprintf(message->sender_domain, sizeof message->sender_domain, "%s", domain);
   fmt_char(out, 's');
   fmt_u64(out, number);
   fmt_char(out, '@');
@@ -113,10 +127,26 @@ void ledger_sender(unsigned number, const char *domain, struct fmt *out) {
 
 bool ledger_find_sender(struct span address, unsigned *message) {
   char text[128];
-  if (address.len >= sizeof text) return false;
+  if (address.len == 0 || address.len >= sizeof text) return false;
   memcpy(text, address.at, address.len);
   text[address.len] = '\0';
   return sscanf(text, "s%u@", message) == 1 && *message < ledger.count;
+}
+
+/* ---- what an operator may have done to it ---- */
+
+static struct addressee addressee_of(unsigned number, const struct recipient *recipient) {
+  return (struct addressee){span_of_text(recipient->domain), number};
+}
+
+static bool may_be_given_up(unsigned number, const struct recipient *recipient, enum orders_kind kind) {
+  struct addressee addressee = addressee_of(number, recipient);
+  return orders_may_bounce(&addressee, kind);
+}
+
+static bool report_may_be_given_up(unsigned number) {
+  struct addressee sender = {span_of_text(message_of(number)->sender_domain), ORDERS_REPORT};
+  return orders_may_bounce(&sender, ORDERS_ANY);
 }
 
 /* Of whom it says that they failed. */
@@ -130,8 +160,10 @@ void ledger_report(unsigned number, struct span content) {
     enum fate fate;
     if (end < 0 || !ledger_find(span_first(content, (size_t)end), &message, &recipient, &fate) || message != number)
       fault("a report about message %u names %.*s", number, (int)(end < 0 ? 40 : end), (const char *)content.at);
-    if (fate == FATE_DELIVERED && !ledger.jumped) fault("a report says that message %u failed for recipient %u, who takes it", number, recipient);
-    message_of(message)->recipients[recipient].reports++;
+    struct recipient *failed = &message_of(message)->recipients[recipient];
+    if (fate == FATE_DELIVERED && !ledger.jumped && !may_be_given_up(number, failed, ORDERS_LOUD))
+      fault("a report says that message %u failed for recipient %u, who takes it", number, recipient);
+    failed->reports++;
   }
   if (found == 0) fault("a report about message %u names nobody", number);
 }
@@ -187,6 +219,7 @@ void ledger_maybe(unsigned number) { message_of(number)->maybe = true; }
 void ledger_refused(unsigned number) { message_of(number)->maybe &= ledger.failed; }
 
 void ledger_written(struct span bytes, bool failed) {
+  if (bytes.len == 0) return;
   for (const uint8_t *at; (at = memmem(bytes.at, bytes.len, number_key, sizeof number_key - 1)) != NULL;) {
     bytes = span_skip(bytes, (size_t)(at - bytes.at) + sizeof number_key - 1);
     ptrdiff_t end = span_find(bytes, '\r');
@@ -249,11 +282,30 @@ static struct recipient *recipient_of(struct span address) {
   return ledger_find(address, &message, &recipient, &fate) ? &message_of(message)->recipients[recipient] : NULL;
 }
 
-/* "recipient":"a" or "recipient":["a","b"] */
 static bool is_of_report(struct span address) {
   unsigned message;
   return ledger_find_sender(address, &message);
 }
+
+/* Of a report, or of a message. */
+static void note_given_up(struct span line) {
+  struct span address = member(line, "recipient");
+  unsigned message = ORDERS_REPORT, recipient;
+  enum fate fate;
+  bool is_loud, is_quiet, is_ours = ledger_find(address, &message, &recipient, &fate);
+  ptrdiff_t at = span_find(address, '@');
+  if (at < 0) fault("an AdminBounce of nobody's: %.*s", (int)line.len, (const char *)line.at);
+  struct addressee addressee = {span_skip(address, (size_t)at + 1), message};
+  uint64_t answered_ns = orders_bounce_event(line, &addressee, is_ours ? message_of(message)->begun_ns : 0, &is_quiet);
+  is_loud = !is_quiet;
+  if (!is_ours) return;
+  struct recipient *r = &message_of(message)->recipients[recipient];
+  r->given_up++;
+  r->given_up_loudly |= is_loud;
+  if (r->given_up_ns == 0) r->given_up_ns = answered_ns;
+}
+
+/* "recipient":"a" or "recipient":["a","b"] */
 
 static void note_receptions(struct span line) {
   static const char key[] = "\"recipient\":";
@@ -281,6 +333,7 @@ void ledger_event(struct span line) {
   struct span type = member(line, "type");
   if (memmem(line.at, line.len, "corrupt record", 14) != NULL)
     fault("what was answered for is read back damaged: %.*s", (int)line.len, (const char *)line.at);
+  if (is(type, "AdminBounce")) note_given_up(line);
   if (is_of_report(member(line, "recipient"))) return;
   if (is(type, "Reception")) {
     note_receptions(line);
@@ -296,7 +349,7 @@ void ledger_event(struct span line) {
     recipient->bounced++;
   } else if (is(type, "Expiration")) {
     recipient->expired++;
-  } else if (!is(type, "TransientFailure")) {
+  } else if (!is(type, "TransientFailure") && !is(type, "AdminBounce")) {
     fault("an event of a type of its own: %.*s", (int)line.len, (const char *)line.at);
   }
 }
@@ -329,6 +382,28 @@ static void check_twice(unsigned number, unsigned index, const struct recipient 
   }
 }
 
+/* What the operator has given up is not delivered any more, unless that could not be written down; what was under way was not given up. */
+static void check_given_up(unsigned number, unsigned index, const struct recipient *recipient) {
+  for (const struct delivery *delivery = recipient->first; delivery != NULL && recipient->given_up_ns != 0; delivery = delivery->next) {
+    if (delivery->at_ns <= recipient->given_up_ns || delivery->late || may_be_forgotten(recipient->given_up_ns, delivery->at_ns)) continue;
+    fault("message %u was delivered to recipient %u %.3f s after the operator had been told that it was given up", number, index,
+          (double)(delivery->at_ns - recipient->given_up_ns) / SECOND_NS);
+  }
+}
+
+/*
+ * Reports come of all that fails, but for what was given up quietly; a report may be too old, too, or given up itself. What was given up and could not be written down may be
+ * delivered after all.
+ */
+static void check_reports(unsigned number, unsigned index, const struct recipient *recipient, bool killed) {
+  bool fails = recipient->fate != FATE_DELIVERED || (recipient->given_up_loudly && !(killed && recipient->first != NULL));
+  bool may_be_quiet = recipient->given_up > 0 ? !recipient->given_up_loudly : may_be_given_up(number, recipient, ORDERS_QUIET);
+  if (fails && recipient->reports == 0 && !may_be_quiet && !ledger.jumped && !report_may_be_given_up(number))
+    fault("message %u failed for recipient %u, and no report came to its sender", number, index);
+  if (recipient->given_up > 0 && !recipient->given_up_loudly && recipient->reports > 0 && !killed)
+    fault("message %u was given up quietly for recipient %u, and a report came", number, index);
+}
+
 static unsigned deliveries(const struct recipient *recipient) {
   unsigned count = 0;
   for (const struct delivery *delivery = recipient->first; delivery != NULL; delivery = delivery->next) count++;
@@ -337,29 +412,32 @@ static unsigned deliveries(const struct recipient *recipient) {
 
 static void check_recipient(unsigned number, unsigned index, bool events_may_be_lost) {
   const struct recipient *recipient = &message_of(number)->recipients[index];
-  unsigned arrived = deliveries(recipient), ends = recipient->delivered + recipient->bounced + recipient->expired;
+  unsigned arrived = deliveries(recipient), ends = recipient->delivered + recipient->bounced + recipient->expired + recipient->given_up;
   bool lost = events_may_be_lost || power_was_cut();
   bool killed = ledger.kills_count > 0;
   bool too_old = ledger.jumped && recipient->fate != FATE_EXPIRES && (recipient->expired > 0 || (ends == 0 && lost));
-  if (recipient->fate == FATE_DELIVERED && arrived == 0 && !too_old)
+  bool given_up = recipient->given_up > 0 || (ends == 0 && lost && may_be_given_up(number, recipient, ORDERS_ANY));
+  if (recipient->fate == FATE_DELIVERED && arrived == 0 && !too_old && !given_up)
     fault("message %u was answered 250 and never came to recipient %u; its last event: %s", number, index, recipient->end);
   if (arrived > 0) check_twice(number, index, recipient);
+  if (arrived > 0) check_given_up(number, index, recipient);
   if (ends == 0 && !lost) fault("message %u: recipient %u has no event of its end", number, index);
   if (recipient->receptions == 0 && !recipient->received_again && !lost) fault("message %u: recipient %u has no Reception", number, index);
   if (!killed && (ends > 1 || recipient->receptions > 1))
     fault("message %u: recipient %u has %u ends and %u Receptions", number, index, ends, recipient->receptions);
-  if (recipient->fate != FATE_DELIVERED && recipient->reports == 0 && !ledger.jumped) /* a report may be too old, too */
-    fault("message %u failed for recipient %u, and no report came to its sender", number, index);
+  check_reports(number, index, recipient, killed);
   static const char *const names[FATES] = {"Delivery", "Bounce", "Expiration"};
   unsigned right = recipient->fate == FATE_DELIVERED ? recipient->delivered
                    : recipient->fate == FATE_REFUSED ? recipient->bounced
                                                      : recipient->expired;
   if (too_old) right += recipient->expired;
+  right += recipient->given_up;
   if (right != ends)
     fault("message %u: recipient %u should have ended by %s alone, and has %u of %u ends so; its last event: %s", number, index,
           names[recipient->fate], right, ends, recipient->end);
   ledger.sums.lost_events += ends == 0;
-  ledger.sums.delivered += recipient->fate == FATE_DELIVERED;
+  ledger.sums.delivered += recipient->fate == FATE_DELIVERED && arrived > 0;
+  ledger.sums.given_up += recipient->given_up > 0;
   ledger.sums.refused += recipient->fate == FATE_REFUSED;
   ledger.sums.expired += recipient->fate == FATE_EXPIRES;
 }
@@ -377,6 +455,7 @@ void ledger_close(bool events_may_be_lost) {
       }
     }
   }
+  orders_close(ledger.kills_count == 0 && !events_may_be_lost);
 }
 
 unsigned ledger_open_recipients(void) {

@@ -22,10 +22,13 @@ void ledger_open(void);
 
 /* A new message to so many recipients; its number. */
 unsigned ledger_new(unsigned recipients);
+unsigned ledger_recipients(unsigned message);
+/* Of all messages that were begun. */
+uint64_t ledger_recipients_begun(void);
 void ledger_recipient(unsigned message, unsigned recipient, enum fate fate, const char *domain);
 /* "m12.3.d@d00001.test" */
 void ledger_address(unsigned message, unsigned recipient, struct fmt *out);
-/* Who sends it: "s12@d00001.test"; reports come there. */
+/* Who sends it: "s12@d00001.test"; reports come there. The domain is kept. */
 void ledger_sender(unsigned message, const char *domain, struct fmt *out);
 bool ledger_find_sender(struct span address, unsigned *message);
 /* A host took a report to that sender. */
@@ -60,13 +63,15 @@ void ledger_clock_set(int64_t by_ms);
 void ledger_event(struct span line);
 bool ledger_was_killed(void);
 
-/* All is over, and the relay says that its queue is empty. Faults are faults of the relay. `events_may_be_lost`: the disk of the events failed. */
+/*
+ * All is over, and the relay says that its queue is empty. Faults are faults of the relay. `events_may_be_lost`: the disk of the events failed.
+ */
 void ledger_close(bool events_may_be_lost);
 /* Recipients answered 250 that have neither arrived nor failed with an event that can be known of yet. */
 unsigned ledger_open_recipients(void);
 
 struct ledger_sums {
-  unsigned messages, accepted, recipients, delivered, refused, expired, twice, lost_events, events;
+  unsigned messages, accepted, recipients, delivered, refused, expired, given_up, twice, lost_events, events;
 };
 const struct ledger_sums *ledger_sums(void);
 

@@ -6,6 +6,8 @@
 #include "core/base/buffer.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/net.h"
+#include "tests/sim/orders.h"
+#include "tests/sim/settings.h"
 #include "tests/sim/world.h"
 
 #define RECIPIENTS_MAX 1000
@@ -47,11 +49,13 @@ struct session {
   uint8_t *content;
   size_t content_len, content_capacity;
   unsigned transactions;
+  uint64_t begun_ns;
+  uint64_t mail_ns, before_ns; /* when the last transaction began, and the one before it; 0: there was none */
 };
 
 static struct {
   const struct zone *zone;
-  const struct mx_limits *limits, *special;
+  uint32_t hosts;
   struct mx_habits habits;
   struct session *sessions;
   struct listener **listeners; /* of each host */
@@ -59,12 +63,8 @@ static struct {
   struct mx_sums sums;
 } mx;
 
-static unsigned site_of(unsigned host) { return host / mx.zone->mx_hosts; }
-
-static const struct mx_limits *limits_of(unsigned host) {
-  unsigned site = site_of(host);
-  return site < MX_SPECIAL && mx.special[site].connections_per_site > 0 ? &mx.special[site] : mx.limits;
-}
+/* The one for routes has settings of its own nowhere. */
+static unsigned site_of(unsigned host) { return host / mx.zone->mx_hosts + (host < mx.zone->host_count ? 0 : SETTINGS_SPECIAL); }
 
 const struct mx_sums *mx_sums(void) { return &mx.sums; }
 
@@ -211,11 +211,14 @@ static void take_content(struct session *s, bool stuffed) {
 }
 
 static void mail(struct session *s, struct span line) {
+  unsigned most = settings_messages(site_of(s->host), s->begun_ns);
   s->from_nobody = memmem(line.at, line.len, "<>", 2) != NULL;
+  s->before_ns = s->mail_ns;
+  s->mail_ns = world_now_ns();
   if (s->has_mail) {
     say(s, "503 5.5.1 nested\r\n");
-  } else if (++s->transactions > limits_of(s->host)->messages_per_connection) {
-    fault("a session with host %u has more than %u transactions", s->host, limits_of(s->host)->messages_per_connection);
+  } else if (++s->transactions > most && end_is_held(s->end)) {
+    fault("a session with host %u has more than %u transactions", s->host, most);
   } else if (chance_once(mx.habits.mail_4xx)) {
     say(s, "451 4.3.0 not now\r\n");
   } else {
@@ -234,6 +237,14 @@ static const char *answer_to(struct session *s, const struct taken *taken) {
   return NULL;
 }
 
+/* A transaction that stands behind another was sent with the end of that, at the latest. What was given up is nobody's. */
+static void check_orders(const struct session *s, struct span address, const struct taken *taken) {
+  ptrdiff_t at = span_find(address, '@');
+  if (at < 0 || !end_is_held(s->end)) return;
+  struct addressee addressee = {span_skip(address, (size_t)at + 1), taken->is_report ? ORDERS_REPORT : taken->message};
+  orders_check(&addressee, s->begun_ns, s->before_ns != 0 ? s->before_ns : s->mail_ns);
+}
+
 static void rcpt(struct session *s, struct span line) {
   struct taken taken = {.fate = FATE_DELIVERED};
   ptrdiff_t from = span_find(line, '<'), to = span_find(line, '>');
@@ -246,6 +257,7 @@ static void rcpt(struct session *s, struct span line) {
   if (!taken.is_report && !ledger_find(address, &taken.message, &taken.recipient, &taken.fate))
     fault("host %u is asked for a recipient of nobody's: %.*s", s->host, (int)line.len, (const char *)line.at);
   if (taken.is_report != s->from_nobody) fault("only reports, and all of them, come from nobody: %.*s", (int)line.len, (const char *)line.at);
+  check_orders(s, address, &taken);
   const char *answer = answer_to(s, &taken);
   if (answer == NULL) {
     if (s->recipients_count > 0 && s->recipients[0].message != taken.message) fault("recipients of two messages in one transaction");
@@ -436,7 +448,7 @@ static void told(void *owner, struct end *end, enum net_news news) {
 
 /* As the relay itself sees it: what it has closed is closed, though the host may not know yet. */
 static void check_limit(const struct session *new) {
-  unsigned count = 0, allowed = limits_of(new->host)->connections_per_site;
+  unsigned count = 0, allowed = settings_connections(site_of(new->host));
   for (const struct session *s = mx.sessions; s != NULL; s = s->next) count += site_of(s->host) == site_of(new->host) && end_is_held(s->end);
   if (count > mx.sums.most_at_once) mx.sums.most_at_once = count;
   if (count > allowed) fault("site %u has %u connections, allowed are %u", site_of(new->host), count, allowed);
@@ -455,8 +467,12 @@ static void greet(struct session *s) {
 
 static void accepted(void *owner, struct end *end) {
   struct session *s = sim_alloc(sizeof *s);
-  *s = (struct session){
-      .next = mx.sessions, .end = end, .host = (unsigned)(uintptr_t)owner, .number = (unsigned)mx.sums.sessions, .recipients_max = RECIPIENTS_MAX};
+  *s = (struct session){.next = mx.sessions,
+                        .end = end,
+                        .host = (unsigned)(uintptr_t)owner,
+                        .number = (unsigned)mx.sums.sessions,
+                        .recipients_max = RECIPIENTS_MAX,
+                        .begun_ns = world_now_ns()};
   s->drips = chance_once(mx.habits.drip);
   s->recipients = sim_alloc(RECIPIENTS_MAX * sizeof *s->recipients);
   mx.sessions = s;
@@ -490,7 +506,7 @@ static void comes_up(void *context, uint64_t host) {
 static void some_go_down(void *context, uint64_t number) {
   (void)context;
   (void)number;
-  for (uint32_t host = 0; host < mx.zone->host_count && mx.habits.down > 0; host++) {
+  for (uint32_t host = 0; host < mx.hosts && mx.habits.down > 0; host++) {
     if (mx.is_down[host] || !chance_once(mx.habits.down)) continue;
     trace("mx %u is down", host);
     net_unlisten(mx.listeners[host]);
@@ -507,12 +523,11 @@ void mx_set_habits(const struct mx_habits *habits) {
   if (habits->down > 0) some_go_down(NULL, 0);
 }
 
-void mx_open(const struct zone *zone, const struct mx_limits *limits, const struct mx_limits *special) {
+void mx_open(const struct zone *zone) {
   memset(&mx, 0, sizeof mx);
   mx.zone = zone;
-  mx.limits = limits;
-  mx.special = special;
-  mx.listeners = sim_alloc((zone->host_count + 1) * sizeof(struct listener *));
-  mx.is_down = sim_alloc(zone->host_count + 1);
-  for (uint32_t host = 0; host < zone->host_count; host++) listen_on(host, accepted);
+  mx.hosts = zone->host_count + 1;
+  mx.listeners = sim_alloc(mx.hosts * sizeof(struct listener *));
+  mx.is_down = sim_alloc(mx.hosts);
+  for (uint32_t host = 0; host < mx.hosts; host++) listen_on(host, accepted);
 }

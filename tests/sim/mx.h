@@ -25,15 +25,8 @@ struct mx_habits {
   uint64_t reply_low_ns, reply_high_ns;
 };
 
-struct mx_limits { /* as the relay is told; more is a fault */
-  unsigned connections_per_site, messages_per_connection;
-};
-
-/* The first sites may have limits of their own. */
-#define MX_SPECIAL 2
-
-/* Hosts for every address of the zone. `special` is for the first MX_SPECIAL sites; zeros: as the others. Both are borrowed. */
-void mx_open(const struct zone *zone, const struct mx_limits *limits, const struct mx_limits *special);
+/* Hosts for every address of the zone, which is borrowed, and one more behind them, for routes. More of the relay than its settings and the orders of its operator allow is a fault. */
+void mx_open(const struct zone *zone);
 void mx_set_habits(const struct mx_habits *habits);
 
 struct mx_sums {

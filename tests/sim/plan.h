@@ -5,12 +5,13 @@
 #ifndef TESTS_SIM_PLAN_H
 #define TESTS_SIM_PLAN_H
 
-#include "core/conf/conf.h"
 #include "tests/sim/client.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/dns.h"
 #include "tests/sim/mx.h"
 #include "tests/sim/net.h"
+#include "tests/sim/operator.h"
+#include "tests/sim/settings.h"
 
 #define SHARDS_MAX 4
 
@@ -18,9 +19,8 @@ enum power { POWER_NEVER, POWER_ALWAYS, POWER_SOMETIMES };
 
 struct plan {
   unsigned shards, sessions, messages, domains, mx_hosts;
-  struct mx_limits limits, special[MX_SPECIAL]; /* zeros: none */
-  enum conf_durability durability;
-  uint64_t segment_bytes, memory_bytes;
+  struct settings settings; /* at first */
+  struct settings_fixed fixed;
   uint64_t faults_ns; /* how long things go wrong */
   unsigned kills, stops, clock_jumps;
   uint64_t jump_ms; /* at most, forwards or backwards */
@@ -31,6 +31,7 @@ struct plan {
   struct client_habits client;
   struct net_weather weather;
   struct disk_faults disk;
+  struct operator_plan operating;
 };
 
 /* By chance: after world_open. */

@@ -6,18 +6,22 @@
 #include <string.h>
 
 #include "core/base/error.h"
+#include "net/cli/reload.h"
+#include "net/control/control.h"
 #include "net/relay.h"
 #include "tests/sim/io.h"
 #include "tests/sim/ledger.h"
+#include "tests/sim/orders.h"
+#include "tests/sim/system.h"
 #include "tests/sim/world.h"
 
 #define GAUGE_NS (5 * SECOND_NS) /* within that a failed spool is told of */
+#define TICK_NS (500 * MILLISECOND_NS)
 
 /* ---- its threads ---- */
 
 struct worker {
   struct relay *relay;
-  struct counters *counters;
   unsigned index;
 };
 
@@ -25,10 +29,17 @@ static struct program {
   struct conf conf;
   struct shard_group *group;
   struct worker workers[SHARDS_MAX];
+  struct counters *counters[SHARDS_MAX];
+  struct relay *relays[SHARDS_MAX]; /* once all listen */
+  struct control *control;
+  struct reload reload;
+  struct fiber *minder;
   _Atomic uint32_t sessions;
   _Atomic uint64_t newest_id;
   unsigned at_barrier[8];
   bool runs;
+  bool stopping;      /* it is told to */
+  bool hung_up;       /* it is told to read its configuration */
   bool refused;       /* it could not start */
   bool wants_room;    /* ... for want of room */
   uint64_t failed_ns; /* when a write or a sync of a spool failed first; 0: none has */
@@ -40,9 +51,10 @@ static struct program {
 static const struct plan *plan;
 static unsigned lives; /* of the program */
 
+/* For all shards and the one who minds them. */
 static void barrier(unsigned which) {
   program->at_barrier[which]++;
-  while (program->at_barrier[which] < program->conf.shards) fiber_sleep(world_now_ns() + 50 * MICROSECOND_NS);
+  while (program->at_barrier[which] < program->conf.shards + 1) fiber_sleep(world_now_ns() + 50 * MICROSECOND_NS);
 }
 
 /* Errors of the disk are what a plan may have, and then there is only one thing to do: not to start, or to end with an error. */
@@ -52,6 +64,14 @@ static void check(int error, const struct fmt *why, const char *what) {
   if (error != E_OK) fault("%s: %s: %.*s", what, error_text(error), (int)why->len, (const char *)why->at);
 }
 
+/* For ever. */
+static void refuse_to_start(int error, const struct fmt *why) {
+  trace("it cannot start: %.*s", (int)why->len, (const char *)why->at);
+  program->refused = true;
+  program->wants_room |= error == E_NO_SPACE;
+  fiber_sleep(UINT64_MAX);
+}
+
 static void work(void *context) {
   struct worker *worker = context;
   char room[512];
@@ -59,16 +79,12 @@ static void work(void *context) {
   struct relay_options options = {.conf = &program->conf,
                                   .group = program->group,
                                   .index = worker->index,
-                                  .counters = worker->counters,
+                                  .counters = program->counters[worker->index],
                                   .sessions_open = &program->sessions,
-                                  .newest_id = &program->newest_id};
+                                  .newest_id = &program->newest_id,
+                                  .held = control_holds(program->control)};
   int error = relay_open(&worker->relay, &options, &why);
-  if ((error == E_NO_SPACE && memmem(why.at, why.len, "copying the mail", 16) != NULL) || is_of_disk(error)) {
-    trace("it cannot start: %.*s", (int)why.len, (const char *)why.at);
-    program->refused = true;
-    program->wants_room |= error == E_NO_SPACE;
-    fiber_sleep(UINT64_MAX);
-  }
+  if ((error == E_NO_SPACE && memmem(why.at, why.len, "copying the mail", 16) != NULL) || is_of_disk(error)) refuse_to_start(error, &why);
   check(error, &why, "relay_open");
   barrier(0);
   if (worker->index == 0) check(relay_listen(worker->relay, &why), &why, "relay_listen");
@@ -83,44 +99,71 @@ static void work(void *context) {
   relay_release(worker->relay);
   barrier(4);
   relay_close(worker->relay);
+  barrier(5);
 }
 
-/* For the first two domains, one by its name, the other by its hosts; both by these where mail for other names may go there too. */
-static int put_sites(char *to, size_t size) {
-  const char *const patterns[MX_SPECIAL] = {plan->client.aliases > 0 ? "*.d00000.test" : "d00000.test", "*.d00001.test"};
-  int len = 0;
-  for (unsigned i = 0; i < MX_SPECIAL; i++) {
-    const struct mx_limits *limits = &plan->special[i];
-    if (limits->connections_per_site == 0) continue;
-    len += snprintf(
-        to + len, size - (size_t)len,
-        "%s  - {match: [\"%s\"], connections_per_site: %u, messages_per_connection: %u, retry_initial: 500ms, retry_jitter: 40%%, max_age: 120s}\n",
-        len == 0 ? "sites:\n" : "", patterns[i], limits->connections_per_site, limits->messages_per_connection);
-  }
-  return len;
+/* ---- the main thread ---- */
+
+static int take_configuration(void *context, struct fmt *why) {
+  (void)context;
+  settings_taking();
+  int error = reload_conf(&program->reload, why);
+  settings_taken(error, fmt_span(why), !program->stopping);
+  return error;
 }
 
-static void read_conf(struct conf *conf, unsigned shards) {
-  char text[2000], room[512];
+static void open_control(void) {
+  char room[512];
   struct fmt why = fmt_over(room, sizeof room);
-  int len = snprintf(text, sizeof text,
-                     "hostname: relay.example\nshards: %u\nspool: {path: /spool, durability: %s}\nlisteners: [{address: 10.0.0.1, port: 25}]\n"
-                     "dns: {servers: [\"10.0.0.53:53\"], timeout: 1s, ipv6: false}\n"
-                     "queue: {retry_initial: 1s, retry_max: 8s, retry_factor: 1.7, max_age: 150s}\n"
-                     "delivery: {connections_per_site: %u, messages_per_connection: %u, idle: 5s,"
-                     " timeouts: {connect: 3s, greeting: 5s, command: 5s, data: 10s, final: 10s}}\n"
-                     "limits: {memory: %" PRIu64 "KiB, session_timeout: 60s}\nevents: {path: /events}\n"
-                     "dsn: {rate: 1000000}\n",
-                     shards,
-                     plan->durability == CONF_SYNC   ? "sync"
-                     : plan->durability == CONF_LAZY ? "lazy"
-                                                     : "memory",
-                     plan->limits.connections_per_site, plan->limits.messages_per_connection, plan->memory_bytes >> 10);
-  must(len > 0 && (size_t)len < sizeof text);
-  len += put_sites(text + len, sizeof text - (size_t)len);
-  must((size_t)len < sizeof text);
-  check(conf_parse(conf, span_of(text, (size_t)len), "sim.yaml", &why), &why, "conf_parse");
-  conf->segment_size_bytes = plan->segment_bytes; /* smaller than a user may have them: to see many of them */
+  struct control_options options = {.counters = (const struct counters *const *)program->counters,
+                                    .shards = program->conf.shards,
+                                    .spool_path = program->conf.spool_path,
+                                    .started_ms = world_wall_ms(),
+                                    .reload = take_configuration};
+  int error = control_open(&program->control, &options, &why);
+  if (is_of_disk(error)) refuse_to_start(error, &why);
+  check(error, &why, "control_open");
+}
+
+static void hang_up(void) {
+  program->hung_up = true;
+  fiber_wake(program->minder);
+}
+
+/* As long as something else is under way it is tried again. */
+static void reload(void) {
+  char room[512];
+  struct fmt why = fmt_over(room, sizeof room);
+  bool now;
+  program->hung_up = false;
+  int error = control_reload(program->control, &why, &now); /* what there is to say is said */
+  program->hung_up |= !now && error != E_OK;
+}
+
+static void wait_for_signals(void) {
+  while (!program->stopping) {
+    if (program->hung_up) reload();
+    control_tick(program->control);
+    if (!program->stopping) fiber_sleep(world_now_ns() + TICK_NS);
+  }
+}
+
+static void mind(void *context) {
+  (void)context;
+  open_control();
+  for (unsigned i = 0; i < program->conf.shards; i++) fiber_start(work, &program->workers[i]);
+  for (unsigned i = 0; i < 3; i++) barrier(i);
+  for (unsigned i = 0; i < program->conf.shards; i++) program->relays[i] = program->workers[i].relay;
+  control_start(program->control, program->relays);
+  operator_begin(&(struct operator_life){program->control, lives == 1, &program->stopping, hang_up});
+  wait_for_signals();
+  for (unsigned i = 0; i < program->conf.shards; i++) relay_stop(program->relays[i]);
+  barrier(3);
+  operator_end();
+  barrier(4);
+  barrier(5);
+  control_close(program->control);
+  reload_fini(&program->reload);
 }
 
 /* ---- life ---- */
@@ -131,9 +174,10 @@ bool program_runs(void) { return program != NULL && program->runs; }
 static void disk_wrote(const char *path, struct span bytes, bool failed) {
   unsigned shard;
   if (plan->disk.write_fails > 0 || plan->disk.sync_fails > 0) ledger_written(bytes, failed);
-  if (!failed || !program_runs()) return; /* a start that fails is refused */
+  if (!failed || !program_runs()) return;                   /* a start that fails is refused */
+  if (sscanf(path, "/spool/shard-%u", &shard) != 1) return; /* of suspensions, which are written again */
   ledger_failing();
-  if (program->failed_ns != 0 || sscanf(path, "/spool/shard-%u/", &shard) != 1) return;
+  if (program->failed_ns != 0) return;
   program->failed_ns = world_now_ns();
   program->failed_shard = shard;
   program->repair_ns = world_now_ns() + chance_spread(SECOND_NS, 30 * SECOND_NS);
@@ -149,21 +193,29 @@ void program_open(const struct plan *the_plan) {
 
 void program_start(void) {
   unsigned shards = lives++ > 0 && plan->reshards ? 1 + (unsigned)chance(SHARDS_MAX) : plan->shards;
+  char room[512];
+  struct fmt why = fmt_over(room, sizeof room);
   program = sim_alloc(sizeof *program);
   program->disk_failures = disk_stats()->failures;
-  read_conf(&program->conf, shards);
+  settings_begin_life(shards);
+  check(conf_read(&program->conf, SETTINGS_PATH, &why), &why, "conf_read");
+  program->reload = (struct reload){.path = SETTINGS_PATH, .first = &program->conf, .relays = program->relays};
   must(shard_group_open(&program->group, shards) == E_OK);
   for (unsigned i = 0; i < shards; i++) {
-    program->workers[i] = (struct worker){.index = i, .counters = sim_alloc(sizeof(struct counters))};
-    fiber_start(work, &program->workers[i]);
+    program->workers[i].index = i;
+    program->counters[i] = sim_alloc(sizeof(struct counters));
   }
   trace("the program starts with %u shards", shards);
+  program->minder = fiber_start(mind, NULL);
 }
 
 static void end(bool power) {
   fibers_kill();
+  operator_killed();
+  system_crash();
   sim_io_crash();
   disk_crash(power);
+  orders_life_ends();
   program = NULL;
 }
 
@@ -211,7 +263,8 @@ void program_stop(void) {
   uint64_t until_ns = world_now_ns() + 60 * SECOND_NS;
   while (!program->runs && step(until_ns)) continue;
   const struct program *stopped = program;
-  for (unsigned i = 0; i < program->conf.shards; i++) relay_stop(program->workers[i].relay);
+  program->stopping = true;
+  fiber_wake(program->minder);
   while (fibers_alive() > 0 && program == stopped && world_now_ns() < until_ns && step(until_ns)) continue;
   if (program != stopped) { /* the power was cut meanwhile */
     program_stop();
@@ -219,12 +272,13 @@ void program_stop(void) {
   }
   if (fibers_alive() > 0) fault("the program did not end within a minute of its stop");
   program = NULL;
+  orders_life_ends();
   if (stopped->failed_ns != 0) ledger_killed(false); /* what it could not write down is forgotten */
 }
 
 uint64_t program_queued(void) {
   uint64_t sum = 0;
-  for (unsigned i = 0; i < program->conf.shards; i++) sum += count_get(program->workers[i].counters, GAUGE_QUEUED_MESSAGES);
+  for (unsigned i = 0; i < program->conf.shards; i++) sum += count_get(program->counters[i], GAUGE_QUEUED_MESSAGES);
   return sum;
 }
 
@@ -232,7 +286,7 @@ uint64_t program_queued(void) {
 
 /* Somebody starts it again, and may take the occasion to switch the machine off. */
 static void repair(void) {
-  bool told = count_get(program->workers[program->failed_shard].counters, GAUGE_SPOOL_FAILED) != 0;
+  bool told = count_get(program->counters[program->failed_shard], GAUGE_SPOOL_FAILED) != 0;
   if (program->runs && !told && world_now_ns() - program->failed_ns > GAUGE_NS)
     fault("the spool of shard %u failed, and nothing says so", program->failed_shard);
   trace("the program is repaired");

@@ -20,7 +20,10 @@
 #include "core/base/error.h"
 #include "tests/sim/io.h"
 #include "tests/sim/ledger.h"
+#include "tests/sim/operator.h"
+#include "tests/sim/orders.h"
 #include "tests/sim/program.h"
+#include "tests/sim/settings.h"
 #include "tests/sim/world.h"
 
 #define SEED_SECONDS 120 /* of real time: then it hangs */
@@ -39,7 +42,6 @@ static void open_world(void) {
   net_open();
   sim_io_open(&v4, &v6);
   ledger_open();
-  program_open(&plan);
   must(domains_parse(&zone.domains, SPAN("d%05d.test")) == E_OK);
   zone.count = plan.domains;
   zone.mx_hosts = plan.mx_hosts;
@@ -47,8 +49,13 @@ static void open_world(void) {
   zone.host_count = plan.domains * plan.mx_hosts;
   zone.ttl_s = chance_once(5) ? 0 : (uint32_t)chance_spread(1, 3600);
   zone.negative_ttl_s = 2;
+  plan.fixed.route_address = zone.host_base + zone.host_count;
+  settings_open(&plan.settings, &plan.fixed);
+  orders_open(plan.mx_hosts);
+  operator_open(&plan.operating);
+  program_open(&plan);
   dns_open(&zone, &dns);
-  mx_open(&zone, &plan.limits, plan.special);
+  mx_open(&zone);
   client_open(&relay, plan.sessions, plan.messages);
 }
 
@@ -94,9 +101,11 @@ static void read_events_file(void *context, const char *name) {
 static int64_t clock_error_ms;
 
 static void set_clock(int64_t by_ms) {
+  orders_clock(); /* what was over is over, though it is no more, */
   world_set_wall(by_ms);
   clock_error_ms += by_ms;
   ledger_clock_set(by_ms);
+  orders_clock(); /* and what is over now */
   trace("the clock is set by %" PRId64 " ms", by_ms);
 }
 
@@ -129,13 +138,16 @@ static void finish(void) {
   trace("calm");
   calm();
   if (clock_error_ms != 0) set_clock(-clock_error_ms);
-  uint64_t limit_ns = world_now_ns() + 400 * SECOND_NS;
+  uint64_t limit_ns = world_now_ns() + 250 * SECOND_NS + plan.fixed.max_age_s * SECOND_NS;
   while ((!client_is_over() || !program_runs() || program_queued() > 0) && world_now_ns() < limit_ns && program_step(limit_ns)) {
     if (world_now_ns() > limit_ns - 200 * SECOND_NS) client_stop();
   }
   if (program_queued() > 0)
     fault("%" PRIu64 " messages are still queued, %u recipients have not got theirs", program_queued(), ledger_open_recipients());
   if (!client_is_over()) fault("clients wait for ever");
+  operator_look_last();
+  while (!operator_has_looked() && world_now_ns() < limit_ns + 100 * SECOND_NS && program_step(limit_ns + 100 * SECOND_NS)) continue;
+  if (!operator_has_looked()) fault("the operator waits for ever");
   program_stop();
   disk_list("/events", read_events_file, NULL);
   ledger_close(plan.disk.events_fail > 0 && ledger_was_killed());
@@ -162,9 +174,11 @@ static bool run_cut(uint64_t seed, uint64_t first, uint64_t second) {
                        .messages = 3,
                        .domains = 2,
                        .mx_hosts = 1,
-                       .limits = {.connections_per_site = 2, .messages_per_connection = 10},
-                       .segment_bytes = 2 << 20,
-                       .memory_bytes = 64 << 20,
+                       .settings = {.limits = {.connections_per_site = 2, .messages_per_connection = 10},
+                                    .retry_initial_ms = 1000,
+                                    .retry_max_ms = 8000,
+                                    .dns_timeout_s = 1},
+                       .fixed = {.segment_bytes = 2 << 20, .memory_bytes = 64 << 20, .max_age_s = 150},
                        .client = {.pause_low_ns = MICROSECOND_NS,
                                   .pause_high_ns = MILLISECOND_NS,
                                   .size_low = 500,
@@ -183,10 +197,20 @@ static bool run_cut(uint64_t seed, uint64_t first, uint64_t second) {
 
 static void print_sums(uint64_t seed) {
   const struct ledger_sums *sums = ledger_sums();
-  printf("seed %" PRIu64
-         ": %u messages, %u accepted, %u recipients: %u delivered, %u refused, %u expired; %u twice; %u without events; trace %016" PRIx64 "\n",
-         seed, sums->messages, sums->accepted, sums->recipients, sums->delivered, sums->refused, sums->expired, sums->twice, sums->lost_events,
-         trace_hash());
+  printf(
+      "seed %" PRIu64
+      ": %u messages, %u accepted, %u recipients: %u delivered, %u refused, %u expired, %u given up; %u twice; %u without events; trace %016" PRIx64
+      "\n",
+      seed, sums->messages, sums->accepted, sums->recipients, sums->delivered, sums->refused, sums->expired, sums->given_up, sums->twice,
+      sums->lost_events, trace_hash());
+  const struct operator_sums *operated = operator_sums();
+  const struct orders_sums *orders = orders_sums();
+  const struct settings_sums *settings = settings_sums();
+  if (operated->requests > 0)
+    printf("seed %" PRIu64 ": the operator asked %u times, suspended %u (%u recipients of them were tried, in time), bounced %u with %u orders; "
+           "reloads %u, refused %u; messages listed %u\n",
+           seed, operated->requests, orders->suspended, orders->checked, orders->bounced, orders->bounces, settings->reloads, settings->refused,
+           operated->listed);
 }
 
 /* ---- many ---- */

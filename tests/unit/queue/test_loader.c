@@ -20,6 +20,37 @@ START_TEST(what_did_not_fit_is_taken_up_oldest_first) {
 }
 END_TEST
 
+static bool is_on_disk_only(uint64_t id, unsigned budget) {
+  uint32_t cursor = 0;
+  bool found;
+  while (!unloaded_find(&schedule.loader.list, id, &cursor, budget, &found)) ck_quick(!found);
+  return found;
+}
+
+START_TEST(it_is_known_which_wait_on_disk) {
+  bool is_held = true;
+  for (uint64_t id = 1; id <= 40; id++) put_on_disk(id, &(struct plan){0});
+  restart_without_memory();
+  slab.limit_bytes = size_of_one() * 20;
+  pass(0);
+  turn();
+  turns(5);
+  for (uint64_t id = 1; id <= 41; id++) {
+    bool is_loaded = false;
+    for (unsigned i = 0; i < due_count; i++) is_loaded |= due[i].message->id == id;
+    is_held &= is_loaded;
+    for (unsigned budget = 1; budget < 60; budget += 19) ck_quick(is_on_disk_only(id, budget) == (!is_loaded && id <= 40));
+  }
+  ck_assert(!is_held && due_count > 0);
+  while (schedule.messages > 0 || schedule.unloaded > 0) {
+    while (due_count > 0) answer(0, RECORD_DELIVERED);
+    turn();
+  }
+  ck_assert(!is_on_disk_only(40, 7)); /* the list itself is gone */
+  expect_nothing_left();
+}
+END_TEST
+
 /* Much at once when there is much room, and then nothing before something ends. */
 START_TEST(there_is_no_read_for_each_byte_that_gets_free) {
   for (uint64_t id = 1; id <= 300; id++) put_on_disk(id, &(struct plan){0});
@@ -284,6 +315,7 @@ int main(void) {
   for (unsigned i = 0; i < 3; i++) tcase_add_checked_fixture(cases[i], open_world, close_world);
   tcase_set_timeout(order, 120);
   tcase_add_test(when, what_did_not_fit_is_taken_up_oldest_first);
+  tcase_add_test(when, it_is_known_which_wait_on_disk);
   tcase_add_test(when, there_is_no_read_for_each_byte_that_gets_free);
   tcase_add_test(when, under_pressure_each_end_lets_one_in);
   tcase_add_test(when, what_is_past_its_age_comes_first_though_nothing_ends);

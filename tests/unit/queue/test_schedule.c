@@ -231,17 +231,26 @@ END_TEST
 
 static bool only(const struct message *message) { return message->next == NULL && message->prev == NULL; }
 
+static struct message *find(uint64_t id, unsigned budget) {
+  struct message *message;
+  schedule_find_begin(&schedule, id);
+  while (!schedule_find_on(&schedule, budget, &message)) ck_assert_ptr_null(message);
+  return message;
+}
+
 START_TEST(a_message_is_found_wherever_it_is) {
   struct message *stored = accept_message(1, &(struct plan){0});
   spool.durability = SPOOL_MEMORY;
   struct message *fresh = accept_message(2, &(struct plan){0});
   ck_assert(only(stored) && only(fresh));
-  ck_assert_ptr_eq(schedule_find(&schedule, 1), stored);
-  ck_assert_ptr_eq(schedule_find(&schedule, 2), fresh);
-  ck_assert_ptr_null(schedule_find(&schedule, 3));
+  for (unsigned budget = 1; budget < 9; budget++) {
+    ck_assert_ptr_eq(find(1, budget), stored);
+    ck_assert_ptr_eq(find(2, budget), fresh);
+    ck_assert_ptr_null(find(3, budget));
+  }
   answer_done(0, RECORD_DELIVERED);
   answer_done(1, RECORD_DELIVERED);
-  ck_assert_ptr_null(schedule_find(&schedule, 1));
+  ck_assert_ptr_null(find(1, 9));
 }
 END_TEST
 

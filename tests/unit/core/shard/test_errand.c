@@ -140,11 +140,54 @@ START_TEST(they_are_begun_in_the_order_they_were_asked_for) {
 }
 END_TEST
 
+#define PAUSE_MS 30
+struct patient { /* waits a while before its second step */
+  struct errand errand;
+  unsigned steps;
+  uint64_t turns, began_ms, ended_ms;
+};
+
+static bool step_of_patient(struct errand *errand, void *context) {
+  struct patient *patient = (struct patient *)errand;
+  const struct shard *shard = &((struct world *)context)->shard;
+  patient->turns = shard->turns - patient->turns;
+  patient->ended_ms = shard->now_ms;
+  if (patient->steps++ > 0) return true;
+  patient->turns = shard->turns;
+  patient->began_ms = shard->now_ms;
+  errand->not_before_ms = shard->now_ms + PAUSE_MS;
+  return false;
+}
+
+START_TEST(one_that_waits_lets_the_shard_sleep) {
+  struct world world;
+  struct patient patient = {.steps = 0};
+  open_world(&world);
+  errand_init(&patient.errand, step_of_patient, NULL);
+  errand_ask(&world.shard, &patient.errand);
+  ck_assert(errand_await(&patient.errand));
+  ck_assert_uint_eq(patient.steps, 2);
+  ck_assert_uint_ge(patient.ended_ms, patient.began_ms + PAUSE_MS);
+  ck_assert_uint_le(patient.turns, 5); /* it woke for the end, not to ask for it */
+  patient.steps = 0;
+  errand_init(&patient.errand, step_of_patient, NULL);
+  errand_ask(&world.shard, &patient.errand);
+  struct task other = {.wanted = 100}; /* which goes on meanwhile */
+  errand_init(&other.errand, step, NULL);
+  errand_ask(&world.shard, &other.errand);
+  ck_assert(errand_await(&other.errand));
+  ck_assert(errand_await(&patient.errand));
+  ck_assert_uint_ge(patient.ended_ms, patient.began_ms + PAUSE_MS);
+  close_world(&world);
+}
+END_TEST
+
 int main(void) {
   TCase *errands = tcase_create("errands");
   tcase_add_test(errands, an_errand_has_a_step_in_each_turn);
   tcase_add_test(errands, askers_side_by_side_do_not_lose_an_errand);
   tcase_add_test(errands, what_is_under_way_when_the_shard_ends_is_told);
+  tcase_add_test(errands, one_that_waits_lets_the_shard_sleep);
   tcase_add_test(errands, they_are_begun_in_the_order_they_were_asked_for);
   return unit_main("errand", (TCase *const[]){errands}, 1);
 }

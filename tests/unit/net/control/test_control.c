@@ -45,11 +45,15 @@ START_TEST(nothing_else_is_an_id) {
 }
 END_TEST
 
+static char why_text[256];
 static enum target_kind kind_of(const char *text, struct target_of *target) {
   json_t *json = json_loads(text, JSON_DECODE_ANY, NULL);
   ck_assert_ptr_nonnull(json);
-  bool is_one = read_target(json, target);
+  struct fmt why = fmt_over(why_text, sizeof why_text - 1);
+  bool is_one = read_target(json, target, &why);
+  why_text[why.len] = '\0';
   ck_assert(is_one == (target->kind != TARGET_INVALID));
+  ck_assert(is_one == (why.len == 0)); /* it is said what is wrong */
   json_decref(json);
   return target->kind;
 }
