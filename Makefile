@@ -10,7 +10,7 @@ BUILD    ?= build
 
 VERSION  := $(shell sed -n 's/^## \([0-9][0-9.]*\).*/\1/p' CHANGES.md 2>/dev/null | head -n 1)
 
-LIBS     := liburing libcyaml yaml-0.1 libmicrohttpd libxxhash libidn2 jansson libcurl
+LIBS     := liburing libcyaml yaml-0.1 libmicrohttpd libxxhash libidn2 jansson libcurl wolfssl libcrypto
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef -Wvla -Wwrite-strings -Werror
 HARDEN   := -fstack-protector-strong -fstack-clash-protection -fcf-protection -D_FORTIFY_SOURCE=2 -fPIE

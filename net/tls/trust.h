@@ -1,0 +1,64 @@
+/*
+ * trust: is a chain of certificates what it should be? By libcrypto alone, whatever wolfSSL thinks of it: against a trust store and names (RFC 5280,
+ * 6125), or against TLSA records (DANE: RFC 6698, 7671, 7672). Pure but for loading a store; a store is shared by threads.
+ */
+#ifndef NET_TLS_TRUST_H
+#define NET_TLS_TRUST_H
+
+#include "core/base/fmt.h"
+#include "core/base/must.h"
+#include "core/base/span.h"
+
+struct x509_store_st;
+
+/* RFC 6698 section 2.1, as they come from DNS, validated. */
+struct tls_tlsa {
+  uint8_t usage, selector, matching;
+  struct span association;
+};
+
+enum tls_policy {
+  TLS_ANY,    /* opportunistic: whatever certificate; how it would have fared is told all the same */
+  TLS_VERIFY, /* by a certificate authority we trust, for one of the names */
+  TLS_DANE,   /* as TLSA records say; if none of them is usable, any (RFC 7672 section 2.2: encrypted, not authenticated) */
+};
+
+enum tls_trust_by {
+  TLS_UNTRUSTED,  /* `text` says why */
+  TLS_TRUSTED,    /* by an authority */
+  TLS_TRUSTED_TA, /* DANE, by an authority named in DNS (usage 2) */
+  TLS_TRUSTED_EE, /* DANE, itself (usage 3) */
+};
+
+struct tls_trust {
+  enum tls_trust_by by;
+  bool accepted;    /* by the policy */
+  const char *text; /* static, e.g. "certificate has expired"; "" if trusted */
+};
+
+struct trust_question {
+  const struct span *chain; /* DER, the leaf first */
+  unsigned chain_count;
+  struct x509_store_st *store; /* NULL: no authority is trusted */
+  bool client;                 /* the certificate of a client */
+  enum tls_policy policy;
+  const struct span *names; /* any of them; none: names are not looked at */
+  unsigned name_count;
+  const struct tls_tlsa *tlsa;
+  unsigned tlsa_count;
+  uint64_t wall_ms;
+};
+
+struct tls_trust trust_judge(const struct trust_question *question);
+
+/* Could such a record ever match? RFC 7672 section 3.1.3: usages 0 and 1 are none for SMTP. */
+bool trust_tlsa_usable(const struct tls_tlsa *tlsa);
+
+/* The authorities of a PEM file, or (NULL) of the system. NULL with a text. */
+struct x509_store_st *trust_store_load(const char *file, struct fmt *why);
+void trust_store_free(struct x509_store_st *store);
+
+/* The first common name or, without one, the first alternative name of a certificate; appended. False: none, or not a certificate. */
+bool trust_subject(struct span der, struct fmt *name);
+
+#endif
