@@ -23,7 +23,7 @@ static int load_authorities(struct tls_client *client, const char *file, struct 
 static int load(struct tls_client *client, const struct tls_client_config *config, uint64_t wall_ms, struct fmt *why, struct fmt *warnings) {
   int error = load_authorities(client, config->ca, why, warnings);
   if (error != E_OK) return error;
-  client->ctx = context_new(false, config->least);
+  client->ctx = context_new(false, config->least, config->most);
   if (client->ctx == NULL) {
     fmt_text(why, "the TLS library makes no context");
     return E_UNSUPPORTED;

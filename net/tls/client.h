@@ -13,6 +13,7 @@ struct tls_client;
 struct tls_client_config {
   const char *ca; /* trusted authorities, PEM; NULL: the system's */
   enum tls_least least;
+  enum tls_most most;
   const struct tls_files *certificate; /* NULL: none */
 };
 

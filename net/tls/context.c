@@ -113,6 +113,7 @@ static int on_verify(int fine, WOLFSSL_X509_STORE_CTX *store) {
 /* ---- tickets ---- */
 
 /* A ticket is for the host it was given for (RFC 6066 section 3). */
+/* NOLINTNEXTLINE(readability-function-size): the parameters are wolfSSL's */
 static int on_ticket(WOLFSSL *ssl, unsigned char name[TICKETS_NAME], unsigned char iv[TICKETS_IV], unsigned char mac[TICKETS_MAC], int seal,
                      unsigned char *ticket, int len, int *out_len, void *unused) {
   struct tls *tls = wolfSSL_GetIOReadCtx(ssl);
@@ -131,11 +132,12 @@ static int on_ticket(WOLFSSL *ssl, unsigned char name[TICKETS_NAME], unsigned ch
 
 /* ---- contexts ---- */
 
-WOLFSSL_CTX *context_new(bool server, enum tls_least least) {
+WOLFSSL_CTX *context_new(bool server, enum tls_least least, enum tls_most most) {
   int groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1};
   WOLFSSL_CTX *ctx = wolfSSL_CTX_new(server ? wolfSSLv23_server_method() : wolfSSLv23_client_method());
   bool ok = ctx != NULL && wolfSSL_CTX_SetMinVersion(ctx, least == TLS_LEAST_1_3 ? WOLFSSL_TLSV1_3 : WOLFSSL_TLSV1_2) == WOLFSSL_SUCCESS &&
-            wolfSSL_CTX_set_cipher_list(ctx, suites) == WOLFSSL_SUCCESS && wolfSSL_CTX_set_groups(ctx, groups, 3) == WOLFSSL_SUCCESS;
+            wolfSSL_CTX_set_cipher_list(ctx, suites) == WOLFSSL_SUCCESS && wolfSSL_CTX_set_groups(ctx, groups, 3) == WOLFSSL_SUCCESS &&
+            (most == TLS_MOST_1_3 || wolfSSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION) == WOLFSSL_SUCCESS);
   for (unsigned i = 0; ok && !server && i < 3; i++) ok = wolfSSL_CTX_UseSupportedCurve(ctx, (word16)groups[i]) == WOLFSSL_SUCCESS;
   if (!ok) {
     wolfSSL_CTX_free(ctx);

@@ -258,6 +258,7 @@ static int on_rsa_sign(WOLFSSL *ssl, const unsigned char *in, unsigned int in_le
   return 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters are wolfSSL's */
 static int on_pss_sign(WOLFSSL *ssl, const unsigned char *in, unsigned int in_len, unsigned char *out, unsigned int *out_len, int hash, int mgf,
                        const unsigned char *der, unsigned int der_len, void *key) {
   (void)ssl, (void)hash, (void)mgf, (void)der, (void)der_len;
@@ -273,6 +274,7 @@ static int on_rsa_check(WOLFSSL *ssl, unsigned char *sig, unsigned int sig_len, 
   (void)ssl, (void)sig, (void)sig_len, (void)out, (void)der, (void)der_len, (void)key;
   return 0;
 }
+/* NOLINTNEXTLINE(readability-function-size): the parameters are wolfSSL's */
 static int on_pss_check(WOLFSSL *ssl, unsigned char *sig, unsigned int sig_len, unsigned char **out, int hash, int mgf, const unsigned char *der,
                         unsigned int der_len, void *key) {
   (void)ssl, (void)sig, (void)sig_len, (void)out, (void)hash, (void)mgf, (void)der, (void)der_len, (void)key;

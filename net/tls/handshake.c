@@ -34,8 +34,9 @@ static void keep_host(struct tls *tls, struct span host) {
 
 static bool choose(struct tls *tls, const struct hello *hello, struct tls_choice *choice) {
   keep_host(tls, hello->host);
-  if (!hello->tls13 && !(hello->tls12 && tls_server_tls12(tls->server))) {
-    refuse(tls, ALERT_VERSION, hello->tls12 ? "the client has no TLS 1.3" : "the client has neither TLS 1.2 nor 1.3");
+  if (!tls_server_speaks(tls->server, hello)) {
+    bool any = hello->tls12 || hello->tls13;
+    refuse(tls, ALERT_VERSION, any ? "no shared protocol version" : "the client has neither TLS 1.2 nor 1.3");
     return false;
   }
   if (tls_server_choose(tls->server, hello, choice)) return true;

@@ -13,7 +13,7 @@ struct site { /* a certificate with its context */
 
 struct tls_server {
   atomic_uint refs;
-  bool tls12;
+  bool tls12, tls13;
   struct tls_tickets *tickets;
   struct x509_store_st *authorities;
   unsigned count;
@@ -24,7 +24,7 @@ static int load_site(struct site *site, const struct tls_server_config *config, 
                      struct fmt *warnings) {
   int error = certificate_load(&site->certificate, files->cert, files->key, wall_ms, why, warnings);
   if (error != E_OK) return error;
-  site->ctx = context_new(true, config->least);
+  site->ctx = context_new(true, config->least, config->most);
   if (site->ctx == NULL || !context_certificate(site->ctx, &site->certificate)) {
     fmt_text(why, files->cert);
     fmt_text(why, ": the TLS library does not take it");
@@ -38,6 +38,7 @@ static int load_site(struct site *site, const struct tls_server_config *config, 
 
 static int load(struct tls_server *server, const struct tls_server_config *config, uint64_t wall_ms, struct fmt *why, struct fmt *warnings) {
   server->tls12 = config->least == TLS_LEAST_1_2;
+  server->tls13 = config->most == TLS_MOST_1_3;
   if (config->tickets != NULL && config->client_ca == NULL) server->tickets = tls_tickets_share(config->tickets);
   if (config->client_ca != NULL) {
     server->authorities = trust_store_load(config->client_ca, why);
@@ -84,7 +85,9 @@ void tls_server_put(struct tls_server *server) {
   free(server);
 }
 
-bool tls_server_tls12(const struct tls_server *server) { return server->tls12; }
+bool tls_server_speaks(const struct tls_server *server, const struct hello *hello) {
+  return (server->tls12 && hello->tls12) || (server->tls13 && hello->tls13);
+}
 struct tls_tickets *tls_server_tickets(const struct tls_server *server) {
   return server->tickets;
 }
@@ -95,8 +98,8 @@ struct x509_store_st *tls_server_authorities(const struct tls_server *server) {
 /* ---- which certificate ---- */
 
 /* 0: not for this client. */
-static unsigned score(const struct site *site, struct span host, const struct hello *hello) {
-  if (!hello_takes(hello, site->certificate.kind, true)) return 0;
+static unsigned score(const struct site *site, struct span host, const struct hello *hello, bool tls13) {
+  if (!hello_takes(hello, site->certificate.kind, tls13)) return 0;
   enum certificate_match match = host.len == 0 ? CERTIFICATE_OTHER : certificate_matches(&site->certificate, host);
   return match == CERTIFICATE_OTHER ? 0 : 2 * (unsigned)match + (site->certificate.kind != HELLO_KEY_RSA);
 }
@@ -105,7 +108,7 @@ static const struct site *best_for(const struct tls_server *server, struct span 
   const struct site *best = NULL;
   unsigned most = 0;
   for (unsigned i = 0; i < server->count; i++) {
-    unsigned points = score(&server->sites[i], host, hello);
+    unsigned points = score(&server->sites[i], host, hello, server->tls13);
     if (points > most) best = &server->sites[i];
     if (points > most) most = points;
   }
@@ -117,7 +120,7 @@ bool tls_server_choose(const struct tls_server *server, const struct hello *hell
   const struct site *site = best_for(server, hello->host, hello);
   if (site == NULL && first->name_count > 0) site = best_for(server, span_of_text(first->names[0]), hello);
   for (unsigned i = 0; site == NULL && i < server->count; i++)
-    if (hello_takes(hello, server->sites[i].certificate.kind, true)) site = &server->sites[i];
+    if (hello_takes(hello, server->sites[i].certificate.kind, server->tls13)) site = &server->sites[i];
   if (site == NULL) return false;
   *choice = (struct tls_choice){site->ctx, site->certificate.key};
   return true;

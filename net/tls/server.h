@@ -15,6 +15,7 @@ struct evp_pkey_st;
 struct x509_store_st;
 
 enum tls_least { TLS_LEAST_1_2, TLS_LEAST_1_3 };
+enum tls_most { TLS_MOST_1_3, TLS_MOST_1_2 }; /* 1.2: to test with, and for peers whose 1.3 is broken */
 
 struct tls_files {  /* PEM */
   const char *cert; /* with its chain, the leaf first */
@@ -27,6 +28,7 @@ struct tls_server_config {
   const struct tls_files *certificates; /* at least one; the first one's names stand for a client that names no host, or one that none is for */
   unsigned certificate_count;
   enum tls_least least;
+  enum tls_most most;
   const char *client_ca;       /* ask for certificates of these authorities, and tell what came of it; NULL: do not ask */
   struct tls_tickets *tickets; /* NULL: no resumption. Not given to clients while certificates are asked for: a ticket would not tell whose it is */
 };
@@ -48,8 +50,8 @@ struct tls_choice {
  * before RSA, which costs twelve times the processor. False: it takes none.
  */
 must_check bool tls_server_choose(const struct tls_server *server, const struct hello *hello, struct tls_choice *choice);
-bool tls_server_tls12(const struct tls_server *server);
-struct tls_tickets *tls_server_tickets(const struct tls_server *server);       /* NULL: none */
-struct x509_store_st *tls_server_authorities(const struct tls_server *server); /* NULL: clients are not asked */
+bool tls_server_speaks(const struct tls_server *server, const struct hello *hello); /* a version that the client has too */
+struct tls_tickets *tls_server_tickets(const struct tls_server *server);            /* NULL: none */
+struct x509_store_st *tls_server_authorities(const struct tls_server *server);      /* NULL: clients are not asked */
 
 #endif

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
-#include "tests/lib/certs.h"
+#include "bench/lib/certs.h"
 #include "tests/lib/tlspair.h"
 #include "tests/lib/unit.h"
 

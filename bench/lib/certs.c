@@ -1,4 +1,4 @@
-#include "tests/lib/certs.h"
+#include "bench/lib/certs.h"
 
 #include <dirent.h>
 #include <openssl/evp.h>

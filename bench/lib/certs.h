@@ -1,8 +1,8 @@
 /*
- * certs: certificates made while a test runs, as PEM files NAME.pem and NAME.key of a directory. Whatever fails ends the program.
+ * certs: certificates made while a test or a bench runs, as PEM files NAME.pem and NAME.key of a directory. Whatever fails ends the program.
  */
-#ifndef TESTS_LIB_CERTS_H
-#define TESTS_LIB_CERTS_H
+#ifndef BENCH_LIB_CERTS_H
+#define BENCH_LIB_CERTS_H
 
 #include <stdbool.h>
 #include <stddef.h>
