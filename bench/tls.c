@@ -21,6 +21,7 @@
 
 static char dir[CERTS_PATH];
 static double seconds = 0.3;
+static bool x25519;
 static const char *engine;
 
 static double cpu_s(void) {
@@ -64,7 +65,7 @@ static void ours_load(struct ours *o, const char *certificate, bool tls13) {
   slab_init(&o->slab, 1u << 30);
   o->tickets = tls_tickets_new(3600);
   struct tls_server_config server = {.certificates = &files, .certificate_count = 1, .tickets = o->tickets};
-  struct tls_client_config client = {.ca = certs_path(dir, "ca", ".pem"), .most = tls13 ? TLS_MOST_1_3 : TLS_MOST_1_2};
+  struct tls_client_config client = {.ca = certs_path(dir, "ca", ".pem"), .most = tls13 ? TLS_MOST_1_3 : TLS_MOST_1_2, .x25519 = x25519};
   must(tls_server_new(&o->server, &server, wall_ms(), &why, &warnings) == E_OK);
   must(tls_client_new(&o->client, &client, wall_ms(), &why, &warnings) == E_OK);
 }

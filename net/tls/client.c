@@ -10,8 +10,8 @@ struct tls_client {
   atomic_uint refs;
   uint64_t id;
   struct WOLFSSL_CTX *ctx;
-  struct x509_store_st *authorities; /* NULL: none */
-  struct certificate certificate;    /* key NULL: none */
+  struct trust_store *authorities; /* NULL: none */
+  struct certificate certificate;  /* key NULL: none */
 };
 
 static int load_authorities(struct tls_client *client, const char *file, struct fmt *why, struct fmt *warnings) {
@@ -23,7 +23,7 @@ static int load_authorities(struct tls_client *client, const char *file, struct 
 static int load(struct tls_client *client, const struct tls_client_config *config, uint64_t wall_ms, struct fmt *why, struct fmt *warnings) {
   int error = load_authorities(client, config->ca, why, warnings);
   if (error != E_OK) return error;
-  client->ctx = context_new(false, config->least, config->most);
+  client->ctx = context_new(false, config->least, config->most, config->x25519);
   if (client->ctx == NULL) {
     fmt_text(why, "the TLS library makes no context");
     return E_UNSUPPORTED;
@@ -73,7 +73,7 @@ struct WOLFSSL_CTX *tls_client_ctx(const struct tls_client *client) {
 struct evp_pkey_st *tls_client_key(const struct tls_client *client) {
   return client->certificate.key;
 }
-struct x509_store_st *tls_client_authorities(const struct tls_client *client) {
+struct trust_store *tls_client_authorities(const struct tls_client *client) {
   return client->authorities;
 }
 uint64_t tls_client_id(const struct tls_client *client) { return client->id; }

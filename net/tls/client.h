@@ -14,6 +14,7 @@ struct tls_client_config {
   const char *ca; /* trusted authorities, PEM; NULL: the system's */
   enum tls_least least;
   enum tls_most most;
+  bool x25519;                         /* first, whatever costs less here */
   const struct tls_files *certificate; /* NULL: none */
 };
 
@@ -26,7 +27,7 @@ void tls_client_put(struct tls_client *client);
 /* ---- for net/tls alone ---- */
 struct WOLFSSL_CTX *tls_client_ctx(const struct tls_client *client);
 struct evp_pkey_st *tls_client_key(const struct tls_client *client);
-struct x509_store_st *tls_client_authorities(const struct tls_client *client);
+struct trust_store *tls_client_authorities(const struct tls_client *client);
 uint64_t tls_client_id(const struct tls_client *client); /* no two clients of a process have the same */
 
 #endif

@@ -81,10 +81,9 @@ static void judge(struct tls *tls, const struct span *chain, unsigned count) {
     question.tlsa = expect->tlsa;
     question.tlsa_count = expect->tlsa_count;
   }
-  tls->trust = trust_judge(&question);
-  tls->judged = true;
   struct fmt name = fmt_over(tls->peer, sizeof tls->peer - 1);
-  if (count > 0) trust_subject(chain[0], &name);
+  tls->trust = trust_judge(&question, &name);
+  tls->judged = true;
   tls->peer[name.len] = '\0';
 }
 
@@ -132,8 +131,9 @@ static int on_ticket(WOLFSSL *ssl, unsigned char name[TICKETS_NAME], unsigned ch
 
 /* ---- contexts ---- */
 
-WOLFSSL_CTX *context_new(bool server, enum tls_least least, enum tls_most most) {
-  int groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1};
+WOLFSSL_CTX *context_new(bool server, enum tls_least least, enum tls_most most, bool x25519) {
+  bool p256 = engine_prefers_p256() && !x25519;
+  int groups[] = {p256 ? WOLFSSL_ECC_SECP256R1 : WOLFSSL_ECC_X25519, p256 ? WOLFSSL_ECC_X25519 : WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1};
   WOLFSSL_CTX *ctx = wolfSSL_CTX_new(server ? wolfSSLv23_server_method() : wolfSSLv23_client_method());
   bool ok = ctx != NULL && wolfSSL_CTX_SetMinVersion(ctx, least == TLS_LEAST_1_3 ? WOLFSSL_TLSV1_3 : WOLFSSL_TLSV1_2) == WOLFSSL_SUCCESS &&
             wolfSSL_CTX_set_cipher_list(ctx, suites) == WOLFSSL_SUCCESS && wolfSSL_CTX_set_groups(ctx, groups, 3) == WOLFSSL_SUCCESS &&

@@ -15,6 +15,15 @@
 #include <openssl/rsa.h>
 #include <openssl/sha.h>
 
+/* Never changed after crypto_init; those of libcrypto's keys are copies. */
+static EC_GROUP *group_p256, *group_p384;
+
+bool crypto_init(void) {
+  if (group_p256 == NULL) group_p256 = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+  if (group_p384 == NULL) group_p384 = EC_GROUP_new_by_curve_name(NID_secp384r1);
+  return group_p256 != NULL && group_p384 != NULL;
+}
+
 static void cipher_clear(struct crypto_cipher *cipher) {
   EVP_CIPHER_CTX_free(cipher->_ctx);
   OPENSSL_cleanse(cipher->_key, sizeof cipher->_key);
@@ -112,7 +121,11 @@ bool crypto_x25519_share(const struct crypto *crypto, const uint8_t private[32],
 }
 
 static EC_KEY *ec_new(unsigned bits) {
-  return bits == 256 ? EC_KEY_new_by_curve_name(NID_X9_62_prime256v1) : bits == 384 ? EC_KEY_new_by_curve_name(NID_secp384r1) : NULL;
+  const EC_GROUP *group = bits == 256 ? group_p256 : bits == 384 ? group_p384 : NULL;
+  EC_KEY *key = group == NULL ? NULL : EC_KEY_new();
+  if (key != NULL && EC_KEY_set_group(key, group) == 1) return key;
+  EC_KEY_free(key);
+  return NULL;
 }
 
 static size_t ec_public(const EC_KEY *key, uint8_t *out, size_t room) {
@@ -214,4 +227,53 @@ void crypto_sha256(const struct span *parts, unsigned count, uint8_t digest[32])
   SHA256_Init(&ctx);
   for (unsigned i = 0; i < count; i++) SHA256_Update(&ctx, parts[i].at, parts[i].len);
   SHA256_Final(digest, &ctx);
+}
+
+struct digest {
+  bool sha256;
+  union {
+    SHA256_CTX small;
+    SHA512_CTX large;
+  };
+};
+
+static void digest_begin(struct digest *digest, bool sha256) {
+  digest->sha256 = sha256;
+  if (sha256)
+    SHA256_Init(&digest->small);
+  else
+    SHA384_Init(&digest->large);
+}
+static void digest_add(struct digest *digest, const void *at, size_t len) {
+  if (digest->sha256)
+    SHA256_Update(&digest->small, at, len);
+  else
+    SHA384_Update(&digest->large, at, len);
+}
+static void digest_end(struct digest *digest, uint8_t *out) {
+  if (digest->sha256)
+    SHA256_Final(out, &digest->small);
+  else
+    SHA384_Final(out, &digest->large);
+}
+
+/* The library's own HMAC looks its digest up by name each time, which takes longer than the digest. */
+void crypto_hmac(unsigned bits, struct span key, const struct span *parts, unsigned count, uint8_t *mac) {
+  struct digest digest;
+  uint8_t pad[SHA512_CBLOCK] = {0};
+  size_t block = bits == 256 ? SHA256_CBLOCK : SHA512_CBLOCK;
+  must(key.len <= block && (bits == 256 || bits == 384));
+  if (key.len > 0) memcpy(pad, key.at, key.len);
+  for (size_t i = 0; i < block; i++) pad[i] ^= 0x36;
+  digest_begin(&digest, bits == 256);
+  digest_add(&digest, pad, block);
+  for (unsigned i = 0; i < count; i++) digest_add(&digest, parts[i].at, parts[i].len);
+  digest_end(&digest, mac);
+  for (size_t i = 0; i < block; i++) pad[i] ^= 0x36 ^ 0x5c;
+  digest_begin(&digest, bits == 256);
+  digest_add(&digest, pad, block);
+  digest_add(&digest, mac, bits / 8);
+  digest_end(&digest, mac);
+  OPENSSL_cleanse(pad, sizeof pad);
+  OPENSSL_cleanse(&digest, sizeof digest);
 }

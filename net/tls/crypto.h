@@ -32,6 +32,9 @@ struct crypto {
   struct ec_key_st *ec;
 };
 
+/* Once, before there are threads: what all keys of a curve have in common, which takes longer to make than a key. */
+must_check bool crypto_init(void);
+
 void crypto_clear(struct crypto *crypto);
 /* After the handshake nothing ephemeral is left. */
 void crypto_forget_ephemeral(struct crypto *crypto);
@@ -67,6 +70,8 @@ must_check bool crypto_rsa_sign_pss(struct evp_pkey_st *key, struct span digest,
 void crypto_sha256_blocks(uint32_t state[8], const uint8_t *blocks, size_t count);
 void crypto_sha512_blocks(uint64_t state[8], const uint8_t *blocks, size_t count);
 
+/* HMAC (RFC 2104) over several spans, with SHA-256 (bits 256) or SHA-384; the key is no longer than a block. `mac` has bits / 8 bytes. */
+void crypto_hmac(unsigned bits, struct span key, const struct span *parts, unsigned count, uint8_t *mac);
 /* 32 bytes over several spans. */
 void crypto_sha256(const struct span *parts, unsigned count, uint8_t digest[32]);
 void crypto_random(uint8_t *out, size_t len);

@@ -7,6 +7,7 @@
 #include <wolfssl/wolfcrypt/cryptocb.h>
 #include <wolfssl/wolfcrypt/curve25519.h>
 #include <wolfssl/wolfcrypt/ecc.h>
+#include <wolfssl/wolfcrypt/kdf.h>
 #include <wolfssl/wolfcrypt/rsa.h>
 #include <wolfssl/wolfcrypt/sha256.h>
 #include <wolfssl/wolfcrypt/sha512.h>
@@ -238,6 +239,39 @@ static int on_crypto(int device, wc_CryptoInfo *info, void *ctx) {
   return CRYPTOCB_UNAVAILABLE;
 }
 
+/* ---- the key schedule of TLS 1.3: some 40 HMACs a handshake ---- */
+
+static unsigned hash_bits(int digest) { return digest == WC_SHA256 ? 256 : digest == WC_SHA384 ? 384 : 0; }
+
+static int on_hkdf_extract(byte *prk, const byte *salt, word32 salt_len, byte *ikm, word32 ikm_len, int digest, void *ctx) {
+  unsigned bits = hash_bits(digest);
+  (void)ctx;
+  if (bits == 0 || salt_len > bits / 8) return wc_Tls13_HKDF_Extract(prk, salt, (int)salt_len, ikm, (int)ikm_len, digest);
+  if (ikm_len == 0) { /* RFC 8446 section 7.1: as many zeros */
+    memset(ikm, 0, bits / 8);
+    ikm_len = bits / 8;
+  }
+  crypto_hmac(bits, span_of(salt, salt_len), &(struct span){ikm, ikm_len}, 1, prk);
+  return 0;
+}
+
+/* RFC 8446 section 7.1; one block of output is all that TLS ever wants of it. */
+/* NOLINTNEXTLINE(readability-function-size): the parameters are wolfSSL's */
+static int on_hkdf_expand(byte *okm, word32 okm_len, const byte *prk, word32 prk_len, const byte *protocol, word32 protocol_len, const byte *label,
+                          word32 label_len, const byte *info, word32 info_len, int digest, int side) {
+  unsigned bits = hash_bits(digest);
+  uint8_t mac[48];
+  (void)side;
+  if (bits == 0 || okm_len > bits / 8 || prk_len > bits / 8) return NOT_COMPILED_IN;
+  uint8_t head[] = {0, (uint8_t)okm_len, (uint8_t)(protocol_len + label_len)}, info_head[] = {(uint8_t)info_len};
+  struct span parts[] = {span_of(head, 3),      span_of(protocol, protocol_len), span_of(label, label_len),
+                         span_of(info_head, 1), span_of(info, info_len),         SPAN("\x01")};
+  crypto_hmac(bits, span_of(prk, prk_len), parts, 6, mac);
+  memcpy(okm, mac, okm_len);
+  crypto_wipe(mac, sizeof mac);
+  return 0;
+}
+
 /* ---- signatures by private key: these callbacks, unlike the above, are given what we attached to the connection ---- */
 
 static int on_ecdsa_sign(WOLFSSL *ssl, const unsigned char *in, unsigned int in_len, unsigned char *out, word32 *out_len, const unsigned char *der,
@@ -284,6 +318,8 @@ static int on_pss_check(WOLFSSL *ssl, unsigned char *sig, unsigned int sig_len, 
 void engine_attach(WOLFSSL_CTX *ctx) {
   if (!offload) return;
   wolfSSL_CTX_SetDevId(ctx, DEVICE);
+  wolfSSL_CTX_SetHKDFExtractCb(ctx, on_hkdf_extract);
+  wolfSSL_CTX_SetHKDFExpandLabelCb(ctx, on_hkdf_expand);
   wolfSSL_CTX_SetEccSignCb(ctx, on_ecdsa_sign);
   wolfSSL_CTX_SetRsaSignCb(ctx, on_rsa_sign);
   wolfSSL_CTX_SetRsaSignCheckCb(ctx, on_rsa_check);
@@ -298,6 +334,8 @@ void engine_sign_with(WOLFSSL *ssl, struct evp_pkey_st *key) {
   wolfSSL_SetRsaPssSignCtx(ssl, key);
 }
 
+bool engine_prefers_p256(void) { return offload; }
+
 int engine_init(bool libcrypto, struct fmt *why) {
   if (wolfSSL_lib_version_hex() >> 24 != LIBWOLFSSL_VERSION_HEX >> 24) {
     fmt_text(why, "libwolfssl is another major version (");
@@ -307,6 +345,10 @@ int engine_init(bool libcrypto, struct fmt *why) {
   }
   if (wolfSSL_SetAllocators(on_malloc, on_free, on_realloc) != 0 || wolfSSL_Init() != WOLFSSL_SUCCESS) {
     fmt_text(why, "wolfSSL does not start");
+    return E_UNSUPPORTED;
+  }
+  if (!crypto_init()) {
+    fmt_text(why, "libcrypto does not start");
     return E_UNSUPPORTED;
   }
   offload = libcrypto;

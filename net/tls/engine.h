@@ -28,6 +28,8 @@ int64_t engine_leave(struct engine_mark before);
 /* Bytes this thread got from wolfSSL's allocator, less those it gave back; below 0 on a thread that frees what others made. The sum over threads is true. */
 int64_t engine_bytes(void);
 
+/* Which group costs least: with libcrypto P-256, for wolfSSL 5.5 does X25519 of TLS 1.3 itself, in C. */
+bool engine_prefers_p256(void);
 /* Device and callbacks of a context; signatures by `key` of a connection (NULL: it signs nothing). */
 void engine_attach(struct WOLFSSL_CTX *ctx);
 void engine_sign_with(struct WOLFSSL *ssl, struct evp_pkey_st *key);

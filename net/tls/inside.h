@@ -75,7 +75,7 @@ void tls_fail_code(struct tls *tls, int code);
 void tls_send_alert(struct tls *tls, uint8_t description);
 
 /* context.c: a context for one side, with suites, groups and callbacks; NULL: no memory, or the library would not. */
-struct WOLFSSL_CTX *context_new(bool server, enum tls_least least, enum tls_most most);
+struct WOLFSSL_CTX *context_new(bool server, enum tls_least least, enum tls_most most, bool x25519);
 must_check bool context_certificate(struct WOLFSSL_CTX *ctx, const struct certificate *certificate);
 void context_tickets(struct WOLFSSL_CTX *ctx, uint32_t period_s); /* 0: none */
 void context_ask(struct WOLFSSL_CTX *ctx);                        /* the peer for its certificate */

@@ -15,7 +15,7 @@ struct tls_server {
   atomic_uint refs;
   bool tls12, tls13;
   struct tls_tickets *tickets;
-  struct x509_store_st *authorities;
+  struct trust_store *authorities;
   unsigned count;
   struct site sites[];
 };
@@ -24,7 +24,7 @@ static int load_site(struct site *site, const struct tls_server_config *config, 
                      struct fmt *warnings) {
   int error = certificate_load(&site->certificate, files->cert, files->key, wall_ms, why, warnings);
   if (error != E_OK) return error;
-  site->ctx = context_new(true, config->least, config->most);
+  site->ctx = context_new(true, config->least, config->most, false);
   if (site->ctx == NULL || !context_certificate(site->ctx, &site->certificate)) {
     fmt_text(why, files->cert);
     fmt_text(why, ": the TLS library does not take it");
@@ -91,7 +91,7 @@ bool tls_server_speaks(const struct tls_server *server, const struct hello *hell
 struct tls_tickets *tls_server_tickets(const struct tls_server *server) {
   return server->tickets;
 }
-struct x509_store_st *tls_server_authorities(const struct tls_server *server) {
+struct trust_store *tls_server_authorities(const struct tls_server *server) {
   return server->authorities;
 }
 

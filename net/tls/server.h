@@ -12,7 +12,7 @@
 struct tls_server;
 struct WOLFSSL_CTX;
 struct evp_pkey_st;
-struct x509_store_st;
+struct trust_store;
 
 enum tls_least { TLS_LEAST_1_2, TLS_LEAST_1_3 };
 enum tls_most { TLS_MOST_1_3, TLS_MOST_1_2 }; /* 1.2: to test with, and for peers whose 1.3 is broken */
@@ -52,6 +52,6 @@ struct tls_choice {
 must_check bool tls_server_choose(const struct tls_server *server, const struct hello *hello, struct tls_choice *choice);
 bool tls_server_speaks(const struct tls_server *server, const struct hello *hello); /* a version that the client has too */
 struct tls_tickets *tls_server_tickets(const struct tls_server *server);            /* NULL: none */
-struct x509_store_st *tls_server_authorities(const struct tls_server *server);      /* NULL: clients are not asked */
+struct trust_store *tls_server_authorities(const struct tls_server *server);        /* NULL: clients are not asked */
 
 #endif

@@ -6,14 +6,33 @@
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
+#include <stdlib.h>
 
 #include "core/base/error.h"
+#include "net/tls/crypto.h"
 
 #define DEPTH_MAX 10
 #define SECURITY_LEVEL 2 /* 112 bits: RSA of 2048, no SHA-1 */
 
 static struct tls_trust untrusted(enum tls_policy policy, const char *text) { return (struct tls_trust){TLS_UNTRUSTED, policy == TLS_ANY, text}; }
 static struct tls_trust trusted(enum tls_trust_by by) { return (struct tls_trust){by, true, ""}; }
+
+/* ---- certificates ---- */
+
+#define CACHE_SETS 64
+#define CACHE_WAYS 4
+
+struct cached {
+  uint8_t digest[32];
+  X509 *x509; /* shared: libcrypto counts references, and does not change it */
+};
+
+struct trust_store {
+  X509_STORE *authorities;
+  pthread_mutex_t lock;                        /* of: */
+  struct cached cache[CACHE_SETS][CACHE_WAYS]; /* the newest first */
+};
 
 static X509 *decode(struct span der) {
   const uint8_t *at = der.at;
@@ -22,6 +41,41 @@ static X509 *decode(struct span der) {
     X509_free(x509);
     x509 = NULL;
   }
+  return x509;
+}
+
+static X509 *cache_get(struct trust_store *store, const uint8_t digest[32]) {
+  struct cached *set = store->cache[digest[0] % CACHE_SETS];
+  X509 *found = NULL;
+  pthread_mutex_lock(&store->lock);
+  for (unsigned i = 0; i < CACHE_WAYS && found == NULL; i++)
+    if (set[i].x509 != NULL && memcmp(set[i].digest, digest, 32) == 0) found = set[i].x509;
+  if (found != NULL) X509_up_ref(found);
+  pthread_mutex_unlock(&store->lock);
+  return found;
+}
+
+static void cache_put(struct trust_store *store, const uint8_t digest[32], X509 *x509) {
+  struct cached *set = store->cache[digest[0] % CACHE_SETS];
+  X509_up_ref(x509);
+  pthread_mutex_lock(&store->lock);
+  X509 *last = set[CACHE_WAYS - 1].x509;
+  memmove(set + 1, set, (CACHE_WAYS - 1) * sizeof *set);
+  memcpy(set[0].digest, digest, 32);
+  set[0].x509 = x509;
+  pthread_mutex_unlock(&store->lock);
+  X509_free(last);
+}
+
+/* A reference that is the caller's. All of the bytes are compared, by their digest: two certificates are never taken for one. */
+static X509 *certificate_of(struct trust_store *store, struct span der) {
+  uint8_t digest[32];
+  if (store == NULL) return decode(der);
+  crypto_sha256(&der, 1, digest);
+  X509 *x509 = cache_get(store, digest);
+  if (x509 != NULL || (x509 = decode(der)) == NULL) return x509;
+  X509_check_purpose(x509, -1, 0); /* libcrypto fills in what it works out of the extensions now, not when several threads look */
+  cache_put(store, digest, x509);
   return x509;
 }
 
@@ -38,7 +92,7 @@ static void chain_clear(struct chain *chain) {
 static bool chain_decode(struct chain *chain, const struct trust_question *question) {
   chain->all = sk_X509_new_null();
   for (unsigned i = 0; chain->all != NULL && i < question->chain_count; i++) {
-    X509 *x509 = decode(question->chain[i]);
+    X509 *x509 = certificate_of(question->store, question->chain[i]);
     if (x509 == NULL || sk_X509_push(chain->all, x509) <= 0) {
       X509_free(x509);
       return false;
@@ -65,7 +119,7 @@ static bool set_names(X509_VERIFY_PARAM *param, const struct trust_question *que
 static int verify(const struct chain *chain, STACK_OF(X509) * anchors, const struct trust_question *question) {
   X509_STORE_CTX *ctx = X509_STORE_CTX_new();
   int code = X509_V_ERR_OUT_OF_MEM;
-  if (ctx == NULL || X509_STORE_CTX_init(ctx, question->store, chain->leaf, chain->all) != 1) goto out;
+  if (ctx == NULL || X509_STORE_CTX_init(ctx, question->store == NULL ? NULL : question->store->authorities, chain->leaf, chain->all) != 1) goto out;
   X509_STORE_CTX_set_default(ctx, question->client ? "ssl_client" : "ssl_server");
   X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
   X509_VERIFY_PARAM_set_depth(param, DEPTH_MAX);
@@ -161,16 +215,39 @@ static struct tls_trust by_dane(const struct chain *chain, const struct trust_qu
   return by_anchors(chain, question);
 }
 
-struct tls_trust trust_judge(const struct trust_question *question) {
+static bool put_string(const ASN1_STRING *string, struct fmt *name) {
+  unsigned char *text = NULL;
+  int len = ASN1_STRING_to_UTF8(&text, string);
+  if (len > 0) fmt_escaped(name, span_of(text, (size_t)len));
+  OPENSSL_free(text);
+  return len > 0;
+}
+
+static void put_subject(const X509 *leaf, struct fmt *name) {
+  const X509_NAME *subject = X509_get_subject_name(leaf);
+  int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+  if (at >= 0 && put_string(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)), name)) return;
+  GENERAL_NAMES *names = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+  for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+    const GENERAL_NAME *one = sk_GENERAL_NAME_value(names, i);
+    const ASN1_STRING *string = one->type == GEN_DNS ? one->d.dNSName : one->type == GEN_EMAIL ? one->d.rfc822Name : NULL;
+    if (string != NULL && put_string(string, name)) break;
+  }
+  GENERAL_NAMES_free(names);
+}
+
+struct tls_trust trust_judge(const struct trust_question *question, struct fmt *subject) {
   struct chain chain = {0};
   struct tls_trust trust = untrusted(question->policy, question->chain_count == 0 ? "no certificate" : "a certificate that cannot be read");
-  if (question->chain_count > 0 && chain_decode(&chain, question))
+  if (question->chain_count > 0 && chain_decode(&chain, question)) {
+    put_subject(chain.leaf, subject);
     trust = question->policy == TLS_DANE ? by_dane(&chain, question) : by_store(&chain, question);
+  }
   chain_clear(&chain);
   return trust;
 }
 
-/* ---- stores and names ---- */
+/* ---- stores ---- */
 
 /* As one file, read at once: a directory of hashed names would be looked into while a connection waits. */
 static const char *system_bundle(void) {
@@ -183,15 +260,18 @@ static const char *system_bundle(void) {
   return X509_get_default_cert_file();
 }
 
-struct x509_store_st *trust_store_load(const char *file, struct fmt *why) {
+struct trust_store *trust_store_load(const char *file, struct fmt *why) {
   if (file == NULL) file = system_bundle();
   ERR_clear_error();
-  X509_STORE *store = X509_STORE_new();
-  if (store != NULL && X509_STORE_load_file(store, file) == 1) {
+  struct trust_store *store = calloc(1, sizeof *store);
+  if (store == NULL) return NULL;
+  must(pthread_mutex_init(&store->lock, NULL) == 0);
+  store->authorities = X509_STORE_new();
+  if (store->authorities != NULL && X509_STORE_load_file(store->authorities, file) == 1) {
     ERR_clear_error();
     return store;
   }
-  X509_STORE_free(store);
+  trust_store_free(store);
   unsigned long code = ERR_peek_error();
   fmt_text(why, file);
   fmt_text(why, ": ");
@@ -200,32 +280,11 @@ struct x509_store_st *trust_store_load(const char *file, struct fmt *why) {
   return NULL;
 }
 
-void trust_store_free(struct x509_store_st *store) { X509_STORE_free(store); }
-
-static bool put_string(const ASN1_STRING *string, struct fmt *name) {
-  unsigned char *text = NULL;
-  int len = ASN1_STRING_to_UTF8(&text, string);
-  if (len > 0) fmt_escaped(name, span_of(text, (size_t)len));
-  OPENSSL_free(text);
-  return len > 0;
-}
-
-bool trust_subject(struct span der, struct fmt *name) {
-  X509 *x509 = decode(der);
-  bool found = false;
-  if (x509 != NULL) {
-    const X509_NAME *subject = X509_get_subject_name(x509);
-    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
-    if (at >= 0) found = put_string(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)), name);
-    GENERAL_NAMES *names = found ? NULL : X509_get_ext_d2i(x509, NID_subject_alt_name, NULL, NULL);
-    for (int i = 0; !found && i < sk_GENERAL_NAME_num(names); i++) {
-      const GENERAL_NAME *one = sk_GENERAL_NAME_value(names, i);
-      if (one->type == GEN_DNS) found = put_string(one->d.dNSName, name);
-      if (one->type == GEN_EMAIL) found = put_string(one->d.rfc822Name, name);
-    }
-    GENERAL_NAMES_free(names);
-  }
-  X509_free(x509);
-  ERR_clear_error();
-  return found;
+void trust_store_free(struct trust_store *store) {
+  if (store == NULL) return;
+  for (unsigned i = 0; i < CACHE_SETS; i++)
+    for (unsigned j = 0; j < CACHE_WAYS; j++) X509_free(store->cache[i][j].x509);
+  pthread_mutex_destroy(&store->lock);
+  X509_STORE_free(store->authorities);
+  free(store);
 }

@@ -9,7 +9,7 @@
 #include "core/base/must.h"
 #include "core/base/span.h"
 
-struct x509_store_st;
+struct trust_store;
 
 /* RFC 6698 section 2.1, as they come from DNS, validated. */
 struct tls_tlsa {
@@ -39,8 +39,8 @@ struct tls_trust {
 struct trust_question {
   const struct span *chain; /* DER, the leaf first */
   unsigned chain_count;
-  struct x509_store_st *store; /* NULL: no authority is trusted */
-  bool client;                 /* the certificate of a client */
+  struct trust_store *store; /* NULL: no authority is trusted */
+  bool client;               /* the certificate of a client */
   enum tls_policy policy;
   const struct span *names; /* any of them; none: names are not looked at */
   unsigned name_count;
@@ -49,16 +49,19 @@ struct trust_question {
   uint64_t wall_ms;
 };
 
-struct tls_trust trust_judge(const struct trust_question *question);
+/*
+ * Also the first common name or, without one, the first alternative name of the leaf, escaped, is appended to `subject`; nothing if it has none.
+ */
+struct tls_trust trust_judge(const struct trust_question *question, struct fmt *subject);
 
 /* Could such a record ever match? RFC 7672 section 3.1.3: usages 0 and 1 are none for SMTP. */
 bool trust_tlsa_usable(const struct tls_tlsa *tlsa);
 
-/* The authorities of a PEM file, or (NULL) of the system. NULL with a text. */
-struct x509_store_st *trust_store_load(const char *file, struct fmt *why);
-void trust_store_free(struct x509_store_st *store);
-
-/* The first common name or, without one, the first alternative name of a certificate; appended. False: none, or not a certificate. */
-bool trust_subject(struct span der, struct fmt *name);
+/*
+ * The authorities of a PEM file, or (NULL) of the system. NULL with a text. With it goes a store of the last certificates that were decoded, for libcrypto 3
+ * takes 120 us to decode one, more than to verify it, and a relay sees the same ones again and again: some 256 of them, 10 KB each; a lock is held for a look.
+ */
+struct trust_store *trust_store_load(const char *file, struct fmt *why);
+void trust_store_free(struct trust_store *store);
 
 #endif
