@@ -46,6 +46,7 @@ bool tls_session_offer(struct tls *tls, const struct tls_session *session) {
 
 struct tls_session *tls_session_take(struct tls *tls) {
   if (tls->client == NULL || tls->ssl == NULL || (tls->state != TLS_OPEN && tls->state != TLS_CLOSED)) return NULL;
+  if (tls->tls12) return NULL; /* a server that does not take the ticket any more ends the handshake: wolfSSL 5.5 believes that it does */
   WOLFSSL_SESSION *inner = wolfSSL_get_session(tls->ssl);
   if (inner == NULL || !wolfSSL_SESSION_has_ticket(inner)) return NULL;
   int len = wolfSSL_i2d_SSL_SESSION(inner, NULL);
