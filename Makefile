@@ -63,8 +63,8 @@ $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libbench.a $(BUILD)/libringpos
 	@mkdir -p $(@D)
 	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# Against which it measures.
-$(BUILD)/bench/tls: LDLIBS += -lssl
+# What they are held against.
+$(BUILD)/bench/tls $(BUILD)/unit/unit/net/tls/test_libssl: LDLIBS += -lssl
 
 # ---- tests: everything again with ASan and UBSan ----
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all

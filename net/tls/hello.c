@@ -133,54 +133,48 @@ static bool supported_versions(struct span content, struct hello *hello) {
   return !ext.bad && !list.bad && ext.left.len == 0;
 }
 
-struct lists {
-  bool signatures, groups; /* were there */
-  bool sign_p256, sign_p384, curve_p256, curve_p384;
-};
-
-static bool signature_algorithms(struct span content, struct hello *hello, struct lists *lists) {
+static bool signature_algorithms(struct span content, struct hello *hello) {
   struct cursor ext = over(content);
   struct cursor list = over(take_vector16(&ext));
-  lists->signatures = true;
   while (list.left.len > 0 && !list.bad) {
     unsigned scheme = take16(&list);
-    lists->sign_p256 |= scheme == 0x0403;
-    lists->sign_p384 |= scheme == 0x0503;
+    hello->p256 |= scheme == 0x0403;
+    hello->p384 |= scheme == 0x0503;
     hello->rsa_pkcs1 |= scheme == 0x0401 || scheme == 0x0501 || scheme == 0x0601;
     hello->rsa_pss |= scheme == 0x0804 || scheme == 0x0805 || scheme == 0x0806;
   }
   return !ext.bad && !list.bad && ext.left.len == 0;
 }
 
-static bool supported_groups(struct span content, struct lists *lists) {
+static bool supported_groups(struct span content, struct hello *hello) {
   struct cursor ext = over(content);
   struct cursor list = over(take_vector16(&ext));
-  lists->groups = true;
+  hello->curve_p256 = hello->curve_p384 = false;
   while (list.left.len > 0 && !list.bad) {
     unsigned group = take16(&list);
-    lists->curve_p256 |= group == 23;
-    lists->curve_p384 |= group == 24;
+    hello->curve_p256 |= group == 23;
+    hello->curve_p384 |= group == 24;
   }
   return !ext.bad && !list.bad && ext.left.len == 0;
 }
 
-static bool extension(unsigned type, struct span content, struct hello *hello, struct lists *lists) {
+static bool extension(unsigned type, struct span content, struct hello *hello) {
   switch (type) {
   case SERVER_NAME: return server_name(content, hello);
-  case SUPPORTED_GROUPS: return supported_groups(content, lists);
-  case SIGNATURE_ALGORITHMS: return signature_algorithms(content, hello, lists);
+  case SUPPORTED_GROUPS: return supported_groups(content, hello);
+  case SIGNATURE_ALGORITHMS: return signature_algorithms(content, hello);
   case SUPPORTED_VERSIONS: return supported_versions(content, hello);
   default: return true;
   }
 }
 
-static bool extensions(struct cursor *c, struct hello *hello, struct lists *lists) {
+static bool extensions(struct cursor *c, struct hello *hello) {
   uint64_t seen = 0;
   while (c->left.len > 0) {
     unsigned type = take16(c);
     struct span content = take_vector16(c);
     uint64_t bit = type < 64 ? (uint64_t)1 << type : 0; /* each at most once; which of the others are twice is nothing to us */
-    if (c->bad || (seen & bit) != 0 || !extension(type, content, hello, lists)) return false;
+    if (c->bad || (seen & bit) != 0 || !extension(type, content, hello)) return false;
     seen |= bit;
   }
   return true;
@@ -212,8 +206,7 @@ static struct span message_of(struct span all, uint8_t room[HELLO_MAX]) {
 }
 
 int hello_parse(struct span all, uint8_t room[HELLO_MAX], struct hello *hello) {
-  struct lists lists = {0};
-  *hello = (struct hello){0};
+  *hello = (struct hello){.curve_p256 = true, .curve_p384 = true}; /* without a list any curve will do: RFC 8422 section 4 */
   struct span message = message_of(all, room);
   struct cursor c = over(message);
   take(&c, MESSAGE_HEADER);
@@ -228,15 +221,14 @@ int hello_parse(struct span all, uint8_t room[HELLO_MAX], struct hello *hello) {
   suites(suite_list, hello);
   if (c.left.len > 0) {
     struct cursor list = over(take_vector16(&c));
-    if (c.bad || c.left.len > 0 || !extensions(&list, hello, &lists)) return E_SYNTAX;
+    if (c.bad || c.left.len > 0 || !extensions(&list, hello)) return E_SYNTAX;
   }
-  hello->p256 = lists.sign_p256 && (!lists.groups || lists.curve_p256);
-  hello->p384 = lists.sign_p384 && (!lists.groups || lists.curve_p384);
   return E_OK;
 }
 
 bool hello_takes(const struct hello *hello, enum hello_key key, bool tls13) {
   bool modern = tls13 && hello->tls13;
   if (key == HELLO_KEY_RSA) return modern ? hello->rsa_pss : hello->tls12 && hello->suites_rsa && (hello->rsa_pkcs1 || hello->rsa_pss);
-  return (modern || (hello->tls12 && hello->suites_ecdsa)) && (key == HELLO_KEY_P256 ? hello->p256 : hello->p384);
+  bool signature = key == HELLO_KEY_P256 ? hello->p256 : hello->p384, curve = key == HELLO_KEY_P256 ? hello->curve_p256 : hello->curve_p384;
+  return signature && (modern || (hello->tls12 && hello->suites_ecdsa && curve));
 }

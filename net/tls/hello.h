@@ -37,7 +37,8 @@ struct hello {
   struct span host; /* of server_name, as sent; empty if there is none, or none that could be a host's */
   bool tls12, tls13;
   bool suites_ecdsa, suites_rsa; /* suites for TLS 1.2 with such a certificate */
-  bool p256, p384;               /* ECDSA signatures and curves; in TLS 1.3 one goes with the other */
+  bool p256, p384;               /* ECDSA signatures */
+  bool curve_p256, curve_p384;   /* in TLS 1.2 curves are for signatures too */
   bool rsa_pkcs1, rsa_pss;       /* RSA signatures with SHA-256 or better */
 };
 

@@ -116,7 +116,9 @@ START_TEST(what_is_not_offered_is_not_taken) {
   ck_assert_int_eq(parse(&(struct order){.versions = modern, .schemes = ecdsa, .groups = groups_all}, 4096, &hello), E_OK);
   ck_assert(hello_takes(&hello, HELLO_KEY_P256, true) && !hello_takes(&hello, HELLO_KEY_P384, true) && !hello_takes(&hello, HELLO_KEY_RSA, true));
   ck_assert_int_eq(parse(&(struct order){.versions = modern, .schemes = schemes_all, .groups = p384}, 4096, &hello), E_OK);
-  ck_assert(!hello_takes(&hello, HELLO_KEY_P256, true) && hello_takes(&hello, HELLO_KEY_P384, true));
+  ck_assert(!hello_takes(&hello, HELLO_KEY_P256, false) && hello_takes(&hello, HELLO_KEY_P384, false));
+  ck_assert(hello_takes(&hello, HELLO_KEY_P256, true) &&
+            hello_takes(&hello, HELLO_KEY_P384, true)); /* in TLS 1.3 groups are for key exchange alone */
   ck_assert_int_eq(parse(&(struct order){.versions = old, .schemes = schemes_all, .groups = groups_all, .suites = rsa_suites}, 4096, &hello), E_OK);
   ck_assert(hello.tls12 && !hello.tls13);
   ck_assert(hello_takes(&hello, HELLO_KEY_RSA, true) && !hello_takes(&hello, HELLO_KEY_P256, true)); /* no suite for it */

@@ -232,7 +232,7 @@ END_TEST
 
 START_TEST(a_client_without_ecdsa_gets_the_rsa_certificate) {
   struct tls_server *server = server_of_four();
-  struct hello hello = {.host = mx, .tls12 = true, .suites_rsa = true, .suites_ecdsa = true, .rsa_pkcs1 = true};
+  struct hello hello = {.host = mx, .tls12 = true, .suites_rsa = true, .suites_ecdsa = true, .rsa_pkcs1 = true, .curve_p256 = true};
   struct tls_choice rsa, ec, other;
   ck_assert(tls_server_choose(server, &hello, &rsa));
   hello.p256 = true;
