@@ -133,12 +133,11 @@ static int on_ticket(WOLFSSL *ssl, unsigned char name[TICKETS_NAME], unsigned ch
 
 WOLFSSL_CTX *context_new(bool server, enum tls_least least, enum tls_most most, bool x25519) {
   bool p256 = engine_prefers_p256() && !x25519;
-  int groups[] = {p256 ? WOLFSSL_ECC_SECP256R1 : WOLFSSL_ECC_X25519, p256 ? WOLFSSL_ECC_X25519 : WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1};
   WOLFSSL_CTX *ctx = wolfSSL_CTX_new(server ? wolfSSLv23_server_method() : wolfSSLv23_client_method());
   bool ok = ctx != NULL && wolfSSL_CTX_SetMinVersion(ctx, least == TLS_LEAST_1_3 ? WOLFSSL_TLSV1_3 : WOLFSSL_TLSV1_2) == WOLFSSL_SUCCESS &&
-            wolfSSL_CTX_set_cipher_list(ctx, suites) == WOLFSSL_SUCCESS && wolfSSL_CTX_set_groups(ctx, groups, 3) == WOLFSSL_SUCCESS &&
+            wolfSSL_CTX_set_cipher_list(ctx, suites) == WOLFSSL_SUCCESS &&
+            wolfSSL_CTX_set1_curves_list(ctx, p256 ? "P-256:X25519:P-384" : "X25519:P-256:P-384") == WOLFSSL_SUCCESS && /* and no other curve */
             (most == TLS_MOST_1_3 || wolfSSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION) == WOLFSSL_SUCCESS);
-  for (unsigned i = 0; ok && !server && i < 3; i++) ok = wolfSSL_CTX_UseSupportedCurve(ctx, (word16)groups[i]) == WOLFSSL_SUCCESS;
   if (!ok) {
     wolfSSL_CTX_free(ctx);
     return NULL;
