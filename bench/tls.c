@@ -4,7 +4,6 @@
  *
  *   build/bench/tls [milliseconds of each measurement] [rounds]
  */
-#include <malloc.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,24 +154,34 @@ static void ours_records(const char *what, size_t size) {
   ours_unload(&o);
 }
 
-static size_t heap(void) { return mallinfo2().uordblks + mallinfo2().hblkhd; }
+static size_t resident(void) {
+  unsigned long size = 0, pages = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  must(file != NULL && fscanf(file, "%lu %lu", &size, &pages) == 2);
+  fclose(file);
+  return pages * 4096;
+}
 
-static void ours_memory(void) {
-  enum { MANY = 200 };
-  static struct tls *kept[2 * MANY];
+/* One end of each connection stays. */
+static void ours_memory(bool server) {
+  enum { MANY = 1000 };
+  static struct tls *kept[MANY];
   struct ours o;
   ours_load(&o, "ec", true);
-  ours_shake(&o, NULL, TLS_VERIFY);
-  ours_close(&o);
-  size_t before = heap() + o.slab.used_bytes, server = 0, client = 0;
+  for (unsigned i = 0; i < 20; i++) {
+    ours_shake(&o, NULL, TLS_VERIFY);
+    ours_close(&o);
+  }
+  size_t before = resident(), bytes = 0;
   for (unsigned i = 0; i < MANY; i++) {
     ours_shake(&o, NULL, TLS_VERIFY);
-    kept[2 * i] = o.c, kept[2 * i + 1] = o.s;
-    server += tls_bytes(o.s), client += tls_bytes(o.c);
+    kept[i] = server ? o.s : o.c;
+    bytes += tls_bytes(kept[i]);
+    tls_free(server ? o.c : o.s);
   }
-  printf("%-10s idle connection: both ends %.1f KiB by malloc and slab; tls_bytes: server %.1f KiB, client %.1f KiB\n", engine,
-         (double)(heap() + o.slab.used_bytes - before) / MANY / 1024, (double)server / MANY / 1024, (double)client / MANY / 1024);
-  for (unsigned i = 0; i < 2 * MANY; i++) tls_free(kept[i]);
+  printf("%-10s idle connection, %-11s resident %.1f KiB, tls_bytes %.1f KiB\n", engine, server ? "server" : "client",
+         (double)(resident() - before) / MANY / 1024, (double)bytes / MANY / 1024);
+  for (unsigned i = 0; i < MANY; i++) tls_free(kept[i]);
   ours_unload(&o);
 }
 
@@ -194,7 +203,8 @@ static int ours(enum tls_engine which) {
   ours_handshakes("TLS 1.2 full, EC", "ec", false, false, TLS_VERIFY);
   ours_records("records of 4 KiB", 4096);
   ours_records("records of 16 KiB", 16384);
-  ours_memory();
+  ours_memory(true);
+  ours_memory(false);
   return 0;
 }
 

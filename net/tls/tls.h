@@ -63,7 +63,7 @@ void tls_free(struct tls *tls); /* NULL is nothing */
 /* Plaintext is borrowed for the call. May call tls_write and tls_close for the same connection, but not tls_feed or tls_free. */
 typedef void tls_take(void *who, struct span plaintext);
 /*
- * All of the bytes are consumed. `out` gets what is to be sent (after errors too: the alert); it may be NULL if nothing waits in it.
+ * All of the bytes are consumed. What is to be sent is appended to `out` (after errors too: the alert).
  * E_OK; E_CLOSED: close_notify came, what followed it is dropped; E_PROTOCOL: failed, see tls_error; E_NO_MEMORY: failed likewise.
  */
 must_check int tls_feed(struct tls *tls, struct span ciphertext, struct buffer *out, tls_take *take, void *who);
@@ -81,7 +81,7 @@ must_check int tls_end(struct tls *tls);
 enum tls_state tls_state(const struct tls *tls);
 /* Lower-case phrase in plain words, e.g. "no shared cipher suite", "peer sent alert: unknown ca"; "" if nothing is wrong. */
 const char *tls_error(const struct tls *tls);
-/* Why a connection that did not come about did not: before TLS_OPEN other texts follow from it. Empty before. */
+/* Both "" before it is open. */
 const char *tls_version(const struct tls *tls); /* "TLSv1.3" */
 const char *tls_cipher(const struct tls *tls);  /* by IANA: "TLS_AES_128_GCM_SHA256" */
 bool tls_resumed(const struct tls *tls);
