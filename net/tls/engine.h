@@ -26,7 +26,7 @@ struct engine_mark engine_enter(struct crypto *crypto);
 int64_t engine_leave(struct engine_mark before);
 
 /*
- * After a handshake: gives the system back what wolfSSL has cleared and will hardly touch again. Of the 39 KiB of its session object 37 are room for the
+ * Gives the system back what wolfSSL has cleared and will hardly touch again. Of the 39 KiB of its session object 37 are room for the
  * peer's certificates, twice. A page that holds zeros reads as zeros afterwards, so nothing is lost if it is touched. For the connection entered.
  */
 void engine_trim(void);

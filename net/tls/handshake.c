@@ -112,7 +112,6 @@ static void opened(struct tls *tls) {
   /* A client may yet get a ticket in pieces, which are put together in the arrays. */
   if (tls->server != NULL) wolfSSL_FreeArrays(tls->ssl);
   wolfSSL_FreeHandshakeResources(tls->ssl);
-  engine_trim();
   tls->records = tls->records_with_content = 0;
   tls->state = TLS_OPEN;
 }

@@ -264,6 +264,13 @@ struct tls_trust tls_trust(const struct tls *tls) {
 }
 const char *tls_peer_name(const struct tls *tls) { return tls->peer; }
 
+void tls_trim(struct tls *tls) {
+  if (tls->state != TLS_OPEN) return;
+  struct visit visit = enter(tls, NULL);
+  engine_trim();
+  leave(tls, visit);
+}
+
 size_t tls_bytes(const struct tls *tls) {
   size_t ciphers = (tls->crypto.seal._ctx != NULL) + (tls->crypto.open._ctx != NULL);
   return (size_t)(tls->bytes > 0 ? tls->bytes : 0) + ciphers * (CRYPTO_BYTES / 2);
