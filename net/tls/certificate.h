@@ -26,7 +26,7 @@ struct certificate {
 };
 
 /*
- * E_NOT_FOUND, E_PERMISSION, E_SYNTAX, E_UNSUPPORTED (kind of key), E_RANGE (a weak one, too many), with the file and what is wrong appended to `why`. 
+ * E_NOT_FOUND, E_PERMISSION, E_SYNTAX, E_UNSUPPORTED (kind of key), E_RANGE (a weak one, too many), with the file and what is wrong appended to `why`.
  * What is no error but should be told (expired, not yet valid, a name missing) goes to `warnings`, a line each.
  */
 must_check int certificate_load(struct certificate *certificate, const char *cert_file, const char *key_file, uint64_t wall_ms, struct fmt *why,

@@ -168,7 +168,7 @@ void context_tickets(WOLFSSL_CTX *ctx, uint32_t period_s) {
   wolfSSL_CTX_set_timeout(ctx, period_s);
 }
 
-/* Without it this library would verify nothing: see PLATFORM in docs/DECISIONS.md. A client that shows none is let in all the same. */
+/* Without it this library would verify nothing: a client's default is WOLFSSL_VERIFY_NONE. A client that shows no certificate is let in all the same. */
 void context_ask(WOLFSSL_CTX *ctx) { wolfSSL_CTX_set_verify(ctx, WOLFSSL_VERIFY_PEER, on_verify); }
 
 /* A client keeps what the server gives it to resume with, in the connection. */

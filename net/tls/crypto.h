@@ -30,6 +30,8 @@ struct crypto {
   struct crypto_cipher seal, open;
   struct evp_pkey_st *x25519; /* ephemeral, between the making of a key and the shared secret */
   struct ec_key_st *ec;
+  void *large; /* wolfSSL's one large block, for engine_trim */
+  size_t large_bare;
 };
 
 /* Once, before there are threads: what all keys of a curve have in common, which takes longer to make than a key. */

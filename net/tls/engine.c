@@ -2,6 +2,7 @@
 
 #include <malloc.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 #include <wolfssl/wolfcrypt/cryptocb.h>
@@ -14,13 +15,18 @@
 
 #include "core/base/error.h"
 
-#if !defined(HAVE_PK_CALLBACKS) || !defined(WOLF_CRYPTO_CB) || !defined(HAVE_SESSION_TICKET) || !defined(HAVE_SNI) || !defined(WOLFSSL_TLS13) ||     \
-    !defined(WOLFSSL_ALWAYS_VERIFY_CB) || !defined(HAVE_EXT_CACHE) || !defined(HAVE_CURVE25519)
-#error "this wolfSSL lacks what net/tls needs: Debian's libwolfssl-dev has it (configure --enable-distro)"
+/*
+ * What net/tls relies on. WOLFSSL_ALT_CERT_CHAINS: without it a chain's CA whose error the verify callback passes over would be kept as one that is
+ * trusted by all connections of the context. Nothing here asks whom wolfSSL trusts, but it would grow.
+ */
+#if defined(HAVE_PK_CALLBACKS) && defined(WOLF_CRYPTO_CB) && defined(HAVE_SESSION_TICKET) && defined(HAVE_SNI) && defined(WOLFSSL_TLS13) &&          \
+    defined(WOLFSSL_ALWAYS_VERIFY_CB) && defined(HAVE_EXT_CACHE) && defined(HAVE_CURVE25519) && defined(WOLFSSL_ALT_CERT_CHAINS)
+#define COMPLETE 1
+#else
+#define COMPLETE 0
 #endif
-/* Without it a chain's CA whose error the verify callback passes over would be trusted by all connections of the context. */
-#ifndef WOLFSSL_ALT_CERT_CHAINS
-#error "net/tls needs a wolfSSL with WOLFSSL_ALT_CERT_CHAINS"
+#ifndef __cppcheck__ /* which does not read the library's options */
+_Static_assert(COMPLETE, "this wolfSSL lacks what net/tls needs: Debian's libwolfssl-dev has it (configure --enable-distro)");
 #endif
 
 #define DEVICE 0x52504f53 /* any number that is not INVALID_DEVID */
@@ -43,12 +49,46 @@ static void *count(void *memory) {
 static void uncount(void *memory) {
   if (memory != NULL) thread.bytes -= (int64_t)malloc_usable_size(memory);
 }
-static void *on_malloc(size_t size) { return count(malloc(size)); }
+#define PAGE 4096
+#define LARGE 32768 /* only the session object is: buffers of records take 17 KiB */
+
+static void *on_malloc(size_t size) {
+  void *memory = count(malloc(size));
+  if (size >= LARGE && thread.crypto != NULL && thread.crypto->large == NULL) thread.crypto->large = memory;
+  return memory;
+}
+
+/* What was given back of it does not count a second time. */
+static void forget_large(const void *memory) {
+  if (memory == NULL || thread.crypto == NULL || memory != thread.crypto->large) return;
+  thread.bytes += (int64_t)thread.crypto->large_bare;
+  thread.crypto->large = NULL;
+  thread.crypto->large_bare = 0;
+}
+
+static bool is_zero(const uint8_t *page) { return page[0] == 0 && memcmp(page, page + 1, PAGE - 1) == 0; }
+
+void engine_trim(void) {
+  struct crypto *crypto = thread.crypto;
+  if (crypto->large == NULL || crypto->large_bare > 0) return;
+  uint8_t *end = (uint8_t *)crypto->large + malloc_usable_size(crypto->large);
+  uint8_t *at = (uint8_t *)(((uintptr_t)crypto->large + PAGE - 1) & ~(uintptr_t)(PAGE - 1));
+  while (at + PAGE <= end) {
+    uint8_t *from = at;
+    while (at + PAGE <= end && is_zero(at)) at += PAGE;
+    if (at > from && madvise(from, (size_t)(at - from), MADV_DONTNEED) == 0) crypto->large_bare += (size_t)(at - from);
+    at += PAGE;
+  }
+  thread.bytes -= (int64_t)crypto->large_bare;
+}
+
 static void on_free(void *memory) {
+  forget_large(memory);
   uncount(memory);
   free(memory);
 }
 static void *on_realloc(void *memory, size_t size) {
+  forget_large(memory);
   uncount(memory);
   void *grown = realloc(memory, size);
   if (grown != NULL) return count(grown);

@@ -163,11 +163,14 @@ static bool read_record(struct tls *tls, tls_take *take, void *who) {
   return false;
 }
 
+/* wolfSSL asks for a record's bytes and no more, so with all bytes taken there is nothing left but content that it has not given out. */
+static bool is_some_left(const struct tls *tls) { return tls->in.len > 0 || wolfSSL_pending(tls->ssl) > 0; }
+
 static void run(struct tls *tls, struct span bytes, tls_take *take, void *who) {
   tls->in = bytes;
   if (tls->state == TLS_HANDSHAKE) tls_shake(tls);
-  while (tls->state == TLS_OPEN && read_record(tls, take, who)) {
-  }
+  while (tls->state == TLS_OPEN && is_some_left(tls))
+    if (!read_record(tls, take, who)) break;
   tls->in = (struct span){NULL, 0};
 }
 
@@ -260,6 +263,13 @@ struct tls_trust tls_trust(const struct tls *tls) {
   return tls->trust;
 }
 const char *tls_peer_name(const struct tls *tls) { return tls->peer; }
+
+void tls_trim(struct tls *tls) {
+  if (tls->state != TLS_OPEN) return;
+  struct visit visit = enter(tls, NULL);
+  engine_trim();
+  leave(tls, visit);
+}
 
 size_t tls_bytes(const struct tls *tls) {
   size_t ciphers = (tls->crypto.seal._ctx != NULL) + (tls->crypto.open._ctx != NULL);

@@ -207,13 +207,14 @@ END_TEST
 /* ---- floods ---- */
 
 /* Records after the hello, of TLS 1.2, until it says no; how many it took. */
-static unsigned flood(struct span record, const char *error) {
+static unsigned flood(struct span first, struct span record, const char *error) {
   struct tlspair pair;
   unsigned count = 0;
   tlspair_begin(&pair, server, older, &verify_mx, NULL);
   tlsend_feed(&pair.server, buffer_span(&pair.client.out));
   buffer_consume(&pair.client.out, pair.client.out.len);
   ck_assert_int_eq(tls_state(pair.server.tls), TLS_HANDSHAKE);
+  if (first.len > 0) tlsend_feed(&pair.server, first);
   while (count < 20000 && pair.server.error == E_OK) {
     tlsend_feed(&pair.server, record);
     count++;
@@ -226,10 +227,14 @@ static unsigned flood(struct span record, const char *error) {
 
 START_TEST(floods_in_the_handshake_end_soon) {
   static uint8_t fragment[16384 + 5] = {22, 3, 3, 0x40, 0, 11, 0, 0xff, 0xff};
-  ck_assert_uint_le(flood(SPAN("\x15\x03\x03\x00\x02\x01\x5a"), NULL), 256);         /* warnings */
-  ck_assert_uint_le(flood(SPAN("\x14\x03\x03\x00\x01\x01"), NULL), 256);             /* changes of cipher */
-  ck_assert_uint_le(flood(SPAN("\x16\x03\x03\x00\x04\x00\x00\x00\x00"), NULL), 256); /* hello requests */
-  ck_assert_uint_le(flood(span_of(fragment, sizeof fragment), NULL), 5);             /* a message that goes on and on */
+  struct span none = {NULL, 0};
+  ck_assert_uint_le(flood(none, SPAN("\x15\x03\x03\x00\x02\x01\x5a"), NULL), 256);         /* warnings */
+  ck_assert_uint_le(flood(none, SPAN("\x14\x03\x03\x00\x01\x01"), NULL), 256);             /* changes of cipher */
+  ck_assert_uint_le(flood(none, SPAN("\x16\x03\x03\x00\x04\x00\x00\x00\x00"), NULL), 256); /* hello requests */
+  ck_assert_uint_le(flood(none, span_of(fragment, sizeof fragment), NULL), 5);             /* a message that goes on and on */
+  unsigned bytes = flood(SPAN("\x16\x03\x03\x00\x04\x10\x00\x20\x00"), SPAN("\x16\x03\x03\x00\x01\x00"), "too many records in the handshake");
+  ck_assert_uint_gt(bytes, 200);
+  ck_assert_uint_le(bytes, 256);
 }
 END_TEST
 

@@ -53,6 +53,8 @@ struct mixed {
   int they_got_len;
 };
 
+static const char *their_host = "mx.example.org";
+
 static void they_begin(struct mixed *m, SSL_CTX *ctx, bool server) {
   m->they = SSL_new(ctx);
   SSL_set_bio(m->they, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
@@ -60,7 +62,7 @@ static void they_begin(struct mixed *m, SSL_CTX *ctx, bool server) {
     SSL_set_accept_state(m->they);
   } else {
     SSL_set_connect_state(m->they);
-    SSL_set_tlsext_host_name(m->they, "mx.example.org");
+    SSL_set_tlsext_host_name(m->they, their_host);
   }
 }
 
@@ -229,6 +231,9 @@ START_TEST(libssl_resumes_with_our_tickets) {
   ck_assert(they_resume(server, ctx, next, NULL));
   ck_assert(!they_resume(stranger, ctx, session, NULL)); /* and goes on as if there were none */
   ck_assert(!they_resume(asks, ctx, session, NULL));
+  their_host = "other.example"; /* a ticket is for the host it was given for */
+  ck_assert(!they_resume(server, ctx, session, NULL));
+  their_host = "mx.example.org";
   SSL_SESSION_free(session);
   SSL_SESSION_free(next);
   ck_assert(!they_resume(asks, ctx, NULL, &session));

@@ -399,6 +399,19 @@ START_TEST(tickets_open_for_their_time_and_host) {
 }
 END_TEST
 
+START_TEST(a_key_that_was_long_in_use_opens_no_longer_for_that) {
+  struct tls_tickets *tickets = tls_tickets_new(100);
+  uint8_t name[TICKETS_NAME], iv[TICKETS_IV], mac[TICKETS_MAC], ticket[64] = {0}, copy[64] = {0}, other_name[TICKETS_NAME];
+  ck_assert(tickets_seal(tickets, 1000000, SPAN("a"), name, iv, mac, ticket, sizeof ticket));
+  uint8_t other_iv[TICKETS_IV], other_mac[TICKETS_MAC];
+  ck_assert(tickets_seal(tickets, 1150000, SPAN("a"), other_name, other_iv, other_mac, copy, sizeof copy)); /* nobody came in between */
+  ck_assert(memcmp(name, other_name, sizeof name) != 0);
+  ck_assert_int_eq(tickets_open(tickets, 1200000, SPAN("a"), name, iv, mac, ticket, sizeof ticket), TICKETS_REJECTED);
+  ck_assert_int_eq(tickets_open(tickets, 1200000, SPAN("a"), other_name, other_iv, other_mac, copy, sizeof copy), TICKETS_OPENED);
+  tls_tickets_put(tickets);
+}
+END_TEST
+
 START_TEST(a_ticket_that_was_changed_is_rejected) {
   struct tls_tickets *tickets = tls_tickets_new(100), *others = tls_tickets_new(100);
   struct {
@@ -442,6 +455,7 @@ int main(void) {
   tcase_add_test(parts, dane_matches_as_its_records_say);
   tcase_add_test(parts, records_that_cannot_match_are_unusable);
   tcase_add_test(parts, tickets_open_for_their_time_and_host);
+  tcase_add_test(parts, a_key_that_was_long_in_use_opens_no_longer_for_that);
   tcase_add_test(parts, a_ticket_that_was_changed_is_rejected);
   int failed = unit_main("net/tls/parts", (TCase *const[]){parts}, 1);
   certs_end(dir);
