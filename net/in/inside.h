@@ -63,6 +63,7 @@ struct session {
   bool dirty;
   bool send_under_way;
   bool waiting; /* for the spool: nothing is read meanwhile */
+  bool quiet;   /* of TLS: nothing has come since the last look */
   bool held;    /* an error is answered late: until then nothing is read or sent */
   bool paused;
   bool careful; /* receives one buffer at a time */
@@ -93,6 +94,8 @@ struct intake {
   } next;
   unsigned closing; /* listeners of which the kernel is not done yet */
   struct session *dirty;
+  struct timer trim_timer; /* while there are certificates */
+  uint32_t trim_at;        /* the next slot to look at */
   struct io_slice refusal; /* what a connection gets for which there is no slot */
   uint8_t refusal_text[352];
   bool stopping;
@@ -130,6 +133,8 @@ bool secure_begin(struct session *session);
 void secure_received(struct session *session, struct span bytes);
 /* What is in `out` goes on to `sealed`, once TLS is on; with close_notify behind it if the session is leaving. False: no memory. */
 bool secure_seal(struct session *session);
+/* Now and then: one that was at rest the last time, too, gives back the memory it hardly needs. */
+void secure_trim(struct session *session);
 void secure_fini(struct session *session);
 
 /* ---- session.c ---- */

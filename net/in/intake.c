@@ -136,6 +136,26 @@ static void take_limits(struct intake *intake, const struct conf *conf) {
                                                          [CLIENT_ERRORS] = {conf->clients.errors, 60}}};
 }
 
+#define TRIM_MS 1000
+#define TRIM_SLOTS 2048 /* looked at in a turn: some microseconds, but for those that are trimmed */
+
+static void trim(void *context, struct timer *timer) {
+  (void)context;
+  struct intake *intake = (struct intake *)((uint8_t *)timer - offsetof(struct intake, trim_timer));
+  for (uint32_t i = 0; i < TRIM_SLOTS && i < intake->sessions.capacity; i++) {
+    if (intake->trim_at >= intake->sessions.capacity) intake->trim_at = 0;
+    struct session *s = pool_slot(&intake->sessions, intake->trim_at++);
+    if (s != NULL) secure_trim(s);
+  }
+  timer_set(&intake->o.shard->wheel, timer, intake->o.shard->now_ms + TRIM_MS);
+}
+
+static void begin_to_trim(struct intake *intake) {
+  if (intake->certificates == NULL || intake->stopping || timer_is_set(&intake->trim_timer)) return;
+  intake->trim_timer.fire = trim;
+  timer_set(&intake->o.shard->wheel, &intake->trim_timer, intake->o.shard->now_ms + TRIM_MS);
+}
+
 static int open_logins(struct intake *intake) {
   const struct intake_options *o = &intake->o;
   uint64_t seed;
@@ -245,6 +265,7 @@ bool intake_is_settled(const struct intake *intake) { return intake->closing == 
 void intake_take_certificates(struct intake *intake, struct certificates *certificates) {
   certificates_put(intake->certificates);
   intake->certificates = certificates;
+  begin_to_trim(intake);
 }
 
 void intake_address(const struct intake *intake, struct netaddr *address) { io_local(intake->o.shard->io, intake->listeners[0], address); }
@@ -260,6 +281,7 @@ void intake_clear_segment(void *intake, uint32_t segment) { submit_clear_segment
 
 void intake_stop(struct intake *intake) {
   intake->stopping = true;
+  timer_cancel(&intake->o.shard->wheel, &intake->trim_timer);
   intake_abort(intake);
   for (unsigned i = 0; i < intake->o.conf->listeners_count; i++) {
     close_listener(intake, intake->listeners[i]);
@@ -282,6 +304,7 @@ void intake_close(struct intake *intake) {
     end_session(s);
   }
   intake_abort(intake);
+  timer_cancel(&intake->o.shard->wheel, &intake->trim_timer);
   directory_view_fini(&intake->users);
   lockout_close(intake->lockout);
   certificates_put(intake->certificates);

@@ -53,7 +53,17 @@ static void take(void *who, struct span plaintext) {
   if (!s->closing) session_received(s, plaintext);
 }
 
+void secure_trim(struct session *s) {
+  bool at_rest = s->tls != NULL && s->stage == STAGE_OPEN && !s->closing && !s->waiting && !s->send_under_way;
+  if (at_rest && s->quiet) {
+    tls_trim(s->tls);
+    count_memory(s);
+  }
+  s->quiet = at_rest;
+}
+
 void secure_received(struct session *s, struct span bytes) {
+  s->quiet = false;
   int error = tls_feed(s->tls, bytes, &s->sealed, take, s);
   if (s->closing) return;
   look_whether_open(s);
