@@ -212,6 +212,7 @@ int intake_listen(struct intake *intake, struct fmt *why) {
   int error = listen_all(io, conf, intake->o.shard->index, intake->listeners, why);
   for (unsigned i = 0; i < conf->listeners_count && error == E_OK; i++)
     io_accept(io, intake->listeners[i], accept_token(intake, intake->listeners[i]));
+  begin_to_trim(intake);
   return error;
 }
 
