@@ -141,7 +141,7 @@ static void finish_if_over(struct relay *relay) {
   bool stored = all_is_stored(relay);
   event_writer_turn(relay->events, relay->shard.now_ms, true);
   if (!stored || !(event_writer_idle(relay->events) || relay->out_of_time)) return;
-  bool told = relay->all_told || relay->unsafe || relay->out_of_time;
+  bool told = relay->all_told || relay->unsafe || !event_writer_idle(relay->events);
   relay->all_told = true;
   if (told || !schedule_all_told(&relay->schedule)) shard_finish(&relay->shard);
 }
@@ -470,11 +470,24 @@ int relay_open(struct relay **out, const struct relay_options *options, struct f
   return E_OK;
 }
 
+/*
+ * A limit that a reload sets below what is in use comes down with the queue, a little above what is used: sessions still need their replies, and nobody
+ * gets a message more in, as that ends at seven eighths.
+ */
+#define MEMORY_OVER_PART 12
+static void set_memory_limit(struct relay *relay) {
+  uint64_t wanted = relay->o.conf->memory_bytes / relay->o.conf->shards, used = relay->slab.used_bytes, over = used + used / MEMORY_OVER_PART;
+  uint64_t now = relay->slab.limit_bytes < over ? relay->slab.limit_bytes : over;
+  relay->slab.limit_bytes = wanted > now ? wanted : now;
+  relay->schedule.memory_high_bytes = wanted / 2;
+}
+
 /* After a burst its memory goes back to the system, little by little: 64 blocks are a good part of a millisecond. */
 static void trim(void *context, struct timer *timer) {
   (void)context;
   struct relay *relay = (struct relay *)((uint8_t *)timer - offsetof(struct relay, trim_timer));
   bool more = slab_trim(&relay->slab, TRIM_BLOCKS);
+  set_memory_limit(relay);
   timer_set(&relay->shard.wheel, timer, relay->shard.now_ms + (more ? TRIM_ON_MS : TRIM_MS));
 }
 
@@ -522,8 +535,7 @@ int relay_listen(struct relay *relay, struct fmt *why) {
 void relay_address(const struct relay *relay, struct netaddr *address) { intake_address(relay->intake, address); }
 
 static void take_memory(struct relay *relay) {
-  relay->slab.limit_bytes = relay->o.conf->memory_bytes / relay->o.conf->shards;
-  relay->schedule.memory_high_bytes = relay->slab.limit_bytes / 2;
+  set_memory_limit(relay);
   take_times(relay);
 }
 
@@ -591,12 +603,22 @@ void relay_release(struct relay *relay) {
   relay->outlet = NULL;
 }
 
+/* What waits is written now, or never. */
+static void close_events(struct relay *relay) {
+  uint64_t before = count_get(relay->o.counters, COUNT_EVENTS_LOST);
+  event_writer_close(relay->events);
+  uint64_t lost = count_get(relay->o.counters, COUNT_EVENTS_LOST) - before;
+  if (lost > 0)
+    fprintf(stderr, "ringpost: shard=%u %llu events that waited to be written to %s are lost\n", relay->o.index, (unsigned long long)lost,
+            relay->o.conf->events_path);
+}
+
 void relay_close(struct relay *relay) {
   if (relay == NULL) return;
   relay_release(relay);
   if (relay->intake != NULL) intake_close(relay->intake);
   if (relay->resolver != NULL) resolver_close(relay->resolver);
-  if (relay->events != NULL) event_writer_close(relay->events);
+  if (relay->events != NULL) close_events(relay);
   if (relay->schedule_ready) schedule_fini(&relay->schedule);
   if (relay->spool != NULL) spool_close(relay->spool);
   if (relay->shard.io != NULL) shard_fini(&relay->shard);

@@ -8,7 +8,7 @@ import time
 
 from fakemx import FakeMx, Gauge, Slow
 from harness import equal, free_address, free_port, run_all, run_program, test, until
-from relay import Ringpost, binary, merge, route, yaml
+from relay import Ringpost, binary, merge, relay_and_mx, route, yaml
 from smtp import Client, Closed
 
 CONTENT = b"Subject: reload\r\n\r\nhello\r\n"
@@ -329,6 +329,43 @@ def the_file_may_be_gone(t):
     relay.process.signal(signal.SIGHUP)
     until(lambda: said(relay, REFUSED) == 1, "a word about it")
     equal(relay.health()[0], 200)
+
+
+@test
+def less_memory_than_is_in_use_cuts_nobody_off(t):
+    """New mail is refused until there is room; who is in the middle of a message, or comes new, gets answers."""
+    relay, _ = relay_and_mx(t, {"limits": {"memory": "64MiB"}})
+    line = b"x" * 78 + b"\r\n"
+    busy = []
+    for _ in range(24):
+        client = relay.client()
+        client.hello()
+        client.ask("MAIL FROM:<a@b.example>", 250)
+        client.ask("RCPT TO:<c@d.example>", 250)
+        client.ask("DATA", 354)
+        client.send(line * (900000 // len(line)))
+        busy.append(client)
+    until(lambda: relay.metrics()["ringpost_body_bytes"] > 15 << 20, "the contents")
+    reload(relay, {"limits": {"memory": "8MiB"}})
+    codes = set()
+    for _ in range(8):
+        with relay.client() as client:
+            client.hello()
+            client.say("MAIL FROM:<a@b.example>")
+            codes.add(client.reply().code)
+    equal(codes, {452})
+    for client in busy:
+        client.send(b".\r\n")
+        reply = client.expect((250, 452))
+        client.quit()
+
+    def taken():
+        with relay.client() as client:
+            client.hello()
+            return client.message("a@b.example", ["c@d.example"], CONTENT).code == 250
+
+    until(taken, "room for new mail")
+    equal(relay.metrics()["ringpost_queued_messages"] <= 25, True, reply)
 
 
 run_all()
