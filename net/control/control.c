@@ -190,7 +190,9 @@ int control_open(struct control **out, const struct control_options *options, st
   }
   control->o = *options;
   pthread_mutex_init(&control->lock, NULL);
-  int error = suspend_load(control, why);
+  bool is_open = suspend_open(control);
+  if (!is_open) fmt_text(why, "out of memory");
+  int error = is_open ? suspend_load(control, why) : E_NO_MEMORY;
   if (error != E_OK) {
     control_close(control);
     return error;
@@ -217,12 +219,13 @@ void control_close(struct control *control) {
     free(one);
   }
   pthread_mutex_destroy(&control->lock);
+  suspend_close(control);
   free(control);
 }
 
 int control_reload(struct control *control, struct fmt *why, bool *now) {
   *now = pthread_mutex_trylock(&control->lock) == 0;
-  if (!*now) return E_BUSY; /* whoever handles signals does not wait for an operation on a million messages */
+  if (!*now) return E_BUSY; /* whoever handles signals waits for no operation under way, but for its own: a walk over what is suspended */
   int error = control->o.reload(control->o.reload_context, why);
   if (error == E_OK) suspend_set_ages(control);
   pthread_mutex_unlock(&control->lock);
