@@ -196,11 +196,13 @@ static const struct route *find_route(const char *path, const char **rest) {
   return NULL;
 }
 
-static struct reply answer(struct control *control, const struct http_request *request) {
+/* `allow`: with 405, see struct http_answer. */
+static struct reply answer(struct control *control, const struct http_request *request, const char **allow) {
   const char *rest = "";
   const struct route *route = find_route(request->path, &rest);
   if (route == NULL) return reply_error(404, "there is no such thing in this API");
-  if (route->changes != request->changes) return reply_error(405, "this needs a %s", route->changes ? "POST" : "GET");
+  *allow = route->changes ? "POST" : "GET, HEAD";
+  if (request->method != (route->changes ? HTTP_CHANGES : HTTP_READS)) return reply_error(405, "this needs a %s", route->changes ? "POST" : "GET");
   if (!route->changes) return route->answer(control, request, rest, NULL);
   json_error_t wrong = {.text = ""};
   json_t *body =
@@ -216,7 +218,7 @@ static struct reply answer(struct control *control, const struct http_request *r
 void control_answer(void *context, const struct http_request *request, struct http_answer *out) {
   struct control *control = context;
   pthread_mutex_lock(&control->lock);
-  struct reply reply = answer(control, request);
+  struct reply reply = answer(control, request, &out->allow);
   pthread_mutex_unlock(&control->lock);
   out->status = reply.status;
   const size_t how = JSON_COMPACT | JSON_HOW; /* what others sent is harmless to a terminal, too */

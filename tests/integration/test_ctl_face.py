@@ -106,8 +106,10 @@ def errors_of_the_api(t):
         (404, "POST", "frob", "{}", "application/json", "no such thing"),
         (405, "GET", "bounce", None, None, "POST"),
         (405, "POST", "queue", "{}", "application/json", "GET"),
-        (405, "PUT", "queue", "{}", "application/json", "not allowed"),
-        (405, "DELETE", "message/1", None, None, "not allowed"),
+        (405, "PUT", "queue", "{}", "application/json", "this needs a GET"),
+        (405, "DELETE", "message/1", None, None, "this needs a GET"),
+        (405, "PUT", "retry", "{}", "text/plain", "this needs a POST"),
+        (404, "PUT", "frob", "{}", "application/json", "no such thing"),
         (415, "POST", "bounce", '{"all":true}', "text/plain", "Content-Type"),
         (415, "POST", "bounce", '{"all":true}', "application/x-www-form-urlencoded", "Content-Type"),
         (415, "POST", "bounce", '{"all":true}', "", "Content-Type"),
@@ -142,7 +144,7 @@ def errors_of_the_api(t):
         got, headers, text = call(relay, method, path, body, kind)
         equal((got, part in json.loads(text)["error"]), (status, True), "%s %s %r: %s" % (method, path, (body or b"")[:60], text[:200]))
         equal((headers["Content-Type"], headers["Cache-Control"]), ("application/json; charset=utf-8", "no-store"))
-        equal(status != 405 or method in ("PUT", "DELETE") or headers["Allow"] == {"GET": "POST", "POST": "GET, HEAD"}[method], True, headers["Allow"])
+        equal(headers["Allow"], None if status != 405 else "POST" if path in ("bounce", "retry") else "GET, HEAD")
     equal(call(relay, "POST", "bounce", b'{"all":true' + b" " * 65000 + b"}")[0], 200)
     equal(call(relay, "POST", "retry", b'{"all":true}', "Application/JSON; charset=utf-8")[0], 200)
     status, headers, body = call(relay, "HEAD", "queue")
