@@ -52,7 +52,7 @@ static unsigned health_page(const struct endpoint *endpoint, struct fmt *out) {
       bool so;
       const char *text;
     } reasons[] = {
-        {count_get(endpoint->counters[i], GAUGE_READY) == 0, "does not run"},
+        {count_get(endpoint->counters[i], GAUGE_READY) == 0, "is stopping"} /* all ran when we began */,
         {count_get(endpoint->counters[i], GAUGE_SPOOL_FAILED) != 0, "spool failed"},
         {count_get(endpoint->counters[i], GAUGE_SPOOL_FULL) != 0, "spool full"},
         {count_get(endpoint->counters[i], GAUGE_QUEUE_FULL) != 0, "queue full (limits.messages)"},

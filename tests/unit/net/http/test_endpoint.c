@@ -83,11 +83,11 @@ END_TEST
 START_TEST(ill_for_each_reason) {
   count_set(&shard[1], GAUGE_READY, 0);
   request("GET /health");
-  expect(503, "shard 1: does not run\n");
+  expect(503, "shard 1: is stopping\n");
   count_set(&shard[0], GAUGE_SPOOL_FULL, 1);
   count_set(&shard[0], GAUGE_SPOOL_FAILED, 1);
   request("GET /health");
-  expect(503, "shard 0: spool failed\nshard 0: spool full\nshard 1: does not run\n");
+  expect(503, "shard 0: spool failed\nshard 0: spool full\nshard 1: is stopping\n");
   count_set(&shard[1], GAUGE_SPOOL_FULL, 1);
   count_set(&shard[1], GAUGE_SPOOL_FAILED, 1);
   count_set(&shard[0], GAUGE_READY, 0);
@@ -282,7 +282,7 @@ START_TEST(the_api_is_asked) {
   request("GET /api/v1/a?1=1&2=2&3=3&4=4&5=5&6=6&7=7&8=8&9=9&10=10");
   expect(200, "GET a|1=1|2=2|3=3|4=4|5=5|6=6|7=7|8=8#0");
   request("GET /health");
-  expect(503, "shard 0: does not run\nshard 1: does not run\n"); /* the pages are still there */
+  expect(503, "shard 0: is stopping\nshard 1: is stopping\n"); /* the pages are still there */
 }
 END_TEST
 
