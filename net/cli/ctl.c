@@ -128,6 +128,7 @@ static long request(struct ctl *ctl, const char *path, const char *body) {
   long status = 0;
   struct curl_slist *headers = body == NULL ? NULL : curl_slist_append(NULL, "Content-Type: application/json");
   snprintf(url, sizeof url, "%s%s", ctl->base, path);
+  curl_easy_reset(ctl->curl); /* nothing of a request before, whose body is gone */
   curl_easy_setopt(ctl->curl, CURLOPT_URL, url);
   curl_easy_setopt(ctl->curl, CURLOPT_PROXY, ""); /* whatever the environment says: it is our own host, or one that was named */
   curl_easy_setopt(ctl->curl, CURLOPT_NOSIGNAL, 1L);
@@ -218,6 +219,30 @@ static int check_order(const struct ctl *ctl, const char *domain) {
   return 0;
 }
 
+static bool is_same(const char *one, const char *other) {
+  return one != NULL && other != NULL && span_equal_nocase(span_of_text(one), span_of_text(other));
+}
+
+/* Who tries again what is suspended would wait in vain. */
+static void hint_at_suspensions(struct ctl *ctl, const char *domain) {
+  char name[NAME_MAX_BYTES + 1] = "";
+  size_t i, len = domain != NULL ? strlen(domain) : 0;
+  json_t *one;
+  bool is_suspended = false;
+  if (len > 1 && domain[len - 1] == '.') len--; /* of the root */
+  if (domain != NULL) memcpy(name, domain, len);
+  free(ctl->answer);
+  ctl->answer = NULL;
+  ctl->answer_len = 0;
+  json_t *json = request(ctl, "suspensions", NULL) == 200 ? json_loadb(ctl->answer, ctl->answer_len, 0, NULL) : NULL;
+  json_array_foreach(json_object_get(json, "suspensions"), i, one) {
+    is_suspended |= ctl->all || json_is_true(json_object_get(one, "all")) || is_same(json_string_value(json_object_get(one, "domain")), name) ||
+                    is_same(json_string_value(json_object_get(one, "site")), ctl->site);
+  }
+  json_decref(json);
+  if (is_suspended) puts("what is suspended does not move before it is resumed (`ringpost ctl suspensions`)");
+}
+
 static int post(struct ctl *ctl, const char *command, const char *domain) {
   int wrong = check_order(ctl, domain);
   int targets = (domain != NULL) + (ctl->site != NULL) + (ctl->message != NULL) + ctl->all;
@@ -227,6 +252,7 @@ static int post(struct ctl *ctl, const char *command, const char *domain) {
   if (body == NULL) return complain("that is no UTF-8 text");
   int status = show(ctl, request(ctl, command, body), show_done);
   free(body);
+  if (status == 0 && !ctl->json && strcmp(command, "retry") == 0) hint_at_suspensions(ctl, domain);
   return status;
 }
 
