@@ -219,25 +219,24 @@ static int check_order(const struct ctl *ctl, const char *domain) {
   return 0;
 }
 
-static bool is_same(const char *one, const char *other) {
-  return one != NULL && other != NULL && span_equal_nocase(span_of_text(one), span_of_text(other));
+static bool is_named(const json_t *suspension, const char *key, struct span name) {
+  const char *text = json_string_value(json_object_get(suspension, key));
+  return text != NULL && span_equal_nocase(span_of_text(text), name);
 }
 
 /* Who tries again what is suspended would wait in vain. */
 static void hint_at_suspensions(struct ctl *ctl, const char *domain) {
-  char name[NAME_MAX_BYTES + 1] = "";
-  size_t i, len = domain != NULL ? strlen(domain) : 0;
+  struct span name = span_of_text(domain != NULL ? domain : ""), site = span_of_text(ctl->site != NULL ? ctl->site : "");
+  size_t i;
   json_t *one;
   bool is_suspended = false;
-  if (len > 1 && domain[len - 1] == '.') len--; /* of the root */
-  if (domain != NULL) memcpy(name, domain, len);
+  if (name.len > 1 && name.at[name.len - 1] == '.') name.len--; /* of the root */
   free(ctl->answer);
   ctl->answer = NULL;
   ctl->answer_len = 0;
   json_t *json = request(ctl, "suspensions", NULL) == 200 ? json_loadb(ctl->answer, ctl->answer_len, 0, NULL) : NULL;
   json_array_foreach(json_object_get(json, "suspensions"), i, one) {
-    is_suspended |= ctl->all || json_is_true(json_object_get(one, "all")) || is_same(json_string_value(json_object_get(one, "domain")), name) ||
-                    is_same(json_string_value(json_object_get(one, "site")), ctl->site);
+    is_suspended |= ctl->all || json_is_true(json_object_get(one, "all")) || is_named(one, "domain", name) || is_named(one, "site", site);
   }
   json_decref(json);
   if (is_suspended) puts("what is suspended does not move before it is resumed (`ringpost ctl suspensions`)");
