@@ -7,6 +7,8 @@
 
 /* A connection has its own, longer limit: three round trips instead of one. */
 #define TCP_TIMEOUT_FACTOR 2
+#define AGAIN_SHARE 2       /* so much of a window, a half, may be taken by what is asked again after no reply */
+#define LOOK_MS 10          /* for a socket, when there was none */
 #define WINDOW_LOSS_KNOWN 4 /* a lost query is asked again after the timeout; a quarter of that later its reply is there */
 
 static struct span key_of(const void *object) { return dns_key_span(&((const struct question *)object)->key); }
@@ -38,19 +40,37 @@ static void wait_no_more(struct question *question) {
   question->_queue = NULL;
 }
 
+/* To be asked again, as the last try was not replied to: maybe this name has no answer at all. */
+static bool is_again(const struct question *question) { return question->_lost_by != 0; }
+
+static bool has_room(const struct asker *asker, unsigned index, bool again) {
+  const struct ask_server *server = &asker->_server[index];
+  return !server->no_socket && window_has_room(&server->window) && (!again || server->again < server->window.size / AGAIN_SHARE);
+}
+
 /* Its timer runs from when the datagram is handed to the kernel, see udp_encode. */
 static int start_flight(struct question *question) {
   struct asker *asker = question->_asker;
+  struct ask_server *server = &asker->_server[question->_server];
   int error = udp_start(&asker->_udp, &question->_flight, question->_server, now_ms(asker));
-  if (error == E_OK) asker->_server[question->_server].window.under_way++;
-  return error;
+  if (error != E_OK) return error;
+  question->_again = is_again(question);
+  server->again += question->_again;
+  server->window.under_way++;
+  return E_OK;
+}
+
+static void flight_over(const struct question *question) {
+  struct ask_server *server = &question->_asker->_server[question->_server];
+  server->again -= question->_again;
+  server->window.under_way--;
 }
 
 static void stop_flight(struct question *question) {
   struct asker *asker = question->_asker;
   if (!udp_under_way(&question->_flight)) return;
   udp_stop(&asker->_udp, &question->_flight);
-  asker->_server[question->_server].window.under_way--;
+  flight_over(question);
 }
 
 /* ---- the end of a question ---- */
@@ -110,7 +130,7 @@ static bool line_up(struct question *question, unsigned start) {
   if (question->_tries >= asker->_tries) return false;
   int server = server_outside(asker, start, out);
   if (server >= 0) {
-    wait_in(question, out == 0 ? &asker->_waiting : &asker->_server[server].waiting);
+    wait_in(question, out == 0 ? &asker->_waiting[is_again(question)] : &asker->_server[server].waiting[is_again(question)]);
     return true;
   }
   if (question->_unreachable == 0 || ++question->_tries >= asker->_tries) return false;
@@ -134,17 +154,30 @@ static void out_of_reach(struct question *question) {
 static unsigned server_for(const struct asker *asker, const struct question *question) {
   for (unsigned i = 1; question->_lost_by == asker->_current + 1 && i < asker->_servers_count; i++) {
     unsigned other = (asker->_current + i) % asker->_servers_count;
-    if (window_has_room(&asker->_server[other].window)) return other;
+    if (has_room(asker, other, true)) return other;
   }
   return asker->_current;
 }
 
-/* Who is next at this server: the one that came first. NULL: nobody. */
+static struct question *sooner(struct question *one, struct question *other) {
+  return one == NULL || (other != NULL && other->_number < one->_number) ? other : one;
+}
+
+/* Who is next at this server: of those it has room for the one that came first. NULL: nobody. */
 static struct question *next_at(struct asker *asker, unsigned server) {
-  struct question *own = TAILQ_FIRST(&asker->_server[server].waiting);
-  struct question *any = TAILQ_FIRST(&asker->_waiting);
-  if (any == NULL || server_for(asker, any) != server) return own;
-  return own != NULL && own->_number < any->_number ? own : any;
+  struct question *next = NULL;
+  for (unsigned again = 0; again < 2 && has_room(asker, server, again); again++) {
+    struct question *any = TAILQ_FIRST(&asker->_waiting[again]);
+    next = sooner(next, TAILQ_FIRST(&asker->_server[server].waiting[again]));
+    if (any != NULL && server_for(asker, any) == server) next = sooner(next, any);
+  }
+  return next;
+}
+
+/* What waits for it is not taken through one after the other, each to no avail: there may be thousands. */
+static void leave_alone(struct asker *asker, unsigned server) {
+  asker->_server[server].no_socket = true;
+  if (!timer_is_set(&asker->_look)) timer_set(asker->_wheel, &asker->_look, now_ms(asker) + LOOK_MS);
 }
 
 /* False: it could not be sent, and waits elsewhere now. */
@@ -155,6 +188,7 @@ static bool try_at(struct question *question, unsigned server) {
   question->_tries++;
   io_random(asker->_io, question->_mix, sizeof question->_mix);
   if (start_flight(question) == E_OK) return true;
+  leave_alone(asker, server);
   note_unreachable(question);
   if (!line_up(question, server + 1)) timer_set(asker->_wheel, &question->_timer, now_ms(asker)); /* ends in the next turn, not in this call */
   return false;
@@ -179,10 +213,17 @@ static void send_waiting(struct asker *asker) {
     again = false;
     for (unsigned server = 0; server < asker->_servers_count; server++) {
       struct question *question;
-      while (window_has_room(&asker->_server[server].window) && (question = next_at(asker, server)) != NULL) again |= !try_at(question, server);
+      while ((question = next_at(asker, server)) != NULL) again |= !try_at(question, server);
     }
   }
   while (!TAILQ_EMPTY(&asker->_for_stream) && tcp_has_room(&asker->_tcp)) start_stream(TAILQ_FIRST(&asker->_for_stream));
+}
+
+static void look_again(void *context, struct timer *timer) {
+  struct asker *asker = (struct asker *)((char *)timer - offsetof(struct asker, _look));
+  (void)context; /* the wheel's, not ours */
+  for (unsigned i = 0; i < asker->_servers_count; i++) asker->_server[i].no_socket = false;
+  send_waiting(asker);
 }
 
 /* ---- time ---- */
@@ -192,7 +233,10 @@ static void not_in_time(struct question *question) {
   struct asker *asker = question->_asker;
   asker->_stats->timeouts++;
   if (question->_stream != NULL || asker->_server[question->_server].heard_ms <= question->_sent_ms) pass_over(asker, question->_server);
-  if (udp_under_way(&question->_flight)) question->_lost_by = (uint8_t)(question->_server + 1);
+  if (udp_under_way(&question->_flight)) {
+    question->_lost_by = (uint8_t)(question->_server + 1);
+    question->_loss_known = false;
+  }
   if (question->_unable != 0)
     question->_unable |= bit(question->_server); /* one could not say and this one does not: no more is known by asking on */
 }
@@ -251,16 +295,24 @@ static bool blames_edns(const struct question *question, const struct dns_reply 
   return question->_edns && reply->response && (reply->rcode == DNS_FORMERR || reply->rcode == DNS_NOTIMP);
 }
 
+static bool more_wait(const struct asker *asker) { return !TAILQ_EMPTY(&asker->_waiting[0]); }
+
+/* The last try was, not the name is one without an answer. Both may tell, a late reply and the one to the next try: they count once. */
+static void lost(struct question *question) {
+  struct asker *asker = question->_asker;
+  if (!question->_loss_known) window_lost(&asker->_server[question->_lost_by - 1].window, more_wait(asker), now_ms(asker));
+  question->_loss_known = true;
+}
+
 /* A reply that may be believed came from the server asked. */
 static void heard(struct question *question) {
   struct asker *asker = question->_asker;
   struct ask_server *server = &asker->_server[question->_server];
   question->_replied = true;
   server->heard_ms = asker->_heard_ms = now_ms(asker);
-  bool more = !TAILQ_EMPTY(&asker->_waiting);
-  if (question->_lost_by != 0) window_lost(&asker->_server[question->_lost_by - 1].window, more, now_ms(asker));
+  if (question->_lost_by != 0) lost(question);
   question->_lost_by = 0;
-  window_answered(&server->window, more, now_ms(asker));
+  window_answered(&server->window, more_wait(asker), now_ms(asker));
 }
 
 /* A reply to this question from the server asked. */
@@ -297,19 +349,24 @@ static void udp_replied(void *context, struct udp_flight *flight, struct span pa
 }
 
 static void udp_failed(void *context, struct udp_flight *flight, int error) {
-  struct asker *asker = context;
   struct question *question = of_flight(flight);
-  (void)error;
-  asker->_server[question->_server].window.under_way--;
+  (void)context, (void)error;
+  flight_over(question);
   out_of_reach(question);
 }
 
-/* A reply that came too late, mostly: the server is there, but has too much to do. */
-static void udp_stray(void *context, unsigned server) {
+/* A reply that came too late, mostly: the server is there, but has too much to do. It may be one that came twice, too: nobody waits for that, and nothing was lost. */
+static void udp_stray(void *context, unsigned server, struct span packet) {
   struct asker *asker = context;
+  struct dns_key key;
   asker->_stats->mismatches++;
   asker->_server[server].heard_ms = asker->_heard_ms = now_ms(asker);
-  window_lost(&asker->_server[server].window, !TAILQ_EMPTY(&asker->_waiting), now_ms(asker));
+  if (dns_decode(packet, &asker->_reply) != E_OK || !asker->_reply.response || !asker->_reply.asked) return;
+  char name[DNS_NAME_MAX];
+  for (size_t i = 0; i < asker->_reply.name.len; i++) name[i] = (char)ascii_lower((uint8_t)asker->_reply.name.text[i]);
+  dns_key_make(&key, asker->_reply.type, span_of(name, asker->_reply.name.len));
+  struct question *question = ask_find(asker, &key);
+  if (question != NULL && question->_lost_by == server + 1) lost(question);
 }
 
 static void udp_encode(void *context, struct udp_flight *flight, uint16_t id, struct fmt *out) {
@@ -355,11 +412,12 @@ int ask_open(struct asker *asker, struct io *io, struct wheel *wheel, const stru
   *asker = (struct asker){._io = io, ._wheel = wheel, ._servers_count = count, ._done = done, ._context = context, ._stats = stats};
   asker->_timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : 2000;
   asker->_tries = options->tries > 0 ? (options->tries < 100 ? options->tries : 100) : 4;
-  TAILQ_INIT(&asker->_waiting);
+  asker->_look.fire = look_again;
+  for (unsigned again = 0; again < 2; again++) TAILQ_INIT(&asker->_waiting[again]);
   TAILQ_INIT(&asker->_for_stream);
   for (unsigned i = 0; i < count; i++) {
     asker->_servers[i] = options->servers[i];
-    TAILQ_INIT(&asker->_server[i].waiting);
+    for (unsigned again = 0; again < 2; again++) TAILQ_INIT(&asker->_server[i].waiting[again]);
     window_init(&asker->_server[i].window, asker->_timeout_ms + asker->_timeout_ms / WINDOW_LOSS_KNOWN, now_ms(asker));
   }
   io_random(io, &seed, sizeof seed);
@@ -373,6 +431,7 @@ int ask_open(struct asker *asker, struct io *io, struct wheel *wheel, const stru
 
 void ask_close(struct asker *asker) {
   uint32_t cursor = 0;
+  timer_cancel(asker->_wheel, &asker->_look);
   for (struct question *question; (question = map_next(&asker->_by_key, &cursor)) != NULL;) timer_cancel(asker->_wheel, &question->_timer);
   udp_close(&asker->_udp);
   tcp_close(&asker->_tcp);

@@ -5,8 +5,9 @@
  * (SERVFAIL, REFUSED) is not asked again, one that does not reply within the time gives way to the next; FORMERR or NOTIMP: once more without EDNS.
  * At most `tries` tries of at most three packets.
  *
- * A question waits until there is room in the window of the server whose turn it is (window.h), first come, first served; or for a free TCP stream. The time for a
- * reply runs from when its datagram is handed to the kernel. It may wait for as long as servers reply to others; when none has replied for the time that all its
+ * A question waits until there is room in the window of the server whose turn it is (window.h), first come, first served; or for a free TCP stream. Of a window those whose last
+ * try was not replied to take half at most, so that names nobody answers do not hold up the others. A server that no socket can be had for is left alone for a moment, and those
+ * that wait go on waiting. The time for a reply runs from when its datagram is handed to the kernel. It may wait for as long as servers reply to others; when none has replied for the time that all its
  * tries would take, it ends as one that nobody replied to. So it has a timer set as long as it lives.
  *
  *   question = ask_start(asker, &key);   // later: done(context, question, answer), after which the question is gone
@@ -46,6 +47,8 @@ struct question {
   uint8_t _server;
   uint8_t _tries;
   uint8_t _lost_by; /* the server that did not reply to the last try in time, + 1; 0: none */
+  bool _loss_known; /* ... it did later, which its window was told of */
+  bool _again;      /* its flight is asked again, see AGAIN_SHARE */
   bool _edns;
   bool _replied;
   uint32_t _unable;      /* servers that replied but could not say */
@@ -57,8 +60,10 @@ typedef void (*ask_done)(void *context, struct question *question, struct dns_an
 
 struct ask_server {
   struct window window;
-  uint64_t heard_ms;        /* the last reply from it */
-  struct questions waiting; /* for this one, as others were found unable or out of reach */
+  unsigned again;              /* of those under way: asked again, as the try before was not replied to */
+  bool no_socket;              /* none could be had: it is left alone for a moment */
+  uint64_t heard_ms;           /* the last reply from it */
+  struct questions waiting[2]; /* for this one, as others were found unable or out of reach; [1]: to be asked again */
 };
 
 struct asker {
@@ -77,8 +82,9 @@ struct asker {
   struct pool _questions;
   struct map _by_key;
   struct ask_server _server[UDP_SERVERS_MAX];
-  struct questions _waiting;    /* for whichever server is asked first */
+  struct questions _waiting[2]; /* for whichever server is asked first; [1]: to be asked again */
   struct questions _for_stream; /* for a TCP stream to its server */
+  struct timer _look;           /* again for a socket */
   uint64_t _numbers;
   uint64_t _heard_ms;      /* the last reply from any server */
   struct dns_reply _reply; /* of the packet that is being looked at */

@@ -89,12 +89,18 @@ static bool worn_out(const struct udp_channel *channel, uint64_t now_ms) {
   return channel->sends >= CHANNEL_SENDS_MAX || now_ms - channel->opened_ms >= CHANNEL_AGE_MAX_MS;
 }
 
-/* The channel of that place: the open one, or a new one in its stead. If none can be had the worn-out one goes on. */
+static struct udp_channel *any_open(const struct udp *udp, unsigned server) {
+  for (unsigned place = 0; place < UDP_CHANNELS; place++)
+    if (udp->_open[server][place] != NULL) return udp->_open[server][place];
+  return NULL;
+}
+
+/* The channel of that place: the open one, or a new one in its stead. If none can be had the worn-out one goes on, or one of another place. */
 static struct udp_channel *channel_at(struct udp *udp, unsigned server, unsigned place, uint64_t now_ms, int *error) {
   struct udp_channel *open = udp->_open[server][place];
   if (open != NULL && !worn_out(open, now_ms)) return open;
   struct udp_channel *fresh = channel_open(udp, server, place, now_ms, error);
-  if (fresh == NULL) return open;
+  if (fresh == NULL) return open != NULL ? open : any_open(udp, server);
   if (open != NULL) {
     retire(udp, open);
     close_if_idle(udp, open);
@@ -208,7 +214,7 @@ static void received(struct udp *udp, struct udp_channel *channel, const struct 
   struct udp_flight *flight = packet.len < 2 ? NULL : map_find(&udp->_flights, key_of(&probe));
   if (canary(CANARY_ANY_ID) && flight == NULL) flight = TAILQ_FIRST(&channel->sent);
   if (flight == NULL || flight->_queued) { /* queued: what is not asked yet cannot be answered */
-    udp->_events.stray(udp->_events.context, channel->server);
+    udp->_events.stray(udp->_events.context, channel->server, packet);
   } else {
     udp->_events.reply(udp->_events.context, flight, packet);
   }

@@ -41,7 +41,7 @@ struct udp_events {
   /* The server cannot be reached: its port is closed, the network down. */
   void (*failed)(void *context, struct udp_flight *flight, int error);
   /* A datagram that belongs to nothing, or to nothing any more, came from that server. */
-  void (*stray)(void *context, unsigned server);
+  void (*stray)(void *context, unsigned server, struct span packet);
   void *context;
 };
 

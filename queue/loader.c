@@ -71,12 +71,25 @@ static void drop(struct loader *loader, struct unloaded_message *of) {
   unloaded_remove(&loader->list, of);
 }
 
+/*
+ * Its segment may live on, and the disk read it well at the next start: then it must not end once more. Where its recipients have gaps only the record can tell who they are.
+ * One that has ended already stays what it is.
+ */
+static void expire_all(const struct loader *loader, const struct unloaded_message *of) {
+  uint8_t room[RECORD_OUTCOME_SIZE];
+  for (uint32_t i = 0; i < of->recipients; i++) {
+    record_outcome_encode(&(struct record_outcome){.kind = RECORD_EXPIRED, .id = of->id, .recipient = (uint16_t)(of->first + i)}, room);
+    spool_append_outcome(loader->schedule->spool, span_of(room, sizeof room));
+  }
+}
+
 static void failed(struct loader *loader, struct unloaded_message *of, int error) {
   bool given_up = is_past(loader, of);
   if ((given_up || !of->said) && loader->news.unreadable != NULL) loader->news.unreadable(loader->news.context, of, error, given_up);
   of->said = true;
   if (loader->list.failed == 0) loader->retry_ms = now_ms(loader) + RETRY_MS;
   if (given_up) {
+    expire_all(loader, of);
     drop(loader, of);
   } else {
     unloaded_put_back(&loader->list, of, true);

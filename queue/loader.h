@@ -9,8 +9,9 @@
  *   above                a message for each that has ended: so what waits on disk goes on as long as anything ends, and takes no more than was freed. What is
  *                        past its age comes first then, and one of these may even come before the next end, as it will end itself.
  *
- * What cannot be read is told of (`unreadable`) and tried again once a minute; past its age it is given up, as is the content of messages in memory. An envelope
- * that is as it was at the start is enough, whatever the rest of its record is like: then its recipients are known, and end as all others do.
+ * What cannot be read is told of (`unreadable`) and tried again once a minute; past its age it is given up, as is the content of messages in memory: then it is written that its
+ * recipients have ended, if their numbers have no gap; if they have, a later start that can read the record finds them as they were. An envelope that is as it was at the start
+ * is enough, whatever the rest of its record is like: then its recipients are known, and end as all others do.
  */
 #ifndef QUEUE_LOADER_H
 #define QUEUE_LOADER_H

@@ -32,8 +32,9 @@ struct recipient {
   uint16_t index;    /* its number when the message came: outcomes name it (recipients may be fewer after a restart) */
   uint16_t at;       /* its place in the message */
   uint8_t notify;    /* as in record.h */
-  uint8_t state : 7; /* enum recipient_state */
+  uint8_t state : 6; /* enum recipient_state */
   bool held : 1;     /* of WAITING: not for its due time, but because its domain or site is suspended */
+  bool ordered : 1;  /* an operator's order to end it stood when it was loaded, and is not carried out yet */
 };
 
 struct message {

@@ -155,7 +155,9 @@ static void set_timer_for(struct schedule *schedule, struct message *message, un
   bring_near(schedule, &message->recipient[i]);
   uint64_t at_ms = monotonic_ms(schedule, message->recipient[i].due_ms);
   message->timer.fire = message_due;
-  if (!timer_is_set(&message->timer) || at_ms < message->timer.due_ms) timer_set(&schedule->shard->wheel, &message->timer, at_ms);
+  if (timer_is_set(&message->timer) && at_ms >= message->timer.due_ms) return;
+  message->early = false; /* now it is this one's */
+  timer_set(&schedule->shard->wheel, &message->timer, at_ms);
 }
 
 static void timer_is_early(struct schedule *schedule, struct message *message) {

@@ -2,6 +2,7 @@
 
 #include <curl/curl.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "core/conf/conf.h"
 #include "net/cli/ctl_show.h"
 #include "net/cli/user.h"
+#include "net/control/control.h"
 
 #define ANSWER_TIMEOUT_S 60L
 #define CONNECT_TIMEOUT_S 5L
@@ -32,6 +34,7 @@ static const char usage[] = "usage: ringpost ctl [--config FILE | --http ADDRESS
                             "  suspensions                 what is suspended, since when and why\n"
                             "  reload                      reads the configuration again, like SIGHUP\n"
                             "  user ...                    changes the file of those who may authenticate: `ringpost ctl user --help`\n"
+                            "  help                        this\n"
                             "\n"
                             "WHAT is DOMAIN, --site NAME, --message ID (retry and bounce) or --all.\n"
                             "\n"
@@ -55,12 +58,17 @@ struct ctl {
 };
 
 __attribute__((format(printf, 1, 2))) static int complain(const char *format, ...) {
+  char line[1024];
   va_list arguments;
   va_start(arguments, format);
-  fputs("ringpost ctl: ", stderr);
-  vfprintf(stderr, format, arguments);
-  fputs(". Try `ringpost ctl --help`.\n", stderr);
+  vsnprintf(line, sizeof line, format, arguments);
   va_end(arguments);
+  for (char *at = line; *at != '\0'; at++) { /* a pasted word is no order to the terminal; it need not be UTF-8 */
+    bool is_c1 = (unsigned char)at[0] == 0xc2 && (unsigned char)at[1] >= 0x80 && (unsigned char)at[1] < 0xa0;
+    if (is_c1) at[1] = '?';
+    if (is_c1 || (unsigned char)*at < ' ' || *at == 0x7f) *at = '?';
+  }
+  fprintf(stderr, "ringpost ctl: %s. Try `ringpost ctl --help`.\n", line);
   return EXIT_USAGE;
 }
 
@@ -79,7 +87,7 @@ static int base_from_conf(struct ctl *ctl) {
   struct fmt why = fmt_over(room, sizeof room - 1);
   struct conf conf;
   if (conf_read(&conf, ctl->config, &why) != 0) {
-    fprintf(stderr, "ringpost: %.*s\n", (int)why.len, room);
+    fprintf(stderr, "ringpost ctl: %.*s\n", (int)why.len, room);
     return EXIT_USAGE;
   }
   struct netaddr address = conf.http;
@@ -122,6 +130,7 @@ static long request(struct ctl *ctl, const char *path, const char *body) {
   long status = 0;
   struct curl_slist *headers = body == NULL ? NULL : curl_slist_append(NULL, "Content-Type: application/json");
   snprintf(url, sizeof url, "%s%s", ctl->base, path);
+  curl_easy_reset(ctl->curl); /* nothing of a request before, whose body is gone */
   curl_easy_setopt(ctl->curl, CURLOPT_URL, url);
   curl_easy_setopt(ctl->curl, CURLOPT_PROXY, ""); /* whatever the environment says: it is our own host, or one that was named */
   curl_easy_setopt(ctl->curl, CURLOPT_NOSIGNAL, 1L);
@@ -197,18 +206,61 @@ static char *make_body(const struct ctl *ctl, const char *domain) {
   return text;
 }
 
+static bool is_ok_or_none(const char *text, bool (*is_ok)(struct span text)) { return text == NULL || is_ok(span_of_text(text)); }
+
+/* What the relay would refuse however it stands is bad usage. 0: it is fine. */
+static int check_order(const struct ctl *ctl, const char *domain) {
+  uint64_t ms;
+  if (!is_ok_or_none(domain, control_is_domain)) return complain("%s is no domain (like example.org, without * or @)", domain);
+  if (!is_ok_or_none(ctl->site, control_is_site)) return complain("--site %s is no name of a site", ctl->site);
+  if (!is_ok_or_none(ctl->message, control_is_id)) return complain("--message %s is no id (up to 16 hexadecimal digits)", ctl->message);
+  if (!is_ok_or_none(ctl->reason, control_is_reason))
+    return complain("--reason takes a line of at most %d bytes, without control characters", CONTROL_REASON_MAX);
+  if (ctl->time != NULL && !control_read_for(span_of_text(ctl->time), &ms))
+    return complain("--for %s is no duration (10m, 4h or 2d; " CONTROL_FOR_MAX " at most)", ctl->time);
+  return 0;
+}
+
+static bool is_named(const json_t *suspension, const char *key, struct span name) {
+  const char *text = json_string_value(json_object_get(suspension, key));
+  return text != NULL && span_equal_nocase(span_of_text(text), name);
+}
+
+/* Who tries again what is suspended would wait in vain. */
+static void hint_at_suspensions(struct ctl *ctl, const char *domain) {
+  struct span name = span_of_text(domain != NULL ? domain : ""), site = span_of_text(ctl->site != NULL ? ctl->site : "");
+  size_t i;
+  json_t *one;
+  bool is_suspended = false;
+  if (name.len > 1 && name.at[name.len - 1] == '.') name.len--; /* of the root */
+  free(ctl->answer);
+  ctl->answer = NULL;
+  ctl->answer_len = 0;
+  json_t *json = request(ctl, "suspensions", NULL) == 200 ? json_loadb(ctl->answer, ctl->answer_len, 0, NULL) : NULL;
+  json_array_foreach(json_object_get(json, "suspensions"), i, one) {
+    is_suspended |= ctl->all || json_is_true(json_object_get(one, "all")) || is_named(one, "domain", name) || is_named(one, "site", site);
+  }
+  json_decref(json);
+  if (is_suspended) puts("what is suspended does not move before it is resumed (`ringpost ctl suspensions`)");
+}
+
 static int post(struct ctl *ctl, const char *command, const char *domain) {
+  int wrong = check_order(ctl, domain);
   int targets = (domain != NULL) + (ctl->site != NULL) + (ctl->message != NULL) + ctl->all;
+  if (wrong != 0) return wrong;
   if (targets != 1) return complain("%s needs one of: DOMAIN, --site NAME, --message ID, --all", command);
   char *body = make_body(ctl, domain);
   if (body == NULL) return complain("that is no UTF-8 text");
   int status = show(ctl, request(ctl, command, body), show_done);
   free(body);
+  if (status == 0 && !ctl->json && strcmp(command, "retry") == 0) hint_at_suspensions(ctl, domain);
   return status;
 }
 
 static int message(struct ctl *ctl, const char *id) {
-  return id == NULL ? complain("message needs an ID") : get_named(ctl, "message/", id, "", show_message_text);
+  if (id == NULL) return complain("message needs an ID");
+  if (!control_is_id(span_of_text(id))) return complain("message %s is no id (up to 16 hexadecimal digits)", id);
+  return get_named(ctl, "message/", id, "", show_message_text);
 }
 
 static int status(struct ctl *ctl, const char *command) { return get(ctl, command, show_status); }
@@ -248,9 +300,11 @@ static const struct {
 
 static const char *name_of_option(unsigned option);
 
-static bool is_number(const char *text) {
+/* 0: it is fine. */
+static int check_limit(const char *text, uint64_t most) {
   uint64_t value;
-  return span_to_u64(span_of_text(text), &value);
+  if (text == NULL || (span_to_u64(span_of_text(text), &value) && value <= most)) return 0;
+  return complain("--limit %s is no number up to %" PRIu64, text, most);
 }
 
 static int run(struct ctl *ctl, const char *command, const char *operand) {
@@ -258,7 +312,7 @@ static int run(struct ctl *ctl, const char *command, const char *operand) {
     if (strcmp(commands[i].name, command) != 0) continue;
     unsigned strange = ctl->given & ~commands[i].options;
     if (strange != 0) return complain("--%s is not for %s", name_of_option(strange & -strange), command);
-    if (ctl->limit != NULL && !is_number(ctl->limit)) return complain("--limit %s is no number", ctl->limit);
+    if (check_limit(ctl->limit, operand != NULL ? CONTROL_MESSAGES_MAX : CONTROL_LIST_MAX) != 0) return EXIT_USAGE;
     if (operand != NULL && !commands[i].takes_operand) return complain("unexpected argument %s", operand);
     if (operand != NULL && strlen(operand) > NAME_MAX_BYTES) return complain("a name has at most %d bytes", NAME_MAX_BYTES);
     if (commands[i].run == NULL) return post(ctl, command, operand);
@@ -321,8 +375,10 @@ static bool take_option(struct ctl *ctl, int option) {
 }
 
 int ctl_command(int count, char **arguments) {
+  static char name[] = "ringpost ctl";
   struct ctl ctl = {.curl = NULL};
   if (user_is_meant(count, arguments)) return user_command(count, arguments);
+  arguments[-1] = name; /* what getopt says begins with it */
   optind = 1;
   for (int option; (option = getopt_long(count + 1, arguments - 1, "h", options, NULL)) != -1;) {
     if (option == 'h') {
@@ -336,6 +392,10 @@ int ctl_command(int count, char **arguments) {
   char **operands = arguments - 1 + optind;
   int operands_count = count + 1 - optind;
   if (operands_count == 0) return complain("a command is missing");
+  if (strcmp(operands[0], "help") == 0) {
+    fputs(usage, stdout);
+    return 0;
+  }
   if (operands_count > 2) return complain("unexpected argument %s", operands[2]);
   int status = find_base(&ctl);
   if (status != 0) return status;

@@ -4,7 +4,7 @@
 #ifndef NET_CLI_CTL_H
 #define NET_CLI_CTL_H
 
-/* The arguments behind `ctl`. Returns the exit status: 0 done, 1 the relay says no or cannot be reached, 2 bad usage. */
+/* The arguments behind `ctl`, which stands (and is written over) before them. Returns the exit status: 0 done, 1 the relay says no or cannot be reached, 2 bad usage. */
 int ctl_command(int count, char **arguments);
 
 #endif

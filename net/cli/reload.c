@@ -22,19 +22,26 @@ static bool prepare(struct errand *errand, void *relay) {
   return true;
 }
 
+#define CLOSE_POLL_MS 2
+
+static bool is_settled(struct errand *errand, struct relay *relay) {
+  errand->not_before_ms = relay_shard(relay)->now_ms + CLOSE_POLL_MS;
+  return relay_is_settled(relay);
+}
+
 /* Over when the kernel has closed what was taken away: whoever hears of the reload may use these addresses, and so may the next one. */
 static bool commit(struct errand *errand, void *relay) {
   struct change *change = (struct change *)errand;
   if (!change->begun) relay_commit(relay);
   change->begun = true;
-  return relay_is_settled(relay);
+  return is_settled(errand, relay);
 }
 
 static bool give_up(struct errand *errand, void *relay) {
   struct change *change = (struct change *)errand;
   if (!change->begun) relay_abort(relay);
   change->begun = true;
-  return relay_is_settled(relay);
+  return is_settled(errand, relay);
 }
 
 /* E_CLOSED: the shard has ended. */

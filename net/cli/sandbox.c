@@ -69,7 +69,7 @@ static int allow_around(const struct ruleset *ruleset, const char *path, struct 
     errno = ENAMETOOLONG;
     return complain(why, "", path);
   }
-  strcpy(copy, path);
+  memcpy(copy, path, strlen(path) + 1);
   const char *directory = dirname(copy);
   return allow(ruleset, is_common(directory) ? path : directory, ACCESS_READ, why);
 }

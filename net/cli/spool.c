@@ -36,7 +36,7 @@ struct look {
 };
 
 static int trouble(const char *path, int error) {
-  fprintf(stderr, "ringpost: %s: %s\n", path, error_text(error));
+  fprintf(stderr, "ringpost spool: %s: %s\n", path, error_text(error));
   return EXIT_TROUBLE;
 }
 
@@ -285,7 +285,7 @@ static int read_spool(struct look *look, bool verifies) {
   uint64_t damaged;
   int error = view_open(&look->view, look->io, look->path, false, &why), status = EXIT_SOUND;
   if (error != E_OK) {
-    fprintf(stderr, "ringpost: %.*s\n", (int)why.len, room);
+    fprintf(stderr, "ringpost spool: %.*s\n", (int)why.len, room);
     return EXIT_TROUBLE;
   }
   census_init(&look->census, 0, 1);
@@ -297,7 +297,7 @@ static int read_spool(struct look *look, bool verifies) {
   } else if (error == E_OK) {
     error = view_visit(look->view, &look->census, &visitor, &why);
   }
-  if (error != E_OK) fprintf(stderr, "ringpost: %.*s\n", (int)why.len, room);
+  if (error != E_OK) fprintf(stderr, "ringpost spool: %.*s\n", (int)why.len, room);
   census_fini(&look->census);
   view_close(look->view);
   return error == E_OK ? status : EXIT_TROUBLE;
@@ -305,10 +305,10 @@ static int read_spool(struct look *look, bool verifies) {
 
 static int look_at(struct look *look, bool verifies) {
   bool in_use = view_is_in_use(look->io, look->path);
-  if (in_use && !verifies) fprintf(stderr, "ringpost: %s is in use: what follows is of no one moment\n", look->path);
+  if (in_use && !verifies) fprintf(stderr, "ringpost spool: %s is in use: what follows is of no one moment\n", look->path);
   int status = verifies && in_use ? EXIT_TROUBLE : read_spool(look, verifies);
   if (!verifies || (!in_use && !view_is_in_use(look->io, look->path))) return status;
-  fprintf(stderr, "ringpost: %s is in use: it can be verified when the relay is stopped\n", look->path);
+  fprintf(stderr, "ringpost spool: %s is in use: it can be verified when the relay is stopped\n", look->path);
   return EXIT_TROUBLE;
 }
 
@@ -345,7 +345,7 @@ static int look_at_all(struct look *look, const char *directory, bool verifies) 
   int error = io_directory_list(look->io, directory, note_name, &names), status = EXIT_SOUND;
   if (error == E_OK && names.failed) error = E_NO_MEMORY;
   if (error == E_OK && names.count == 0 && !names.is_spool) {
-    fprintf(stderr, "ringpost: %s: neither a spool nor a directory of spools\n", directory);
+    fprintf(stderr, "ringpost spool: %s: neither a spool nor a directory of spools\n", directory);
     status = EXIT_TROUBLE;
   } else if (error == E_OK && names.is_spool) {
     look->path = directory;
@@ -369,19 +369,19 @@ static int run(const char *directory, bool verifies, uint64_t wanted) {
   const char *why = "no ring";
   if (strlen(directory) >= PATH_ROOM - 64) return trouble(directory, E_TOO_LONG);
   if (io_open(&look.io, &options, &why) != E_OK) {
-    fprintf(stderr, "ringpost: %s\n", why);
+    fprintf(stderr, "ringpost spool: %s\n", why);
     return EXIT_TROUBLE;
   }
   int status = look_at_all(&look, directory, verifies);
   io_destroy(look.io);
   if (fflush(stdout) != 0 || ferror(stdout)) return trouble("standard output", E_IO);
   if (wanted == 0 || look.found || status != EXIT_SOUND) return status;
-  fprintf(stderr, "ringpost: %s: no message %016" PRIx64 " waits there\n", directory, wanted);
+  fprintf(stderr, "ringpost spool: %s: no message %016" PRIx64 " waits there\n", directory, wanted);
   return EXIT_DAMAGED;
 }
 
 static int complain(const char *what) {
-  fprintf(stderr, "ringpost: %s. Try `ringpost spool --help`.\n", what);
+  fprintf(stderr, "ringpost spool: %s. Try `ringpost spool --help`.\n", what);
   return EXIT_TROUBLE;
 }
 
@@ -394,8 +394,10 @@ static bool read_id(const char *text, uint64_t *id) {
 
 int spool_command(int count, char **arguments) {
   static const struct option options[] = {{"content", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+  static char name[] = "ringpost spool";
   uint64_t wanted = 0;
-  optind = 0; /* getopt starts anew, behind the word before */
+  arguments[-1] = name; /* what getopt says begins with it */
+  optind = 0;           /* getopt starts anew, behind the word before */
   for (int option; (option = getopt_long(count + 1, arguments - 1, "h", options, NULL)) != -1;) {
     switch (option) {
     case 'c':
@@ -408,8 +410,8 @@ int spool_command(int count, char **arguments) {
   char **words = arguments - 1 + optind;
   int words_count = count + 1 - optind;
   bool verifies = words_count > 0 && strcmp(words[0], "verify") == 0, dumps = words_count > 0 && strcmp(words[0], "dump") == 0;
-  if (!verifies && !dumps) return complain("spool: what is wanted is missing: verify or dump");
-  if (words_count != 2) return complain(words_count < 2 ? "spool: DIR is missing" : "spool: unexpected argument");
+  if (!verifies && !dumps) return complain("what is wanted is missing: verify or dump");
+  if (words_count != 2) return complain(words_count < 2 ? "DIR is missing" : "unexpected argument");
   if (verifies && wanted != 0) return complain("--content goes with dump");
   return run(words[1], verifies, wanted);
 }

@@ -5,6 +5,7 @@
 #include "net/control/inside.h"
 
 #define RECIPIENTS_A_STEP 256
+#define BUSY_POLL_MS 2 /* so often it is looked whether those that ended are written */
 #define HOME_MS 2000   /* so long what was ready may be on its way home: until the events of its shard are written */
 #define HOME_POLL_MS 2 /* it is looked for so often */
 #define HOME_ROUNDS 3  /* over all shards: what was on its way to another is there; it is on its way back; it is home */
@@ -14,7 +15,7 @@ struct act {
   const struct target_of *target;
   bool bounces, quiet;
   struct span reason;
-  uint64_t since_ms; /* wall clock: what came later is not meant, such as the reports of a bounce */
+  uint64_t since_ms; /* wall clock: what came later is not meant, such as the reports of a bounce; of one message: whenever it came */
   struct relay *relay;
   struct domain_walk walk;
   struct finder finder;             /* of one message */
@@ -35,6 +36,13 @@ static void act_on(struct act *act, struct relay *relay, struct message *message
   } else {
     control_retry(relay, message, recipient, act->done - 1);
   }
+}
+
+/* Before more end, or are tried again: do too many that ended wait to be written? Then the errand sleeps. */
+static bool waits(struct act *act, struct relay *relay) {
+  if (!operate_is_busy(relay_outlet(relay))) return false;
+  act->asked.errand.not_before_ms = relay_shard(relay)->now_ms + BUSY_POLL_MS;
+  return true;
 }
 
 /* ---- what is still on disk ---- */
@@ -77,7 +85,7 @@ static bool act_on_message(struct act *act, struct relay *relay) {
     return !act->found;
   }
   for (unsigned budget = RECIPIENTS_A_STEP; budget > 0 && act->at < act->finder.message->recipients; budget--) {
-    if (operate_is_busy(relay_outlet(relay))) return false;
+    if (waits(act, relay)) return false;
     act_on_next(act, relay);
   }
   if (act->at < act->finder.message->recipients) return false;
@@ -109,7 +117,7 @@ static bool enter_queue(void *context, struct domain_queue *queue) {
 static bool act_on_each(void *context, struct message *message, unsigned recipient) {
   struct act *act = context;
   act_on(act, act->relay, message, recipient);
-  return !operate_is_busy(relay_outlet(act->relay));
+  return !waits(act, act->relay);
 }
 
 static bool act_on_queues(struct act *act, struct relay *relay) {
@@ -121,7 +129,7 @@ static bool act_on_queues(struct act *act, struct relay *relay) {
     act->walk = (struct domain_walk){.enter = enter_queue, .each = act_on_each, .context = act};
     domain_walk_begin(&act->walk, queues, one ? domain_queue_find(queues, span_of_text(act->target->name)) : queues->first, one);
   }
-  return !operate_is_busy(relay_outlet(relay)) && domain_walk_on(&act->walk, RECIPIENTS_A_STEP);
+  return !waits(act, relay) && domain_walk_on(&act->walk, RECIPIENTS_A_STEP);
 }
 
 static bool act_step(struct errand *errand, void *context) {
@@ -162,7 +170,8 @@ static struct reply act_reply(const struct control *control, const struct act *a
   }
   if (!found && acts->target->kind == TARGET_MESSAGE && !(on_disk && acts->bounces)) return reply_no_message(on_disk);
   json_t *json = json_pack("{s:I,s:I,s:I}", done_name, (json_int_t)done, "in_delivery", (json_int_t)untouched, "unloaded", (json_int_t)unloaded);
-  if (acts->bounces && unloaded > 0) json_object_set_new(json, "as_loaded", json_boolean(obeyed));
+  bool is_ordered = acts->target->kind != TARGET_MESSAGE || on_disk; /* of one that was found in memory none is needed */
+  if (acts->bounces && unloaded > 0 && is_ordered) json_object_set_new(json, "as_loaded", json_boolean(obeyed));
   return reply_ok(json);
 }
 
@@ -229,8 +238,9 @@ static struct reply bounce(struct control *control, const struct act *plan) {
 }
 
 struct reply act_bounce(struct control *control, const struct target_of *target, const char *reason, bool quiet) {
+  uint64_t since_ms = target->kind == TARGET_MESSAGE ? UINT64_MAX : control_wall_ms(); /* its id says enough, whatever became of the clock */
   struct act plan = {
-      .target = target, .bounces = true, .quiet = quiet, .reason = span_of_text(reason), .since_ms = control_wall_ms(), .finder.id = target->id};
+      .target = target, .bounces = true, .quiet = quiet, .reason = span_of_text(reason), .since_ms = since_ms, .finder.id = target->id};
   struct reply reply;
   if (target->kind == TARGET_MESSAGE && seek(control, &plan, &reply)) return reply;
   return bounce(control, &plan);

@@ -5,10 +5,6 @@
 #include "net/control/inside.h"
 
 #define LIST_LIMIT 100
-#define LIST_LIMIT_MAX 1000000
-#define MESSAGES_LIMIT_MAX 10000
-#define REASON_MAX 400
-#define FOR_MAX_MS (3650ull * 86400000)
 
 /* ---- what is asked for ---- */
 
@@ -52,13 +48,12 @@ static bool read_order(const json_t *body, const char *const *known, struct orde
     *reply = reply_unknown_key(unknown, known);
   } else if (!read_target(body, &order->target, &why)) {
     *reply = reply_error(400, "%.*s", (int)why.len, room);
-  } else if (order->reason == NULL || strlen(order->reason) > REASON_MAX || strpbrk(order->reason, "\r\n") != NULL) {
-    *reply = reply_error(400, "\"reason\" has to be a string, a line of at most %d bytes", REASON_MAX);
+  } else if (order->reason == NULL || !control_is_reason(span_of_text(order->reason))) {
+    *reply = reply_error(400, "\"reason\" has to be a string, a line of at most %d bytes without control characters", CONTROL_REASON_MAX);
   } else if (quiet != NULL && !json_is_boolean(quiet)) {
     *reply = reply_error(400, "\"quiet\" has to be true or false");
-  } else if (time != NULL && (!json_is_string(time) || conf_duration(span_of_text(json_string_value(time)), &order->for_ms) != 0 ||
-                              order->for_ms == 0 || order->for_ms > FOR_MAX_MS)) {
-    *reply = reply_error(400, "\"for\" has to be a string, a duration like \"10m\", \"4h\" or \"2d\", of 3650d at most");
+  } else if (time != NULL && (!json_is_string(time) || !control_read_for(span_of_text(json_string_value(time)), &order->for_ms))) {
+    *reply = reply_error(400, "\"for\" has to be a string, a duration like \"10m\", \"4h\" or \"2d\", of " CONTROL_FOR_MAX " at most");
   } else {
     return true;
   }
@@ -104,11 +99,11 @@ static struct reply get_queue(struct control *control, const struct http_request
   unsigned limit;
   (void)body;
   if (*rest != '\0') {
-    if (!read_limit(request, MESSAGES_LIMIT_MAX, &limit)) return reply_error(400, "limit has to be a number up to %d", MESSAGES_LIMIT_MAX);
+    if (!read_limit(request, CONTROL_MESSAGES_MAX, &limit)) return reply_error(400, "limit has to be a number up to %d", CONTROL_MESSAGES_MAX);
     if (strlen(rest) > TARGET_DOMAIN_MAX) return reply_error(400, "a domain has at most %d bytes", TARGET_DOMAIN_MAX);
     return show_domain(control, span_of_text(rest), limit);
   }
-  if (!read_limit(request, LIST_LIMIT_MAX, &limit)) return reply_error(400, "limit has to be a number up to %d", LIST_LIMIT_MAX);
+  if (!read_limit(request, CONTROL_LIST_MAX, &limit)) return reply_error(400, "limit has to be a number up to %d", CONTROL_LIST_MAX);
   if (by != NULL && strcmp(by, "site") != 0 && strcmp(by, "domain") != 0) return reply_error(400, "by has to be domain or site");
   return list_queues(control, by != NULL && strcmp(by, "site") == 0, limit);
 }
@@ -196,11 +191,13 @@ static const struct route *find_route(const char *path, const char **rest) {
   return NULL;
 }
 
-static struct reply answer(struct control *control, const struct http_request *request) {
+/* `allow`: with 405, see struct http_answer. */
+static struct reply answer(struct control *control, const struct http_request *request, const char **allow) {
   const char *rest = "";
   const struct route *route = find_route(request->path, &rest);
   if (route == NULL) return reply_error(404, "there is no such thing in this API");
-  if (route->changes != request->changes) return reply_error(405, "this needs a %s", route->changes ? "POST" : "GET");
+  *allow = route->changes ? "POST" : "GET, HEAD";
+  if (request->method != (route->changes ? HTTP_CHANGES : HTTP_READS)) return reply_error(405, "this needs a %s", route->changes ? "POST" : "GET");
   if (!route->changes) return route->answer(control, request, rest, NULL);
   json_error_t wrong = {.text = ""};
   json_t *body =
@@ -216,7 +213,7 @@ static struct reply answer(struct control *control, const struct http_request *r
 void control_answer(void *context, const struct http_request *request, struct http_answer *out) {
   struct control *control = context;
   pthread_mutex_lock(&control->lock);
-  struct reply reply = answer(control, request);
+  struct reply reply = answer(control, request, &out->allow);
   pthread_mutex_unlock(&control->lock);
   out->status = reply.status;
   const size_t how = JSON_COMPACT | JSON_HOW; /* what others sent is harmless to a terminal, too */

@@ -90,22 +90,52 @@ static bool is_name(enum target_kind kind, struct span name) {
   return kind != TARGET_DOMAIN || name.at[0] == '[' || dns_name_parse(&parsed, name) == E_OK;
 }
 
-static bool keep_name(struct target_of *target, enum target_kind kind, const char *name, size_t most) {
-  size_t len = strlen(name);
-  if (kind == TARGET_DOMAIN && len > 1 && name[len - 1] == '.') len--; /* of the root */
-  if (len == 0 || len > most || !is_name(kind, span_of(name, len))) return false;
+static struct span without_root(struct span name) {
+  if (name.len > 1 && name.at[name.len - 1] == '.') name.len--;
+  return name;
+}
+
+bool control_is_domain(struct span name) {
+  name = without_root(name);
+  return name.len > 0 && name.len <= TARGET_DOMAIN_MAX && is_name(TARGET_DOMAIN, name);
+}
+
+bool control_is_site(struct span name) { return name.len > 0 && name.len <= MX_SITE_NAME_MAX && is_name(TARGET_SITE, name); }
+
+bool control_is_id(struct span text) {
+  uint64_t id;
+  return parse_id(text, &id);
+}
+
+bool control_is_reason(struct span text) {
+  for (size_t i = 0; i < text.len; i++)
+    if (text.at[i] < ' ' || text.at[i] == 0x7f) return false;
+  return text.len <= CONTROL_REASON_MAX;
+}
+
+bool control_read_for(struct span text, uint64_t *ms) {
+  uint64_t most;
+  return conf_duration(SPAN(CONTROL_FOR_MAX), &most) == E_OK && conf_duration(text, ms) == E_OK && *ms > 0 && *ms <= most;
+}
+
+static void keep_name(struct target_of *target, enum target_kind kind, struct span name) {
   target->kind = kind;
-  for (size_t i = 0; i < len; i++) target->name[i] = (char)ascii_lower((uint8_t)name[i]);
-  target->name[len] = '\0';
-  return true;
+  for (size_t i = 0; i < name.len; i++) target->name[i] = (char)ascii_lower(name.at[i]);
+  target->name[name.len] = '\0';
 }
 
 static bool read_domain(const json_t *json, struct target_of *target) {
-  return json_is_string(json) && keep_name(target, TARGET_DOMAIN, json_string_value(json), TARGET_DOMAIN_MAX);
+  struct span name = json_is_string(json) ? span_of_text(json_string_value(json)) : SPAN("");
+  if (!control_is_domain(name)) return false;
+  keep_name(target, TARGET_DOMAIN, without_root(name));
+  return true;
 }
 
 static bool read_site(const json_t *json, struct target_of *target) {
-  return json_is_string(json) && keep_name(target, TARGET_SITE, json_string_value(json), MX_SITE_NAME_MAX);
+  struct span name = json_is_string(json) ? span_of_text(json_string_value(json)) : SPAN("");
+  if (!control_is_site(name)) return false;
+  keep_name(target, TARGET_SITE, name);
+  return true;
 }
 
 static bool read_message(const json_t *json, struct target_of *target) {
@@ -190,7 +220,9 @@ int control_open(struct control **out, const struct control_options *options, st
   }
   control->o = *options;
   pthread_mutex_init(&control->lock, NULL);
-  int error = suspend_load(control, why);
+  bool is_open = suspend_open(control);
+  if (!is_open) fmt_text(why, "out of memory");
+  int error = is_open ? suspend_load(control, why) : E_NO_MEMORY;
   if (error != E_OK) {
     control_close(control);
     return error;
@@ -217,12 +249,13 @@ void control_close(struct control *control) {
     free(one);
   }
   pthread_mutex_destroy(&control->lock);
+  suspend_close(control);
   free(control);
 }
 
 int control_reload(struct control *control, struct fmt *why, bool *now) {
   *now = pthread_mutex_trylock(&control->lock) == 0;
-  if (!*now) return E_BUSY; /* whoever handles signals does not wait for an operation on a million messages */
+  if (!*now) return E_BUSY; /* whoever handles signals waits for no operation under way, but for its own: a walk over what is suspended */
   int error = control->o.reload(control->o.reload_context, why);
   if (error == E_OK) suspend_set_ages(control);
   pthread_mutex_unlock(&control->lock);

@@ -42,6 +42,17 @@ void control_answer(void *control, const struct http_request *request, struct ht
 /* As POST reload: for a signal. 0, or `why` has a line. *now is false if nothing was tried, because something else is under way. */
 must_check int control_reload(struct control *control, struct fmt *why, bool *now);
 
+/* What an order can say, also for those who look before they send one. */
+#define CONTROL_LIST_MAX 1000000   /* rows of a list of domains or sites */
+#define CONTROL_MESSAGES_MAX 10000 /* of one domain */
+#define CONTROL_REASON_MAX 400     /* bytes */
+#define CONTROL_FOR_MAX "3650d"
+bool control_is_domain(struct span name); /* can be the domain of an address: no `*`, no `@`; a dot of the root at the end is fine */
+bool control_is_site(struct span name);
+bool control_is_id(struct span text);                             /* of a message: up to 16 hexadecimal digits */
+bool control_is_reason(struct span text);                         /* a line without control characters (below 0x20, and 0x7f) */
+must_check bool control_read_for(struct span text, uint64_t *ms); /* a duration, not 0 */
+
 /* About once a second: ends suspensions whose time is over, and looks at what else there is. */
 void control_tick(struct control *control);
 

@@ -33,7 +33,9 @@ struct control {
   struct relay *const *relays;
   pthread_mutex_t lock; /* one operation at a time */
   struct suspension *suspensions;
-  bool unsaved; /* they are not on disk as they are */
+  bool unsaved;             /* they are not on disk as they are */
+  struct holding *holdings; /* one for each shard; made once: what is held can be let go of however little memory there is */
+  struct release *releases;
 };
 
 /* ---- control.c ---- */
@@ -113,6 +115,9 @@ const struct suspension *suspension_over(const struct control *control, const ch
  */
 bool suspend_hold(struct control *control, const struct target_of *target, bool held);
 bool suspend_release(struct control *control);
+/* What asking the shards takes, once for all. False: no memory; suspend_close is due all the same. */
+must_check bool suspend_open(struct control *control);
+void suspend_close(struct control *control);
 /* From the file; then to the shards. */
 must_check int suspend_load(struct control *control, struct fmt *why);
 void suspend_start(struct control *control);

@@ -43,12 +43,10 @@ static bool hold_step(struct errand *errand, void *context) {
 }
 
 bool suspend_hold(struct control *control, const struct target_of *target, bool held) {
-  struct holding *holdings = calloc(control->o.shards, sizeof *holdings);
-  if (holdings == NULL) return false;
+  struct holding *holdings = control->holdings;
   for (unsigned i = 0; i < control->o.shards; i++) holdings[i] = (struct holding){.target = target, .held = held};
   bool all = control_ask_all(control, hold_step, holdings, sizeof *holdings);
   for (unsigned i = 0; i < control->o.shards; i++) all &= holdings[i].error == E_OK;
-  free(holdings);
   return all;
 }
 
@@ -85,11 +83,8 @@ static bool release_step(struct errand *errand, void *relay) {
 }
 
 static bool release_all(struct control *control, errand_step step) {
-  struct release *releases = calloc(control->o.shards, sizeof *releases);
-  if (releases == NULL) return false;
-  bool all = control_ask_all(control, step, releases, sizeof *releases);
-  free(releases);
-  return all;
+  memset(control->releases, 0, control->o.shards * sizeof *control->releases);
+  return control_ask_all(control, step, control->releases, sizeof *control->releases);
 }
 
 bool suspend_release(struct control *control) { return release_all(control, release_step); }
@@ -115,6 +110,17 @@ static bool set_ages_step(struct errand *errand, void *relay) {
 
 void suspend_set_ages(struct control *control) {
   if (control->suspensions != NULL) (void)release_all(control, set_ages_step); /* if the relay is stopping it reads the file again when it starts */
+}
+
+bool suspend_open(struct control *control) {
+  control->holdings = calloc(control->o.shards, sizeof *control->holdings);
+  control->releases = calloc(control->o.shards, sizeof *control->releases);
+  return control->holdings != NULL && control->releases != NULL;
+}
+
+void suspend_close(struct control *control) {
+  free(control->holdings);
+  free(control->releases);
 }
 
 /* ---- which there are ---- */

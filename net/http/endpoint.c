@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "core/base/error.h"
@@ -51,7 +52,7 @@ static unsigned health_page(const struct endpoint *endpoint, struct fmt *out) {
       bool so;
       const char *text;
     } reasons[] = {
-        {count_get(endpoint->counters[i], GAUGE_READY) == 0, "does not run"},
+        {count_get(endpoint->counters[i], GAUGE_READY) == 0, "is stopping"} /* all ran when we began */,
         {count_get(endpoint->counters[i], GAUGE_SPOOL_FAILED) != 0, "spool failed"},
         {count_get(endpoint->counters[i], GAUGE_SPOOL_FULL) != 0, "spool full"},
         {count_get(endpoint->counters[i], GAUGE_QUEUE_FULL) != 0, "queue full (limits.messages)"},
@@ -88,26 +89,24 @@ static size_t page_size_max(const struct endpoint *endpoint) { return COUNTERS_T
 
 /* ---- answers ---- */
 
-/* What may be asked of a page, and of the API as a whole. Of one of its paths either. */
-static const char reading[] = "GET, HEAD", writing[] = "POST", either[] = "GET, HEAD, POST";
-
-/* `allow`: with 405. Takes the response; NULL (no memory) makes the library close the connection. */
+/* `allow`: with 405, what may be asked of this path. Takes the response; NULL (no memory) makes the library close the connection. */
 static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type, const char *allow,
                               struct MHD_Response *response) {
   if (response == NULL) return MHD_NO;
   enum MHD_Result result = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
   if (result == MHD_YES) result = MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
   if (result == MHD_YES && status == MHD_HTTP_METHOD_NOT_ALLOWED) result = MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allow);
+  if (result == MHD_YES && status == MHD_HTTP_BAD_REQUEST) result = MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
   if (result == MHD_YES) result = MHD_queue_response(connection, status, response);
   MHD_destroy_response(response);
   return result;
 }
 
+static const char reading[] = "GET, HEAD";
 static const char json_type[] = "application/json; charset=utf-8";
 
 static enum MHD_Result answer_json(struct MHD_Connection *connection, unsigned status, const char *text) {
-  return answer(connection, status, json_type, either,
-                MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT));
+  return answer(connection, status, json_type, NULL, MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT));
 }
 
 static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned status, const char *text) {
@@ -138,7 +137,8 @@ struct call {
   bool too_long;
 };
 
-static char seen; /* its address stands for a request that needs nothing remembered */
+/* Their addresses stand for a request that needs nothing remembered, and for one whose path or arguments would end at a NUL. */
+static char seen, holed;
 
 static enum MHD_Result take_argument(void *context, enum MHD_ValueKind kind, const char *name, const char *value) {
   struct http_request *request = context;
@@ -169,19 +169,19 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
   (void)context;
   (void)connection;
   (void)how;
-  if (*request != NULL && *request != &seen) free_call(*request);
+  if (*request != NULL && *request != &seen && *request != &holed) free_call(*request);
   *request = NULL;
 }
 
 /* On the worker's thread. */
 static void on_answered(struct task *task) { MHD_resume_connection(((struct call *)task)->connection); }
 
-static struct call *new_call(struct MHD_Connection *connection, const char *path, bool changes) {
+static struct call *new_call(struct MHD_Connection *connection, const char *path, enum http_method method) {
   struct call *call = calloc(1, sizeof *call);
   if (call == NULL) return NULL;
   call->connection = connection;
   call->task.done = on_answered;
-  call->task.request.changes = changes;
+  call->task.request.method = method;
   call->task.request.path = strdup(path);
   MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, take_argument, &call->task.request);
   if (call->task.request.path != NULL) return call;
@@ -215,7 +215,7 @@ static enum MHD_Result answer_call(struct call *call) {
   made->json = NULL;
   struct MHD_Response *response = MHD_create_response_from_buffer(made->len, json, MHD_RESPMEM_MUST_FREE);
   if (response == NULL) free(json);
-  return answer(call->connection, made->status, json_type, call->task.request.changes ? reading : writing, response);
+  return answer(call->connection, made->status, json_type, made->allow, response);
 }
 
 /* A page whose name was made to point here (DNS rebinding) is of the same origin as we for its reader's browser: but it cannot help saying its name. */
@@ -228,23 +228,29 @@ static bool is_for_us(struct MHD_Connection *connection) {
          span_starts_nocase(name, SPAN("localhost:"));
 }
 
+/* Behind the type there may be parameters. */
 static bool is_json(struct MHD_Connection *connection) {
-  const char *type = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE);
-  return type != NULL && span_starts_nocase(span_of_text(type), SPAN("application/json"));
+  const char *text = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE);
+  const struct span json = SPAN("application/json");
+  if (text == NULL || !span_starts_nocase(span_of_text(text), json)) return false;
+  const char *behind = text + json.len + strspn(text + json.len, " \t");
+  return *behind == '\0' || *behind == ';';
 }
 
-static enum MHD_Result on_api_request(const struct endpoint *endpoint, struct MHD_Connection *connection, const char *path, const char *method,
+static enum http_method method_of(const char *name) {
+  if (strcmp(name, MHD_HTTP_METHOD_POST) == 0) return HTTP_CHANGES;
+  return strcmp(name, MHD_HTTP_METHOD_GET) == 0 || strcmp(name, MHD_HTTP_METHOD_HEAD) == 0 ? HTTP_READS : HTTP_OTHER;
+}
+
+static enum MHD_Result on_api_request(const struct endpoint *endpoint, struct MHD_Connection *connection, const char *path, enum http_method method,
                                       struct span body, size_t *body_size, void **request) {
   struct call *call = *request;
-  bool posts = strcmp(method, MHD_HTTP_METHOD_POST) == 0;
-  bool reads = strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
-  if (!posts && !reads) return answer_json(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "{\"error\":\"method not allowed\"}\n");
   if (call == NULL) {
     if (!is_for_us(connection))
       return answer_json(connection, MHD_HTTP_FORBIDDEN, "{\"error\":\"the API answers to an address or localhost as Host only\"}\n");
-    if (posts && !is_json(connection))
+    if (method == HTTP_CHANGES && !is_json(connection))
       return answer_json(connection, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "{\"error\":\"a POST needs Content-Type: application/json\"}\n");
-    *request = new_call(connection, path, posts);
+    *request = new_call(connection, path, method);
     return *request != NULL ? MHD_YES : MHD_NO;
   }
   if (*body_size > 0) {
@@ -255,19 +261,57 @@ static enum MHD_Result on_api_request(const struct endpoint *endpoint, struct MH
   return call->given ? answer_call(call) : give(endpoint, call);
 }
 
+/* ---- requests ---- */
+
+struct lengths {
+  unsigned lengths, encodings;
+};
+
+static enum MHD_Result count_length(void *context, enum MHD_ValueKind kind, const char *name, const char *value) {
+  struct lengths *counted = context;
+  (void)kind;
+  (void)value;
+  counted->lengths += strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+  counted->encodings += strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0;
+  return MHD_YES;
+}
+
+/* The library takes the first word on where a body ends; a proxy before us may take another, and what one sees as a body is a request to the other. */
+static bool has_one_length(struct MHD_Connection *connection) {
+  struct lengths counted = {0};
+  MHD_get_connection_values(connection, MHD_HEADER_KIND, count_length, &counted);
+  return counted.lengths + counted.encodings <= 1;
+}
+
+/* What no part of us should see. NULL: nothing. */
+static const char *wrong_with(struct MHD_Connection *connection, const void *request) {
+  if (request == &holed) return "{\"error\":\"a path or argument with %00\"}\n";
+  if (request == NULL && !has_one_length(connection)) return "{\"error\":\"more than one Content-Length or Transfer-Encoding\"}\n";
+  return NULL;
+}
+
+/* Before the library decodes the path and its arguments, which we get as strings. What it returns is the request's context. */
+static void *on_uri(void *context, const char *uri, struct MHD_Connection *connection) {
+  (void)context;
+  (void)connection;
+  return strstr(uri, "%00") != NULL ? &holed : NULL;
+}
+
 /* Called once when the headers are there, then for each piece of a body, then once more when the request is whole. */
-static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method_name, const char *version,
                                   const char *body, size_t *body_size, void **request) {
   (void)version;
   const struct endpoint *endpoint = context;
+  enum http_method method = method_of(method_name);
+  const char *wrong = wrong_with(connection, *request);
+  if (wrong != NULL) return answer_json(connection, MHD_HTTP_BAD_REQUEST, wrong);
   if (endpoint->worker != NULL && strncmp(url, API_PATH, sizeof API_PATH - 1) == 0)
     return on_api_request(endpoint, connection, url + sizeof API_PATH - 1, method, span_of(body, *body_size), body_size, request);
   const struct page *page = NULL;
   for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++)
     if (strcmp(url, pages[i].path) == 0) page = &pages[i];
   if (page == NULL) return answer_text(connection, MHD_HTTP_NOT_FOUND, "not found\n");
-  bool reads = strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
-  if (!reads) return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method not allowed\n");
+  if (method != HTTP_READS) return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method not allowed\n");
   if (*request == NULL) {
     *request = &seen;
     return MHD_YES;
@@ -348,11 +392,12 @@ static struct MHD_Daemon *start_daemon(struct endpoint *endpoint, const struct n
   to_sockaddr(address, &where);
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  struct MHD_Daemon *daemon = MHD_start_daemon(
-      MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME | (address->family == 6 ? MHD_USE_IPv6 : 0), 0, NULL, NULL,
-      on_request, endpoint, MHD_OPTION_EXTERNAL_LOGGER, on_log, endpoint, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&where,
-      MHD_OPTION_NOTIFY_CONNECTION, on_connection, endpoint, MHD_OPTION_NOTIFY_COMPLETED, on_completed, endpoint, MHD_OPTION_CONNECTION_LIMIT,
-      (unsigned)PLACES, MHD_OPTION_CONNECTION_TIMEOUT, SILENCE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
+  struct MHD_Daemon *daemon =
+      MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME | (address->family == 6 ? MHD_USE_IPv6 : 0), 0,
+                       NULL, NULL, on_request, endpoint, MHD_OPTION_EXTERNAL_LOGGER, on_log, endpoint, MHD_OPTION_URI_LOG_CALLBACK, on_uri, endpoint,
+                       MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&where, MHD_OPTION_NOTIFY_CONNECTION, on_connection, endpoint,
+                       MHD_OPTION_NOTIFY_COMPLETED, on_completed, endpoint, MHD_OPTION_CONNECTION_LIMIT, (unsigned)PLACES,
+                       MHD_OPTION_CONNECTION_TIMEOUT, SILENCE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   return daemon;
 }

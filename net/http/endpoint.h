@@ -4,7 +4,7 @@
  * GET and HEAD; for the API also POST with a body of JSON (its content type says so: a page in somebody's browser cannot send that unasked). A request is
  * bounded in size and silence, and of more than 64 connections the oldest is closed. The API has no password: whoever reaches the address may use it.
  *
- * /health: 200 "ok" while every shard runs and its spool works; else 503 with the reasons, one a line. /metrics: Prometheus text 0.0.4.
+ * Opened when every shard runs. /health: 200 "ok" while every shard runs and its spool works; else 503 with the reasons, one a line. /metrics: Prometheus text 0.0.4.
  */
 #ifndef NET_HTTP_ENDPOINT_H
 #define NET_HTTP_ENDPOINT_H

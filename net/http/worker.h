@@ -10,8 +10,14 @@
 
 #define HTTP_ARGUMENTS_MAX 8
 
+enum http_method {
+  HTTP_READS,   /* GET, HEAD */
+  HTTP_CHANGES, /* POST, with JSON */
+  HTTP_OTHER,   /* nothing of ours takes it: 404 or 405 */
+};
+
 struct http_request {
-  bool changes;     /* POST, with JSON; else GET */
+  enum http_method method;
   const char *path; /* decoded, behind /api/v1/ */
   struct {
     char *name, *value; /* decoded; a value may be NULL */
@@ -22,7 +28,8 @@ struct http_request {
 
 struct http_answer {
   unsigned status;
-  char *json; /* malloc; the caller frees it */
+  const char *allow; /* with 405: the methods that this path takes; static */
+  char *json;        /* malloc; the caller frees it */
   size_t len;
 };
 

@@ -421,15 +421,18 @@ void connection_complete(struct outlet *outlet, const struct io_completion *comp
   }
 }
 
-/* While it takes it is not idle: what fails in between has jobs to give back. */
+/*
+ * While it takes it is not idle: what fails in between has jobs to give back. During a recall each look at the site may bring what may be begun to its front: only what was there
+ * before can have been left by the connection.
+ */
 void connection_pull(struct connection *c) {
-  bool was_idle = c->idle;
+  bool was_idle = c->idle, could_begin = was_idle && outlet_may_begin(c->site);
   connection_set_idle(c, false);
   transfer_pull(c);
   if (c->state == CONNECTION_CLOSING) return;
   if (transfer_busy(c)) {
     connection_arm(c);
-  } else if (was_idle && c->state == CONNECTION_OPEN && outlet_may_begin(c->site)) { /* it could not: it is of no more use */
+  } else if (could_begin && c->state == CONNECTION_OPEN && outlet_may_begin(c->site)) { /* it could not: it is of no more use */
     connection_retire(c);
   } else if (was_idle && c->state == CONNECTION_OPEN) {
     connection_set_idle(c, true);

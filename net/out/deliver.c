@@ -183,7 +183,7 @@ static struct job *make_job(const struct outlet *outlet, struct message *message
 
 void outlet_due(void *context, struct message *message, unsigned recipient) {
   struct outlet *outlet = context;
-  if (outlet->orders != NULL && outlet_obey(outlet, message, recipient)) return;
+  if (outlet_obey(outlet, message, recipient)) return;
   struct job *job = make_job(outlet, message, recipient, 0);
   if (job == NULL) {
     postpone(outlet, message, recipient, domain_entry(outlet, message, recipient));
@@ -534,7 +534,7 @@ void outlet_close(struct outlet *outlet) {
   timer_cancel(&outlet->o.shard->wheel, &outlet->sweep);
   connections_close(outlet);
   dsns_close(outlet);
-  orders_forget(outlet);
+  orders_drop(outlet);
   outlet_abort(outlet);
   domains_close(outlet);
   sites_close(outlet);

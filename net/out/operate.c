@@ -60,6 +60,7 @@ bool operate_all_home(const struct outlet *outlet) { return outlet->ended_first 
 /* ---- one recipient that waits ---- */
 
 void operate_bounce(struct outlet *outlet, struct message *message, unsigned recipient, struct span reason, bool quiet) {
+  order_settle(outlet, message, recipient);
   schedule_job_began(message);
   schedule_take(outlet->o.schedule, message, recipient);
   outlet_admin_bounce(outlet, message, recipient, reason, quiet);

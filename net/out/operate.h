@@ -42,7 +42,8 @@ void operate_forget_failures(struct outlet *outlet, const struct domain_queue *q
 /* ---- those that are not in memory yet (queue/unloaded.h) ---- */
 /*
  * An order to end what came before `before_ms` (wall clock) as soon as it is loaded, as operate_bounce does it: all, of a domain (lower case), or of one
- * message. It stands until nothing is left to be loaded, or the relay stops. Said again, the last word counts. Copies the texts.
+ * message. What is in memory already when it is given is no concern of it. It stands until nothing is left to be loaded (of one message: until that was), or the
+ * relay stops. Said again, the last word counts. Copies the texts.
  */
 #define OPERATE_ORDERS_MAX 100
 struct order_of {
@@ -52,10 +53,10 @@ struct order_of {
   struct span reason;
   bool quiet;
 };
-/* False: there are too many, or no memory. */
+/* False: there are too many, and none of them covers it, or no memory. */
 must_check bool operate_order(struct outlet *outlet, const struct order_of *what);
-/* A message was loaded, and is about to be given out: those that are meant are due. */
-void operate_loaded(const struct outlet *outlet, struct message *message);
+/* A message was loaded, and is about to be given out: those that are meant are due, and end as soon as not too many others do (operate_is_busy). */
+void operate_loaded(struct outlet *outlet, struct message *message);
 
 /* ---- what there is ---- */
 struct site_view {

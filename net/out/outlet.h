@@ -97,6 +97,7 @@ struct outlet {
     struct site *site; /* at which it is */
   } recall;
   struct order *orders; /* what is to end as soon as it is loaded */
+  uint64_t ordered;     /* recipients that were loaded and are to end, and have not yet */
   struct map routes;    /* struct conf_route, of the configuration */
   struct {              /* a configuration that is being prepared; conf NULL: none */
     const struct conf *conf;
@@ -188,10 +189,13 @@ bool outlet_recall_on(struct outlet *outlet, unsigned budget);
 bool outlet_may_begin(struct site *site);
 
 /* ---- order.c ---- */
-/* Was this recipient, which is READY, to end as soon as it is loaded? Then it has ended, and the message may be gone. */
+/* Was this recipient, which is READY, to end as soon as it is loaded? Then it has ended, and the message may be gone; or it is put off, for too many others end just now. */
 bool outlet_obey(struct outlet *outlet, struct message *message, unsigned recipient);
-/* Nothing is left on disk that they could be for. */
+/* This recipient ends by another word than the order that may stand for it. */
+void order_settle(struct outlet *outlet, struct message *message, unsigned recipient);
+/* Nothing is left on disk that they could be for: they go, but those that are still to be carried out. */
 void orders_forget(struct outlet *outlet);
+void orders_drop(struct outlet *outlet);
 
 /* ---- domain.c ---- */
 /* Takes the routes from the configuration. E_NO_MEMORY. */

@@ -15,7 +15,10 @@ void outlet_recall_begin(struct outlet *outlet) {
   go_to(outlet, outlet->first_site);
 }
 
-/* Of whatever site: where a domain's mail goes may have changed meanwhile, or be forgotten. What is not meant goes to the end, so all keep their order; and the site is looked at anew. */
+/*
+ * Of whatever site: where a domain's mail goes may have changed meanwhile, or be forgotten. What is not meant goes to the end: when all were looked at they stand in their order again, unless a connection took some
+ * meanwhile or the recall began anew; then some stand behind what came after them.
+ */
 static void look_at_first(struct site *site, unsigned *budget) {
   struct job *job = site_pop(site);
   must(job != NULL && job->recipients > 0);
@@ -31,6 +34,7 @@ bool outlet_recall_on(struct outlet *outlet, unsigned budget) {
       look_at_first(site, &budget);
       continue;
     }
+    if (site->jobs > 0) site_mark_dirty(site); /* who came meanwhile may have found nothing to begin, and will not come again */
     go_to(outlet, site->next);
     budget--;
   }

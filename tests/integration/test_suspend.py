@@ -31,13 +31,17 @@ def what_is_suspended_is_kept_and_then_delivered_once(t):
         equal((message["next_try"], message["attempts"], "suspended" in message["why"]), (None, 0, True))
         contains(ctl(relay, "queue", "d.example"), "; suspended: they move")
         equal(len(ask(relay, "suspensions")["suspensions"]), 1)
-        ask(relay, "retry", "--all")  # does not get through
+        equal(set(ask(relay, "retry", "--all")), {"retried", "in_delivery", "unloaded"})  # does not get through
+        for target in (words, ["--all"], ["D.example."] if "--site" not in what else words):
+            contains(ctl(relay, "retry", *target), "retried: ", "\nwhat is suspended does not move before it is resumed")
+        equal("suspended" in ctl(relay, "retry", "other.example"), "--all" in what)
         until_states(relay, numbers, "suspended")
         contains(ctl(relay, "resume", *words), "resumed: 1")
         relay.wait_outcomes(MANY)
         equal(sorted(mx.recipients), sorted("r%d@D.example" % i for i in range(MANY)))
         equal((relay.metrics()["ringpost_held_recipients"], relay.tally().get("TransientFailure")), (0, None))
         contains(ctl(relay, "suspensions"), "nothing is suspended")
+        equal("suspended" in ctl(relay, "retry", "--all"), False)
         relay.stop()
 
 

@@ -5,6 +5,7 @@ build=$1 compile=$2 libraries=$3
 missed=0
 "$build/sim" --seeds 1-300 --first --jobs "$(nproc)" || exit 2
 while read -r name file; do
+  grep -q "canary(CANARY_$name)" "$file" || { echo "$file has no CANARY_$name"; exit 2; }
   object=$build/canary/$name.o
   mkdir -p "$build/canary"
   $compile -DCANARY=CANARY_"$name" -c -o "$object" "$file" || exit 2
@@ -21,12 +22,12 @@ while read -r name file; do
     echo "ok $name: found after $(($(date +%s) - begin)) s: $(grep -o 'FAULT.*' "$build/canary/$name.txt" | head -n 1 | cut -c 1-150)"
   fi
 done <<EOF
-UNSYNCED queue/spool/log.c
+UNSYNCED queue/spool/commit.c
 SKIPPED_OUTCOME queue/schedule.c
 LOST_WAKEUP core/shard/mailbox.c
 LIMIT_BY_ONE net/out/site.c
 TORN_RECORD queue/spool/replay.c
-FAILED_COMMIT queue/spool/log.c
+FAILED_COMMIT queue/spool/commit.c
 ADOPTED queue/spool/adopt.c
 LOST_REPORT net/out/dsn.c
 REPORT_SENDER net/out/dsn.c

@@ -51,7 +51,7 @@ struct answer {
 
 /* `body` NULL: a GET, with an argument if there is one. */
 static struct answer ask(const char *path, const char *name, const char *value, const char *body) {
-  struct http_request request = {.changes = body != NULL, .path = path, .body = span_of_text(body != NULL ? body : "")};
+  struct http_request request = {.method = body != NULL ? HTTP_CHANGES : HTTP_READS, .path = path, .body = span_of_text(body != NULL ? body : "")};
   struct http_answer answer = {0};
   json_error_t wrong;
   if (name != NULL) {

@@ -24,7 +24,9 @@ struct past {
 static struct {
   struct settings_fixed fixed;
   struct settings in_file;
-  enum wrong wrong; /* with the file */
+  enum wrong wrong;        /* with the file */
+  struct settings taking;  /* what the reload under way has read, */
+  enum wrong taking_wrong; /* and what is wrong with it */
   struct past history[HISTORY_MAX];
   unsigned history_count;
   unsigned shards; /* of this life */
@@ -115,7 +117,12 @@ void settings_begin_life(unsigned shards) {
   add(&state.in_file);
 }
 
-void settings_taking(void) { add(&state.in_file); }
+/* It is read now; while it is taken over the file may be written again. */
+void settings_taking(void) {
+  add(&state.in_file);
+  state.taking = state.in_file;
+  state.taking_wrong = state.wrong;
+}
 
 static bool listens(unsigned port) {
   struct netaddr address = {.family = 4, .port = (uint16_t)port, .bytes = {10, 0, 0, 1}};
@@ -128,13 +135,13 @@ static void taken_over(bool running) {
     if (state.history[i].until_ns == FOR_EVER) state.history[i].until_ns = world_now_ns();
   if (!running) return;
   if (!listens(SETTINGS_DOOR)) fault("after a reload nobody listens where somebody did, and should");
-  if (listens(SETTINGS_SECOND_DOOR) != state.in_file.second_door)
-    fault("after a reload the second listener is %s", state.in_file.second_door ? "not there" : "still there");
+  if (listens(SETTINGS_SECOND_DOOR) != state.taking.second_door)
+    fault("after a reload the second listener is %s", state.taking.second_door ? "not there" : "still there");
 }
 
 void settings_taken(int error, struct span why, bool running) {
   trace("reload: %s %.*s", error_text(error), (int)why.len, (const char *)why.at);
-  if (error == E_OK && state.wrong != WRONG_NOT) fault("a configuration was taken that should have been refused (%d)", state.wrong);
+  if (error == E_OK && state.taking_wrong != WRONG_NOT) fault("a configuration was taken that should have been refused (%d)", state.taking_wrong);
   if (error == E_OK) {
     taken_over(running);
     return;
@@ -143,10 +150,10 @@ void settings_taken(int error, struct span why, bool running) {
   if (error == E_CLOSED && !running) return; /* some shards may have the one, some the other */
   state.sums.refused++;
   state.history_count--;
-  if (state.wrong == WRONG_NOT) fault("a good configuration was refused: %.*s", (int)why.len, (const char *)why.at);
+  if (state.taking_wrong == WRONG_NOT) fault("a good configuration was refused: %.*s", (int)why.len, (const char *)why.at);
   bool of_restart = memmem(why.at, why.len, "needs a restart", 15) != NULL;
-  if (of_restart != (state.wrong == WRONG_RESTART))
-    fault("a configuration (%d) was refused for the wrong reason: %.*s", state.wrong, (int)why.len, (const char *)why.at);
+  if (of_restart != (state.taking_wrong == WRONG_RESTART))
+    fault("a configuration (%d) was refused for the wrong reason: %.*s", state.taking_wrong, (int)why.len, (const char *)why.at);
 }
 
 static const struct limits *limits_of(const struct settings *settings, unsigned site) {

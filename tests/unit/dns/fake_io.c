@@ -45,6 +45,7 @@ struct io {
   unsigned given_count;
   unsigned opened;
   int fail_datagram; /* what io_datagram says, if not E_OK */
+  unsigned failed_datagrams;
   /* What the world does: called for each datagram or stream content sent, and for each connect (bytes.at NULL), whose result it returns. */
   int (*serve)(struct io *io, io_socket socket, bool datagram, const struct netaddr *server, struct span bytes);
 };
@@ -90,7 +91,10 @@ void io_random(struct io *io, void *room, size_t len) {
 }
 
 int io_datagram(struct io *io, const struct netaddr *server, io_socket *socket) {
-  if (io->fail_datagram != E_OK) return io->fail_datagram;
+  if (io->fail_datagram != E_OK) {
+    io->failed_datagrams++;
+    return io->fail_datagram;
+  }
   *socket = fake_open(io, true, server);
   return E_OK;
 }

@@ -1,6 +1,7 @@
 /*
  * Name servers for the fake io: they answer from zone lines ("name ttl TYPE rdata..."), each with a fault of its own. Included after fake_io.c.
- * Server n listens on port FAKE_PORT + n. Names that start with "servfail" or "silent" are answered so whatever the zone says.
+ * Server n listens on port FAKE_PORT + n. Names that start with "servfail" or "silent" are answered so whatever the zone says; "late<n>"
+ * at once, but the first time after 2.5 s.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -29,8 +30,11 @@ enum fault {
   TCP_WRONG_ID,
   TCP_CUTS, /* closes within the reply */
   NO_AD,
-  SLOW, /* 300 ms */
+  SLOW,  /* 300 ms */
+  TWICE, /* each reply comes once more */
 };
+
+#define FAKE_LATE 10000 /* names */
 
 struct fake_servers {
   const char *const *zone;
@@ -45,6 +49,7 @@ struct fake_servers {
   unsigned backlog_max; /* ... and so many may wait for it; 0: any number */
   unsigned dropped;
   uint64_t busy_until_ns[FAKE_SERVERS];
+  bool late[FAKE_LATE]; /* asked before */
 };
 
 static struct fake_servers servers;
@@ -194,6 +199,16 @@ static uint64_t served_at_ns(struct io *io, unsigned index) {
   return *busy_ns;
 }
 
+static unsigned delay_ms(enum fault fault, const char *name) {
+  if (fault == SLOW) return 300;
+  if (strncmp(name, "late", 4) != 0) return 1;
+  unsigned number = (unsigned)atoi(name + 4);
+  must(number < FAKE_LATE);
+  if (servers.late[number]) return 1;
+  servers.late[number] = true;
+  return 2500;
+}
+
 static int serve(struct io *io, io_socket socket, bool datagram, const struct netaddr *server, struct span bytes) {
   static uint8_t room[65535];
   unsigned index = server->port - FAKE_PORT;
@@ -227,6 +242,7 @@ static int serve(struct io *io, io_socket socket, bool datagram, const struct ne
   uint64_t served_ns = served_at_ns(io, index);
   if (served_ns == 0) return E_OK;
   spoof(io, socket, fmt_span(&out), fault);
-  fake_arrive(io, socket, (fault == SLOW ? 300 : 1) + (served_ns - io->now_ns) / 1000000, fmt_span(&out), E_OK);
+  fake_arrive(io, socket, delay_ms(fault, name) + (served_ns - io->now_ns) / 1000000, fmt_span(&out), E_OK);
+  if (fault == TWICE) fake_arrive(io, socket, 2 + (served_ns - io->now_ns) / 1000000, fmt_span(&out), E_OK);
   return E_OK;
 }

@@ -101,6 +101,95 @@ START_TEST(names_nobody_answers_hold_up_the_others_only_for_a_while) {
 }
 END_TEST
 
+/* More of them than the window, all of them asked again by now: half of it is free for who comes. */
+START_TEST(names_nobody_answers_leave_room_for_who_comes_later) {
+  restart(1);
+  want_many(600, "silent%u.org");
+  pass(6900);
+  ck_assert_uint_eq(ended(600, MX_TEMPORARY), 0);
+  for (unsigned i = 600; i < 1600; i++) {
+    char domain[64];
+    snprintf(domain, sizeof domain, "x%u.org", i);
+    want(&many[i], domain);
+  }
+  pass(100);
+  for (unsigned i = 600; i < 1600; i++) ck_assert_int_eq(many[i].status, MX_NO_DOMAIN);
+  pass(60000);
+  ck_assert_uint_eq(ended(600, MX_TEMPORARY), 600);
+  ck_assert_uint_le(asked(), 600 * 4 + 1000);
+}
+END_TEST
+
+/* So many are under way to a server that replies to none. */
+static unsigned window_now(void) {
+  unsigned before = asked();
+  servers.fault[0] = SILENT;
+  for (unsigned i = 3000; i < MANY; i++) {
+    char domain[64];
+    snprintf(domain, sizeof domain, "z%u.org", i);
+    want(&many[i], domain);
+  }
+  pass(100);
+  return asked() - before;
+}
+
+/* One of eleven is no more than may be: a name that takes its time has one reply too late, and one to the next try. */
+START_TEST(a_reply_that_comes_late_is_one_loss) {
+  restart(1);
+  unsigned next = 0;
+  for (unsigned round = 0; round < 16; round++) {
+    for (unsigned i = 0; i < 110; i++, next++) {
+      char domain[64];
+      snprintf(domain, sizeof domain, i < 10 ? "late%u.org" : "x%u.org", next);
+      want(&many[next], domain);
+    }
+    pass(1000);
+  }
+  pass(5000);
+  ck_assert_uint_eq(ended(next, MX_NO_DOMAIN), next);
+  ck_assert_uint_eq(resolver_stats(resolver)->timeouts, 160);
+  ck_assert_uint_eq(window_now(), 256);
+}
+END_TEST
+
+START_TEST(a_reply_that_comes_twice_is_no_loss) {
+  restart(1);
+  servers.fault[0] = TWICE;
+  for (unsigned i = 0; i < 2000; i += 100) {
+    for (unsigned k = 0; k < 100; k++) {
+      char domain[64];
+      snprintf(domain, sizeof domain, "x%u.org", i + k);
+      want(&many[i + k], domain);
+    }
+    pass(500);
+  }
+  ck_assert_uint_eq(ended(2000, MX_NO_DOMAIN), 2000);
+  ck_assert_uint_eq(window_now(), 256);
+}
+END_TEST
+
+/* Each try takes the kernel some time. */
+START_TEST(without_sockets_few_are_tried_for) {
+  io->fail_datagram = E_TOO_MANY_FILES;
+  want_many(MANY, "x%u.org");
+  ck_assert_uint_le(io->failed_datagrams, 2);
+  pass(3000);
+  ck_assert_uint_le(io->failed_datagrams, 2 * 301);
+  ck_assert_uint_eq(ended(MANY, MX_TEMPORARY), 0);
+  io->fail_datagram = E_OK;
+  pass(3000);
+  ck_assert_uint_eq(ended(MANY, MX_NO_DOMAIN), MANY);
+}
+END_TEST
+
+START_TEST(without_sockets_all_have_their_end) {
+  io->fail_datagram = E_TOO_MANY_FILES;
+  want_many(MANY, "x%u.org");
+  pass(16000); /* who waited for long may have its own tries yet */
+  ck_assert_uint_eq(ended(MANY, MX_TEMPORARY), MANY);
+}
+END_TEST
+
 /* Nobody waits for ever, nor is it said of a name what is true of the servers. */
 START_TEST(silence_ends_those_that_wait_too) {
   servers.fault[0] = servers.fault[1] = SILENT;
@@ -177,6 +266,11 @@ int main(void) {
   tcase_add_test(tests, a_slow_server_is_not_flooded);
   tcase_add_test(tests, a_far_server_gets_a_wider_window);
   tcase_add_test(tests, names_nobody_answers_hold_up_the_others_only_for_a_while);
+  tcase_add_test(tests, names_nobody_answers_leave_room_for_who_comes_later);
+  tcase_add_test(tests, a_reply_that_comes_late_is_one_loss);
+  tcase_add_test(tests, a_reply_that_comes_twice_is_no_loss);
+  tcase_add_test(tests, without_sockets_few_are_tried_for);
+  tcase_add_test(tests, without_sockets_all_have_their_end);
   tcase_add_test(tests, silence_ends_those_that_wait_too);
   tcase_add_test(tests, what_waits_for_long_is_asked_as_long_as_others_get_replies);
   tcase_add_test(tests, a_live_server_is_not_left_for_a_silent_name);

@@ -279,6 +279,26 @@ START_TEST(what_cannot_be_read_is_given_up_past_its_age) {
 }
 END_TEST
 
+/* The disk may have had a moment only. */
+START_TEST(what_was_given_up_stays_so_though_it_can_be_read_again) {
+  struct spool_place place = put_on_disk(1, &(struct plan){.recipients = 5, .first = 2, .created_ms = START_WALL_MS - MAX_AGE_MS + 1000});
+  put_outcome(1, 3, RECORD_DELIVERED, 1, 0);
+  put_outcome(1, 4, RECORD_DEFERRED, 2, START_WALL_MS);
+  restart_without_memory();
+  *byte_on_disk(place, RECORD_HEADER_SIZE + 40) ^= 1;
+  for (unsigned i = 0; i < 100; i++) pass(1000);
+  ck_assert_uint_eq(news.given_up, 1);
+  expect_nothing_left();
+  *byte_on_disk(place, RECORD_HEADER_SIZE + 40) ^= 1;
+  restart_with(_i == 0 ? MEMORY : 1);
+  slab.limit_bytes = MEMORY;
+  turns(5);
+  ck_assert_uint_eq(news.loaded, 0);
+  ck_assert_uint_eq(due_count, 0);
+  expect_nothing_left();
+}
+END_TEST
+
 START_TEST(an_envelope_that_is_none_is_given_up) {
   put_on_disk(1, &(struct plan){.strange = true});
   restart_without_memory();
@@ -306,6 +326,7 @@ int main(void) {
   tcase_add_test(damage, an_envelope_is_enough_though_its_header_is_damaged);
   tcase_add_test(damage, another_record_in_its_place_is_damage);
   tcase_add_test(damage, what_cannot_be_read_is_given_up_past_its_age);
+  tcase_add_loop_test(damage, what_was_given_up_stays_so_though_it_can_be_read_again, 0, 2);
   tcase_add_test(damage, an_envelope_that_is_none_is_given_up);
   return unit_main("queue/loader: state", cases, 3);
 }

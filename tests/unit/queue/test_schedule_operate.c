@@ -203,6 +203,28 @@ START_TEST(a_clock_that_was_set_back_keeps_nobody_waiting_because_another_left) 
 }
 END_TEST
 
+/* _i more wait with it, for longer: the timer is set anew for who got another time. */
+START_TEST(a_clock_that_is_set_back_keeps_nobody_waiting_who_got_another_time) {
+  unsigned recipients = 1 + (unsigned)_i;
+  struct message *message = make_message(7, recipients);
+  schedule_job_began(message);
+  schedule_add(&schedule, message);
+  for (unsigned i = 0; i < recipients; i++) schedule_defer(&schedule, message, i, shard.wall_ms + 5000 + i, false);
+  due_count = 0;
+  schedule_set_due(&schedule, message, 0, shard.wall_ms + 1000);
+  shard.wall_ms -= 900000;
+  pass(999);
+  ck_assert_uint_eq(due_count, 0);
+  pass(1);
+  ck_assert(due_count >= 1 && due[0] == 0);
+  for (unsigned i = 0; i < recipients; i++) {
+    if (message->recipient[i].state == RECIPIENT_WAITING) schedule_take(&schedule, message, i);
+    schedule_done(&schedule, message, i, RECORD_DELIVERED);
+  }
+  schedule_job_ended(&schedule, message);
+}
+END_TEST
+
 START_TEST(what_is_suspended_may_get_another_end) {
   struct message *message = make_message(7, 2);
   schedule_job_began(message);
@@ -258,6 +280,7 @@ int main(void) {
   tcase_add_test(many, who_leaves_makes_nobody_early_or_late);
   tcase_add_test(many, the_only_one_leaves_no_timer);
   tcase_add_test(many, a_clock_that_was_set_back_keeps_nobody_waiting_because_another_left);
+  tcase_add_loop_test(many, a_clock_that_is_set_back_keeps_nobody_waiting_who_got_another_time, 0, 2);
   tcase_add_test(many, what_is_suspended_may_get_another_end);
   tcase_add_test(many, tens_of_thousands_change_one_by_one);
   return unit_main("queue/schedule_operate", cases, 2);

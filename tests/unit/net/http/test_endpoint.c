@@ -83,11 +83,11 @@ END_TEST
 START_TEST(ill_for_each_reason) {
   count_set(&shard[1], GAUGE_READY, 0);
   request("GET /health");
-  expect(503, "shard 1: does not run\n");
+  expect(503, "shard 1: is stopping\n");
   count_set(&shard[0], GAUGE_SPOOL_FULL, 1);
   count_set(&shard[0], GAUGE_SPOOL_FAILED, 1);
   request("GET /health");
-  expect(503, "shard 0: spool failed\nshard 0: spool full\nshard 1: does not run\n");
+  expect(503, "shard 0: spool failed\nshard 0: spool full\nshard 1: is stopping\n");
   count_set(&shard[1], GAUGE_SPOOL_FULL, 1);
   count_set(&shard[1], GAUGE_SPOOL_FAILED, 1);
   count_set(&shard[0], GAUGE_READY, 0);
@@ -226,7 +226,7 @@ END_TEST
 static void echo(void *context, const struct http_request *request, struct http_answer *said) {
   (void)context;
   struct fmt out = fmt_over(malloc(1 << 17), 1 << 17);
-  fmt_text(&out, request->changes ? "POST " : "GET ");
+  fmt_text(&out, request->method == HTTP_CHANGES ? "POST " : "GET ");
   fmt_text(&out, request->path);
   for (unsigned i = 0; i < request->arguments; i++) {
     fmt_char(&out, '|');
@@ -237,7 +237,9 @@ static void echo(void *context, const struct http_request *request, struct http_
   fmt_char(&out, '#');
   fmt_u64(&out, request->body.len);
   if (request->body.len > 0 && request->body.len < 100) fmt_put(&out, request->body);
-  said->status = strcmp(request->path, "refuse") == 0 ? 405 : 200;
+  bool writes = strcmp(request->path, "write") == 0;
+  said->status = request->method == HTTP_OTHER || (writes && request->method == HTTP_READS) ? 405 : 200;
+  said->allow = writes ? "POST" : "GET, HEAD";
   said->json = (char *)out.at;
   said->len = out.len;
   if (strcmp(request->path, "nothing") != 0) return;
@@ -280,20 +282,21 @@ START_TEST(the_api_is_asked) {
   request("GET /api/v1/a?1=1&2=2&3=3&4=4&5=5&6=6&7=7&8=8&9=9&10=10");
   expect(200, "GET a|1=1|2=2|3=3|4=4|5=5|6=6|7=7|8=8#0");
   request("GET /health");
-  expect(503, "shard 0: does not run\nshard 1: does not run\n"); /* the pages are still there */
+  expect(503, "shard 0: is stopping\nshard 1: is stopping\n"); /* the pages are still there */
 }
 END_TEST
 
 START_TEST(the_api_says_what_is_allowed) {
-  request("GET /api/v1/refuse");
-  expect(405, NULL);
-  ck_assert_ptr_nonnull(strstr(answer, "Allow: POST\r\n"));
-  post("/api/v1/refuse", JSON, "{}");
-  expect(405, NULL);
-  ck_assert_ptr_nonnull(strstr(answer, "Allow: GET, HEAD\r\n"));
-  request("DELETE /api/v1/queue");
-  expect(405, "{\"error\":\"method not allowed\"}\n");
-  ck_assert_ptr_nonnull(strstr(answer, "Allow: GET, HEAD, POST\r\n"));
+  static const char *const lines[][2] = {{"GET /api/v1/write", "Allow: POST\r\n"},
+                                         {"PUT /api/v1/write", "Allow: POST\r\n"},
+                                         {"OPTIONS /api/v1/write", "Allow: POST\r\n"},
+                                         {"DELETE /api/v1/queue", "Allow: GET, HEAD\r\n"},
+                                         {"get /api/v1/queue", "Allow: GET, HEAD\r\n"}};
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+    request(lines[i][0]);
+    expect(405, NULL);
+    ck_assert_ptr_nonnull(strstr(answer, lines[i][1]));
+  }
   request("DELETE /health");
   expect(405, NULL);
   ck_assert_ptr_nonnull(strstr(answer, "Allow: GET, HEAD\r\n"));
@@ -302,14 +305,24 @@ END_TEST
 
 /* A page in somebody's browser can send a form, and text, to any address: but not this type, unless the answer to a question of the browser's allows it. */
 START_TEST(only_json_changes_anything) {
-  const char *others[] = {"", "Content-Type: text/plain\r\n", "Content-Type: application/x-www-form-urlencoded\r\n",
-                          "Content-Type: multipart/form-data\r\n"};
-  for (unsigned i = 0; i < 4; i++) {
+  const char *others[] = {"",
+                          "Content-Type: text/plain\r\n",
+                          "Content-Type: application/x-www-form-urlencoded\r\n",
+                          "Content-Type: multipart/form-data\r\n",
+                          "Content-Type: application/jsonx\r\n",
+                          "Content-Type: application/json+x\r\n",
+                          "Content-Type: application/json, text/plain\r\n",
+                          "Content-Type: application/json x\r\n"};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
     post("/api/v1/bounce", others[i], "{}");
     expect(415, NULL);
   }
-  post("/api/v1/bounce", "content-type: Application/JSON; charset=utf-8\r\n", "{}");
-  expect(200, NULL);
+  const char *good[] = {"content-type: Application/JSON; charset=utf-8\r\n", "Content-Type: application/json;charset=x\r\n",
+                        "Content-Type: application/json ; a=b\r\n", "Content-Type: application/json \r\n"};
+  for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+    post("/api/v1/bounce", good[i], "{}");
+    expect(200, NULL);
+  }
   request("OPTIONS /api/v1/bounce");
   expect(405, NULL);
   ck_assert_ptr_null(strstr(answer, "Access-Control"));
@@ -369,6 +382,48 @@ START_TEST(requests_on_one_connection_have_each_its_answer) {
 }
 END_TEST
 
+/* Whoever stands before us may have taken the other word for it, and would send us a request that we see as a body, or the reverse. */
+START_TEST(where_a_body_ends_is_said_once) {
+  static const char *const headers[] = {
+      "Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+      "Content-Length: 2\r\nX: y\r\ncontent-length: 40\r\n\r\n{}",
+      "Content-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+      "transfer-encoding: chunked\r\nCONTENT-LENGTH: 7\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+      "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+  };
+  static const char *const lines[] = {"POST /api/v1/bounce", "GET /api/v1/queue", "PUT /api/v1/bounce", "GET /health"};
+  for (size_t i = 0; i < 4 * sizeof headers / sizeof *headers; i++) {
+    char text[512];
+    snprintf(text, sizeof text, "%s HTTP/1.1\r\nHost: 127.0.0.1:80\r\n" JSON "%sGET /api/v1/second HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n",
+             lines[i % 4], headers[i / 4]);
+    int fd = connect_to(INADDR_LOOPBACK);
+    say(fd, text);
+    hear(fd);
+    expect(400, "{\"error\":\"more than one Content-Length or Transfer-Encoding\"}\n"); /* and nothing behind it: it is closed */
+    ck_assert_ptr_nonnull(strstr(answer, "Connection: close\r\n"));
+  }
+}
+END_TEST
+
+START_TEST(a_nul_does_not_cut_a_path) {
+  static const char *const lines[] = {"GET /api/v1/queue/%00",
+                                      "GET /api/v1/queue%00foo",
+                                      "GET /api/v1/queue?by=site%00x",
+                                      "GET /api/v1/queue?%00by=x",
+                                      "GET /health%00",
+                                      "DELETE /api/v1/x%00",
+                                      "GET /%00"};
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+    request(lines[i]);
+    expect(400, "{\"error\":\"a path or argument with %00\"}\n");
+  }
+  post("/api/v1/retry%00foo", JSON, "{}");
+  expect(400, NULL);
+  request("GET /api/v1/queue/%2500"); /* is a percent sign and two digits */
+  expect(200, "GET queue/%00#0");
+}
+END_TEST
+
 /* Who hangs up before the answer is there leaves nothing behind (the sanitizers watch), and the end comes with requests under way. */
 START_TEST(clients_that_do_not_wait) {
   for (unsigned i = 0; i < 200; i++) {
@@ -419,6 +474,8 @@ int main(void) {
   tcase_add_test(api, the_api_is_for_those_who_call_it_by_its_address);
   tcase_add_test(api, a_body_comes_in_pieces);
   tcase_add_test(api, requests_on_one_connection_have_each_its_answer);
+  tcase_add_test(api, where_a_body_ends_is_said_once);
+  tcase_add_test(api, a_nul_does_not_cut_a_path);
   tcase_add_test(api, clients_that_do_not_wait);
   return unit_main("net/http/endpoint", cases, 4);
 }

@@ -28,7 +28,7 @@ static void api(void *context, const struct http_request *request, struct http_a
   while (closed) pthread_cond_wait(&change, &lock);
   answered++;
   pthread_mutex_unlock(&lock);
-  answer->status = request->changes ? 201 : 200;
+  answer->status = request->method == HTTP_CHANGES ? 201 : 200;
 }
 
 static void on_done(struct task *task) {
@@ -61,7 +61,7 @@ static void open_world(void) {
 
 static struct numbered tasks[TASKS];
 static bool give(unsigned i) {
-  tasks[i] = (struct numbered){.task = {.done = on_done, .request = {.changes = i % 2 == 1}}, .number = i};
+  tasks[i] = (struct numbered){.task = {.done = on_done, .request = {.method = i % 2 == 1 ? HTTP_CHANGES : HTTP_READS}}, .number = i};
   return worker_give(worker, &tasks[i].task);
 }
 

@@ -26,15 +26,46 @@ void outlet_admin_bounce(struct outlet *of, struct message *message, unsigned re
   snprintf(bounced.reason, sizeof bounced.reason, "%.*s", (int)reason.len, (const char *)reason.at);
 }
 
+static bool busy;
+bool operate_is_busy(const struct outlet *of) {
+  (void)of;
+  return busy;
+}
+
+uint64_t outlet_random(struct outlet *of) {
+  (void)of;
+  return 7;
+}
+
+void schedule_hold(struct schedule *of, struct message *message, unsigned i, uint64_t due_ms) {
+  (void)of;
+  message->recipient[i].due_ms = due_ms;
+  message->recipient[i].held = true;
+}
+
+void schedule_set_due(struct schedule *of, struct message *message, unsigned i, uint64_t due_ms) {
+  (void)of;
+  message->recipient[i].due_ms = due_ms;
+  message->recipient[i].held = false;
+}
+
+static struct schedule schedule;
+static unsigned orders(void) {
+  unsigned count = 0;
+  for (uint8_t *at = (uint8_t *)outlet.orders; at != NULL; memcpy(&at, at, sizeof at)) count++; /* `next` comes first */
+  return count;
+}
+
 static void open_world(void) {
   slab_init(&slab, 16 << 20);
   shard = (struct shard){.wall_ms = WALL_MS};
-  outlet = (struct outlet){.o = {.shard = &shard, .slab = &slab}};
+  outlet = (struct outlet){.o = {.shard = &shard, .slab = &slab, .schedule = &schedule}};
+  busy = false;
   memset(&bounced, 0, sizeof bounced);
 }
 
 static void close_world(void) {
-  orders_forget(&outlet);
+  orders_drop(&outlet);
   ck_assert_ptr_null(outlet.orders);
   slab_fini(&slab);
 }
@@ -92,15 +123,89 @@ START_TEST(what_is_meant_ends) {
   ck_assert(order(NULL, 0, "all", false));
   ck_assert_uint_eq(ends(78, OLD), 3);
   ck_assert_uint_eq(ends(78, WALL_MS - 1000), 0);
+  ck_assert_uint_eq(outlet.ordered, 0); /* each counted once, whatever meant it */
 }
 END_TEST
 
-START_TEST(what_is_no_longer_as_it_was_loaded_is_no_concern_of_it) {
-  ck_assert(order(NULL, 0, "all", false));
+/* Whatever has become of it since: it was given out, and others act on what is in memory. */
+START_TEST(what_was_loaded_before_is_no_concern_of_it) {
   struct message *message = load(1, OLD);
-  message->late = false;
+  ck_assert(order(NULL, 0, "all", false));
   ck_assert(!outlet_obey(&outlet, message, 0));
   ck_assert_uint_eq(bounced.count, 0);
+  message_free(&slab, message);
+}
+END_TEST
+
+START_TEST(what_was_loaded_after_it_ends_wherever_it_lies_by_then) {
+  ck_assert(order(NULL, 0, "all", false));
+  struct message *message = load(1, OLD);
+  message->late = false; /* it was moved */
+  ck_assert(outlet_obey(&outlet, message, 0));
+  ck_assert(!outlet_obey(&outlet, message, 0)); /* once */
+  ck_assert(outlet_obey(&outlet, message, 1));
+  message_free(&slab, message);
+}
+END_TEST
+
+START_TEST(not_too_many_end_at_once) {
+  ck_assert(order(NULL, 0, "all", false));
+  struct message *message = load(1, OLD);
+  busy = true;
+  for (unsigned i = 0; i < 3; i++) {
+    ck_assert(outlet_obey(&outlet, message, 0));
+    ck_assert_uint_eq(bounced.count, 0);
+    ck_assert(message->recipient[0].due_ms >= WALL_MS + 100 && message->recipient[0].due_ms < WALL_MS + 300);
+    ck_assert(!message->recipient[0].held);
+    orders_forget(&outlet); /* all was loaded; but not all is done */
+  }
+  busy = false;
+  ck_assert(outlet_obey(&outlet, message, 0));
+  order_settle(&outlet, message, 1); /* an operator's word met it meanwhile */
+  ck_assert(!outlet_obey(&outlet, message, 1));
+  ck_assert_uint_eq(bounced.count, 1);
+  ck_assert_uint_eq(orders(), 1);
+  orders_forget(&outlet);
+  ck_assert_uint_eq(orders(), 0);
+  message_free(&slab, message);
+}
+END_TEST
+
+START_TEST(what_has_ended_already_is_not_meant) {
+  ck_assert(order(NULL, 0, "all", false));
+  struct message *message = load(1, OLD);
+  message->recipient[0].ordered = message->recipient[1].ordered = false;
+  message->recipient[1].state = RECIPIENT_DONE;
+  operate_loaded(&outlet, message);
+  ck_assert(message->recipient[0].ordered && !message->recipient[1].ordered);
+  message_free(&slab, message);
+}
+END_TEST
+
+START_TEST(of_one_message_it_ends_with_that) {
+  for (uint64_t id = 1; id <= 3 * OPERATE_ORDERS_MAX; id++) {
+    ck_assert(order(NULL, id, "it", false));
+    ck_assert_uint_eq(ends(id, OLD), 3);
+    ck_assert_uint_eq(orders(), 0);
+  }
+  ck_assert(order(NULL, 5, "it", false));
+  ck_assert_uint_eq(ends(5, WALL_MS), 0); /* it came later: it was loaded all the same */
+  ck_assert_uint_eq(orders(), 0);
+}
+END_TEST
+
+START_TEST(one_covers_others) {
+  for (uint64_t id = 1; id <= OPERATE_ORDERS_MAX; id++) ck_assert(order(NULL, id, "it", false));
+  ck_assert(!order("one.example", 0, "x", false));
+  struct message *message = load(1, OLD);
+  ck_assert(order(NULL, 0, "all", false)); /* there is room, for what it covers goes */
+  ck_assert_uint_eq(orders(), 2);          /* but what is being carried out */
+  ck_assert(outlet_obey(&outlet, message, 0) && outlet_obey(&outlet, message, 1));
+  ck_assert_str_eq(bounced.reason, "it");
+  ck_assert_uint_eq(orders(), 1);
+  for (uint64_t id = 2; id <= 2 * OPERATE_ORDERS_MAX; id++) ck_assert(order(NULL, id, "it", false)); /* beyond what there is room for, too */
+  ck_assert_uint_eq(orders(), OPERATE_ORDERS_MAX);
+  ck_assert_uint_eq(ends(1000, OLD), 3);
   message_free(&slab, message);
 }
 END_TEST
@@ -115,6 +220,9 @@ START_TEST(the_last_word_counts) {
   ck_assert(outlet_obey(&outlet, message, 0));
   ck_assert_str_eq(bounced.reason, "a longer second reason");
   ck_assert(!bounced.quiet);
+  ck_assert(order("two.example", 0, "while it is owed", true));
+  ck_assert(outlet_obey(&outlet, message, 1));
+  ck_assert_str_eq(bounced.reason, "while it is owed");
   message_free(&slab, message);
 }
 END_TEST
@@ -135,7 +243,12 @@ int main(void) {
   TCase *all = tcase_create("all");
   tcase_add_checked_fixture(all, open_world, close_world);
   tcase_add_test(all, what_is_meant_ends);
-  tcase_add_test(all, what_is_no_longer_as_it_was_loaded_is_no_concern_of_it);
+  tcase_add_test(all, what_was_loaded_before_is_no_concern_of_it);
+  tcase_add_test(all, what_was_loaded_after_it_ends_wherever_it_lies_by_then);
+  tcase_add_test(all, not_too_many_end_at_once);
+  tcase_add_test(all, what_has_ended_already_is_not_meant);
+  tcase_add_test(all, of_one_message_it_ends_with_that);
+  tcase_add_test(all, one_covers_others);
   tcase_add_test(all, the_last_word_counts);
   tcase_add_test(all, there_are_not_too_many);
   return unit_main("net/out/order", &all, 1);

@@ -70,20 +70,41 @@ START_TEST(nothing_is_begun_before_it_is_called_back) {
 }
 END_TEST
 
-START_TEST(a_site_goes_on_when_it_was_looked_at) {
-  enqueue_many(site, "one.example", 50);
-  enqueue(site, "two.example", 0);
-  ck_assert_int_eq(operate_hold_domain(&outlet, SPAN("one.example"), true), E_OK);
+static void pump_dirty(void) {
   while (outlet.dirty_sites != NULL) { /* as at the end of a turn */
     struct site *dirty = outlet.dirty_sites;
     outlet.dirty_sites = dirty->next_dirty;
     dirty->dirty = false;
     site_pump(dirty);
   }
+}
+
+START_TEST(a_site_goes_on_when_it_was_looked_at) {
+  enqueue_many(site, "one.example", 50);
+  enqueue(site, "two.example", 0);
+  ck_assert_int_eq(operate_hold_domain(&outlet, SPAN("one.example"), true), E_OK);
+  pump_dirty();
   opened = 0;
   recall_all();
   ck_assert(site->dirty); /* nothing else might bring anybody here */
   ck_assert(!other->dirty);
+}
+END_TEST
+
+/* What is free is in the middle, so that the last steps give nothing back to the site. */
+START_TEST(a_site_goes_on_whatever_the_last_step_found) {
+  enqueue_many(site, "one.example", 20);
+  enqueue(site, "two.example", 0);
+  enqueue_many(site, "one.example", 300);
+  ck_assert_int_eq(operate_hold_domain(&outlet, SPAN("one.example"), true), E_OK);
+  bool is_over;
+  do {
+    opened = 0;
+    is_over = operate_recall(&outlet);
+    pump_dirty();
+  } while (!is_over);
+  expect_ready(site, 1);
+  ck_assert_uint_eq(opened, 1);
 }
 END_TEST
 
@@ -193,6 +214,7 @@ int main(void) {
   tcase_add_test(all, it_is_called_back_in_steps);
   tcase_add_test(all, nothing_is_begun_before_it_is_called_back);
   tcase_add_test(all, a_site_goes_on_when_it_was_looked_at);
+  tcase_add_test(all, a_site_goes_on_whatever_the_last_step_found);
   tcase_add_test(all, a_hand_over_meanwhile_hides_nothing);
   tcase_add_test(all, one_message_is_called_back_from_everywhere);
   tcase_add_test(all, whatever_happens_meanwhile_none_is_missed_and_none_begun);
