@@ -355,6 +355,9 @@ static const char *command_of(const struct failure *failure) {
   switch (failure->kind) {
   case FAILURE_DNS: return "DNS";
   case FAILURE_INTERNAL: return "local";
+  case FAILURE_ROUTE: return "route";
+  case FAILURE_TLS: return failure->stage == SMTP_STAGE_GREETING ? "TLS" : "STARTTLS";
+  case FAILURE_AUTH: return "AUTH";
   default: return failure->connecting ? "connect" : smtp_client_stage_text(failure->stage);
   }
 }

@@ -420,6 +420,10 @@ static bool act(struct connection *c, enum smtp_client_event event, enum smtp_cl
     connection_fail(c, &failure);
     break;
   }
+  case SMTP_CLIENT_TLS:
+  case SMTP_CLIENT_TLS_REFUSED:
+  case SMTP_CLIENT_AUTHENTICATED:
+  case SMTP_CLIENT_AUTH_REFUSED: must(false); /* not asked for */
   case SMTP_CLIENT_INVALID: must(false);
   }
   return c->state != CONNECTION_CLOSING;
