@@ -540,12 +540,8 @@ static void take_memory(struct relay *relay) {
 }
 
 int relay_prepare(struct relay *relay, const struct conf *conf, struct fmt *why) {
-  int error = outlet_prepare(relay->outlet, conf);
-  if (error != E_OK) {
-    fmt_text(why, error_text(error));
-    return error;
-  }
-  error = intake_prepare(relay->intake, conf, why);
+  outlet_prepare(relay->outlet, conf);
+  int error = intake_prepare(relay->intake, conf, why);
   if (error != E_OK) outlet_abort(relay->outlet);
   if (error == E_OK) relay->next = conf;
   return error;

@@ -478,26 +478,18 @@ static void take_conf(struct outlet *outlet, const struct conf *conf) {
   outlet->smtp.chunking = conf->chunking;
 }
 
-int outlet_prepare(struct outlet *outlet, const struct conf *conf) {
-  must(outlet->next.conf == NULL);
-  int error = routes_make(&outlet->next.routes, conf, outlet->o.map_seed);
-  if (error == E_OK) outlet->next.conf = conf;
-  return error;
+void outlet_prepare(struct outlet *outlet, const struct conf *conf) {
+  must(outlet->next == NULL);
+  outlet->next = conf;
 }
 
-void outlet_abort(struct outlet *outlet) {
-  if (outlet->next.conf == NULL) return;
-  map_fini(&outlet->next.routes);
-  outlet->next.conf = NULL;
-}
+void outlet_abort(struct outlet *outlet) { outlet->next = NULL; }
 
 void outlet_commit(struct outlet *outlet) {
-  const struct conf *next = outlet->next.conf;
+  const struct conf *next = outlet->next;
   bool other_routes = !conf_same_routes(outlet->o.conf, next), other_limits = !conf_same_limits(outlet->o.conf, next);
   if (canary(CANARY_OLD_LIMIT) && outlet->o.shard->index > 0) other_limits = false;
-  map_fini(&outlet->routes);
-  outlet->routes = outlet->next.routes;
-  outlet->next.conf = NULL;
+  outlet->next = NULL;
   take_conf(outlet, next);
   for (struct site *site = outlet->first_site; site != NULL; site = site->next) site_take_conf(site, other_limits);
   domains_take_conf(outlet, other_limits); /* which may lower limits of sites again, before any connection is opened */
@@ -515,12 +507,8 @@ int outlet_open(struct outlet **out, const struct outlet_options *options) {
   outlet->random_state = options->map_seed;
   map_init(&outlet->sites, site_key, options->map_seed);
   uint32_t sockets = io_sockets_max(options->shard->io);
-  int error = domains_open(outlet);
-  if (error != E_OK) {
-    free(outlet);
-    return error;
-  }
-  error = connections_open(outlet, sockets);
+  domains_open(outlet);
+  int error = connections_open(outlet, sockets);
   if (error != E_OK) {
     domains_close(outlet);
     free(outlet);

@@ -38,7 +38,7 @@ void outlet_close(struct outlet *outlet);
  * Another configuration, in two steps as intake_prepare. From commit on all is looked up anew (domains, routes, limits of sites); what is ready for a site is sent round
  * again if the routes have changed. Connections go on; those above a lower limit end after what they have under way.
  */
-must_check int outlet_prepare(struct outlet *outlet, const struct conf *conf);
+void outlet_prepare(struct outlet *outlet, const struct conf *conf);
 void outlet_commit(struct outlet *outlet);
 void outlet_abort(struct outlet *outlet);
 

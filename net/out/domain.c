@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
+#include "core/conf/routes.h"
 #include "core/conf/sites.h"
 #include "dns/name.h"
 #include "net/out/outlet.h"
@@ -46,11 +47,19 @@ static void give_failure(struct domain *domain, struct job *job) {
   outlet_job_end(domain->outlet, job);
 }
 
+static void give_to_route(struct domain *domain, struct job *job) {
+  struct failure failure = {.kind = FAILURE_ROUTE, .stage = SMTP_STAGE_GREETING, .rejected = domain->action == CONF_REJECT};
+  outlet_decide_rest(domain->outlet, job, &failure, NULL, NULL);
+  outlet_job_end(domain->outlet, job);
+}
+
 static void give(struct domain *domain, struct job *job) {
   bool is_ok = domain->status == MX_OK;
   outlet_set_entry(domain->outlet, job, entry_of(domain));
   if (outlet_hold(domain->outlet, job, is_ok ? domain->site : NULL)) return;
-  if (is_ok) {
+  if (domain->action != CONF_DELIVER) {
+    give_to_route(domain, job);
+  } else if (is_ok) {
     give_to_site(domain, job);
   } else {
     give_failure(domain, job);
@@ -120,11 +129,6 @@ static void resolved(struct resolver_query *query, const struct mx_set *set) {
 
 /* ---- destinations that need no DNS ---- */
 
-static const struct conf_route *route_for(const struct outlet *outlet, struct span name) {
-  const struct conf_route *route = map_find(&outlet->routes, name);
-  return route != NULL ? route : map_find(&outlet->routes, SPAN("*"));
-}
-
 static void set_literal_host(struct mx_host *host, const struct netaddr *address) {
   struct fmt text = fmt_over(host->name, sizeof host->name - 1);
   netaddr_format(address, &text);
@@ -170,12 +174,22 @@ static void use_literal(struct domain *domain, struct span literal) {
   use_addresses(domain, &address, 1, 0);
 }
 
+static void use_no_host(struct domain *domain) {
+  point_to(domain, NULL);
+  domain->status = MX_INVALID;
+  domain->valid_until_ms = domain->outlet->o.shard->now_ms + TTL_MAX_MS;
+}
+
 /* Asks whoever knows. The answer may be there on return, or comes with resolved(). */
 static void find_out(struct domain *domain) {
   struct outlet *outlet = domain->outlet;
   struct span name = span_of_text(domain->name);
-  const struct conf_route *route = route_for(outlet, name);
-  if (route != NULL) {
+  const struct conf_route *route = routes_find(outlet->o.conf, name);
+  domain->action = route != NULL ? route->action : CONF_DELIVER;
+  if (domain->action != CONF_DELIVER) {
+    use_no_host(domain);
+    give_out_waiting(domain);
+  } else if (route != NULL) {
     use_addresses(domain, route->hosts, route->hosts_count, 0);
     give_out_waiting(domain);
   } else if (name.len > 2 && name.at[0] == '[' && name.at[name.len - 1] == ']') {
@@ -253,20 +267,8 @@ void domain_dispatch(struct outlet *outlet, struct job *job) {
 /* ---- begin and end ---- */
 
 static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->name); }
-static struct span route_key(const void *object) { return span_of_text(((const struct conf_route *)object)->domain); }
 
-int routes_make(struct map *routes, const struct conf *conf, uint64_t seed) {
-  int error = E_OK;
-  map_init(routes, route_key, seed);
-  for (unsigned i = 0; error == E_OK && i < conf->routes_count; i++) error = map_insert(routes, &conf->routes[i]);
-  if (error != E_OK) map_fini(routes);
-  return error;
-}
-
-int domains_open(struct outlet *outlet) {
-  map_init(&outlet->domains, domain_key, outlet->o.map_seed);
-  return routes_make(&outlet->routes, outlet->o.conf, outlet->o.map_seed);
-}
+void domains_open(struct outlet *outlet) { map_init(&outlet->domains, domain_key, outlet->o.map_seed); }
 
 void domains_take_conf(struct outlet *outlet, bool other_limits) {
   uint32_t cursor = 0;
@@ -343,5 +345,4 @@ void domains_close(struct outlet *outlet) {
     domain_free(domain);
   }
   map_fini(&outlet->domains);
-  map_fini(&outlet->routes);
 }

@@ -71,6 +71,7 @@ struct domain {
   struct site *site;             /* of a resolved one; it stays while DNS does not answer */
   struct job *first, *last;      /* waiting for the answer */
   struct resolver_query query;
+  enum conf_action action; /* of its route; CONF_DELIVER: it has none, or one with hosts */
   bool asked;              /* the answer is on its way */
   uint64_t valid_until_ms; /* monotonic */
   enum mx_status status;   /* MX_INVALID: not yet, or there was no memory for it */
@@ -96,12 +97,8 @@ struct outlet {
     bool under_way;
     struct site *site; /* at which it is */
   } recall;
-  struct order *orders; /* what is to end as soon as it is loaded */
-  struct map routes;    /* struct conf_route, of the configuration */
-  struct {              /* a configuration that is being prepared; conf NULL: none */
-    const struct conf *conf;
-    struct map routes;
-  } next;
+  struct order *orders;    /* what is to end as soon as it is loaded */
+  const struct conf *next; /* a configuration that is being prepared; NULL: none */
   struct pool connections;
   struct connection *dirty_connections;
   struct connection *idle_oldest, *idle_newest; /* of all sites: the oldest go first when slots run out */
@@ -194,8 +191,7 @@ bool outlet_obey(struct outlet *outlet, struct message *message, unsigned recipi
 void orders_forget(struct outlet *outlet);
 
 /* ---- domain.c ---- */
-/* Takes the routes from the configuration. E_NO_MEMORY. */
-must_check int domains_open(struct outlet *outlet);
+void domains_open(struct outlet *outlet);
 /* Finds the job's site, at once or after asking DNS, and enqueues it there; or ends it. */
 void domain_dispatch(struct outlet *outlet, struct job *job);
 /* What the configuration says of this recipient's domain: of its name, or, where its site is known, of that. NULL: nothing. */
@@ -204,8 +200,6 @@ const struct conf_site *domain_entry(const struct outlet *outlet, const struct m
 #define OUTLET_SWEEP_COUNT 2048
 bool domains_sweep(struct outlet *outlet);
 void domains_close(struct outlet *outlet);
-/* The routes of a configuration, by domain. E_NO_MEMORY: nothing is made. */
-must_check int routes_make(struct map *routes, const struct conf *conf, uint64_t seed);
 /* The configuration has changed: what is known of where they lead is not believed any more. */
 void domains_take_conf(struct outlet *outlet, bool other_limits);
 
