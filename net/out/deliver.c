@@ -9,6 +9,7 @@
 #include "net/out/dsn.h"
 #include "net/out/operate.h"
 #include "net/out/outlet.h"
+#include "net/tls/client.h"
 
 #define ROUNDS_MAX 6           /* how often a recipient is sent round at once before it has to wait for its retry */
 #define POSTPONE_MS 5000       /* what we had no memory or descriptors for is tried again after this, or up to twice as much */
@@ -344,6 +345,8 @@ void outlet_report(struct outlet *outlet, struct job *job, unsigned at, const st
     event.peer = peer->address;
     event.source = peer->source;
     event.peer_name = span_of_text(peer->host);
+    event.tls_version = peer->tls_version;
+    event.tls_cipher = peer->tls_cipher;
   }
   event_write(outlet->o.events, &event);
   count_fate(outlet, decision->fate);
@@ -492,8 +495,15 @@ void outlet_commit(struct outlet *outlet) {
   outlet->next = NULL;
   take_conf(outlet, next);
   for (struct site *site = outlet->first_site; site != NULL; site = site->next) site_take_conf(site, other_limits);
-  domains_take_conf(outlet, other_limits); /* which may lower limits of sites again, before any connection is opened */
+  domains_take_conf(outlet, other_limits); /* which may ask for more safety, and lower limits of sites again, before any connection is opened */
+  for (struct site *site = outlet->first_site; other_limits && site != NULL; site = site->next) connections_retire_lax(site);
   for (struct site *site = outlet->first_site; other_routes && site != NULL; site = site->next) site_send_round(site);
+}
+
+void outlet_take_tls(struct outlet *outlet, struct tls_client *tls) {
+  if (tls == NULL) return;
+  tls_client_put(outlet->o.tls);
+  outlet->o.tls = tls_client_share(tls);
 }
 
 int outlet_open(struct outlet **out, const struct outlet_options *options) {
@@ -501,6 +511,7 @@ int outlet_open(struct outlet **out, const struct outlet_options *options) {
   if (outlet == NULL) return E_NO_MEMORY;
   const struct conf *conf = options->conf;
   outlet->o = *options;
+  if (outlet->o.tls != NULL) tls_client_share(outlet->o.tls);
   outlet->smtp.hostname = span_of_text(conf->hostname);
   take_conf(outlet, conf);
   outlet->smtp_plain = (struct smtp_client_options){.hostname = outlet->smtp.hostname};
@@ -511,6 +522,7 @@ int outlet_open(struct outlet **out, const struct outlet_options *options) {
   int error = connections_open(outlet, sockets);
   if (error != E_OK) {
     domains_close(outlet);
+    tls_client_put(outlet->o.tls);
     free(outlet);
     return error;
   }
@@ -530,6 +542,7 @@ void outlet_close(struct outlet *outlet) {
   domains_close(outlet);
   sites_close(outlet);
   map_fini(&outlet->sites);
+  tls_client_put(outlet->o.tls);
   free(outlet);
 }
 

@@ -13,13 +13,17 @@
 #include "queue/policy/retry.h"
 
 struct connection;
+struct tls_session;
 
 struct target {           /* an address of a site */
   struct netaddr address; /* with port */
   char *host;             /* its name, or the address as text; owned */
   uint16_t preference;
   struct backoff backoff;
-  bool broke; /* its last connection ended before a transaction had: the next that does is a failure of the host */
+  uint64_t tls_broken_until_ms; /* until then nobody hopes for its TLS */
+  struct tls_session *session;  /* of the last connection with TLS; NULL: none */
+  size_t session_counted;       /* with the slab */
+  bool broke;                   /* its last connection ended before a transaction had: the next that does is a failure of the host */
 };
 
 /*
@@ -54,8 +58,11 @@ struct site {
   struct lease_home lease_home;
   uint32_t *owed; /* of lease_home.owed to each shard; NULL: nothing to anybody */
   struct lease_guest lease_guest;
-  uint32_t domains;   /* that point here */
-  struct timer timer; /* end of back-off */
+  enum conf_security tls;           /* what is due there: of its route, of the entry for one of its hosts, or the strictest of its domains */
+  bool routed;                      /* it is a route's, with its own idea of that; the next three are the route's too, copied */
+  char *tls_name, *user, *password; /* NULL: none */
+  uint32_t domains;                 /* that point here */
+  struct timer timer;               /* end of back-off */
   bool dirty;
   bool held; /* nothing is to be delivered there: an operator wants it so */
   struct site *next_dirty;
@@ -134,7 +141,8 @@ bool outlet_load(struct outlet *outlet, struct job *job, uint64_t connection);
 struct outlet_peer {
   struct netaddr address, source;
   const char *host;
-  bool reports; /* it takes over what RFC 3461 asks for */
+  const char *tls_version, *tls_cipher; /* NULL: in the clear */
+  bool reports;                         /* it takes over what RFC 3461 asks for */
 };
 void outlet_report(struct outlet *outlet, struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
                    struct site *site, const struct outlet_peer *peer);
@@ -203,13 +211,20 @@ void domains_close(struct outlet *outlet);
 /* The configuration has changed: what is known of where they lead is not believed any more. */
 void domains_take_conf(struct outlet *outlet, bool other_limits);
 
+/* ---- target.c ---- */
+/* New answers: addresses that stay keep their state. Takes nothing. False: no memory, the old ones stay. */
+bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port);
+/* The one with this address; NULL: none any more. */
+struct target *site_target(struct site *site, const struct netaddr *address);
+void targets_free(struct site *site);
+
 /* ---- site.c ---- */
 /* The site of this name, made if need be. NULL: no memory. */
 struct site *site_get(struct outlet *outlet, const char *name);
 /* The site is looked at again at this time (or before). */
 void site_wake_at(struct site *site, uint64_t at_ms);
-/* New answers: addresses that stay keep their state. Takes nothing. False: no memory, the old ones stay. */
-bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port);
+/* The site of a route that says how its hosts are to be spoken to: as this one says. False: no memory, it stays as it was. */
+bool site_set_route(struct site *site, const struct conf_route *route);
 /* A domain points here of whose name the configuration says this (NULL: nothing). What it says of the site's hosts goes before; of several domains' entries the lowest values count. */
 void site_heed(struct site *site, const struct conf_site *entry);
 void site_enqueue(struct site *site, struct job *job);
@@ -257,8 +272,13 @@ void connections_flush(struct outlet *outlet);
 void connections_stop(struct outlet *outlet);
 /* Ends connections of this site, idle ones first, the others after what they have under way, until only `limit` are left that go on. */
 void connections_retire_surplus(struct site *site, uint32_t limit);
+/* Likewise, all that were made when less safety was due. */
+void connections_retire_lax(struct site *site);
 /* Ends an idle connection of any site. False if there is none. */
 bool connection_end_oldest_idle(struct outlet *outlet);
 void connections_close(struct outlet *outlet);
+
+/* ---- safety.c ---- */
+void safety_forget_session(struct slab *slab, struct target *target);
 
 #endif

@@ -334,6 +334,7 @@ static enum smtp_client_event on_starttls_refused(struct smtp_client *c, struct 
 
 void smtp_client_secured(struct smtp_client *c, struct fmt *out) {
   must(c->_state == CLIENT_SECURING);
+  command_answered(c);
   c->capabilities = (struct smtp_client_capabilities){.esmtp = false};
   c->_state = CLIENT_OPENING;
   write_hello(c, SENT_EHLO, out);
@@ -542,8 +543,8 @@ static enum smtp_client_event reply_take(struct smtp_client *c, struct span *in,
   enum smtp_client_event event = handle(c, out);
   must(!out->overflow);
   if (event == SMTP_CLIENT_REFUSED || event == SMTP_CLIENT_BROKEN) return event;
+  if (event == SMTP_CLIENT_TLS) return in->len > 0 ? break_off(c, behind_starttls) : event; /* the command is under way until smtp_client_secured */
   command_answered(c);
-  if (event == SMTP_CLIENT_TLS && in->len > 0) return break_off(c, behind_starttls);
   if (early) {
     c->broken = "the content was refused before its end was sent";
     c->_state = CLIENT_BREAKING;
@@ -684,7 +685,6 @@ void smtp_client_quit(struct smtp_client *c, struct fmt *out) {
 
 enum smtp_client_stage smtp_client_stage(const struct smtp_client *c) {
   if (c->_transaction[0].state == TRANSACTION_SENDING) return SMTP_STAGE_CONTENT;
-  if (c->_state == CLIENT_SECURING) return SMTP_STAGE_STARTTLS;
   return c->_command_count == 0 ? SMTP_STAGE_IDLE : (enum smtp_client_stage)rules[oldest_command(c)].stage;
 }
 

@@ -24,6 +24,7 @@ static struct {
   struct resolver_query *query;
   struct job *job; /* enqueued or ended last */
   const struct conf_site *heeded;
+  const struct conf_route *route; /* that is special */
   char site[MX_SITE_NAME_MAX + 1];
   struct failure failure;
 } told;
@@ -64,6 +65,12 @@ bool site_set_hosts(struct site *of, const struct mx_set *set, uint16_t port) {
   (void)of;
   (void)port;
   return set->hosts > 0;
+}
+
+bool site_set_route(struct site *of, const struct conf_route *route) {
+  (void)of;
+  told.route = route;
+  return true;
 }
 
 void site_enqueue(struct site *to, struct job *job) {
@@ -244,6 +251,44 @@ START_TEST(routes_that_deliver_nothing) {
   dispatch("discarded.example");
   ck_assert_int_eq(told.failure.kind, FAILURE_ROUTE);
   ck_assert_uint_eq(site.domains, 0);
+  close_routes();
+}
+END_TEST
+
+/* How hosts are spoken to, and as whom, is part of the site: nobody's password goes over another's connection. */
+START_TEST(routes_with_a_way_of_their_own) {
+  char long_user[200], prefix[64], bob[] = "bob", name[] = "smtp.example";
+  memset(long_user, 'u', sizeof long_user - 1);
+  long_user[sizeof long_user - 1] = '\0';
+  for (unsigned i = 0; i < 6; i++) {
+    snprintf(prefix, sizeof prefix, "%c.example", 'a' + (int)i);
+    set_route(i, prefix);
+    hosts[i].port = 465;
+  }
+  routes[1].tls = CONF_SECURITY_REQUIRE;
+  routes[2].tls = CONF_SECURITY_IMPLICIT, routes[2].user = bob, routes[2].tls_name = name;
+  routes[3].user = bob;
+  routes[4].user = routes[5].user = long_user;
+  hosts[5].port = 466;
+  open_routes(6);
+  static const char *const names_of_sites[] = {"192.0.2.1:465", "tls=require,192.0.2.1:465", "tls=implicit,user=bob,smtp.example=192.0.2.1:465",
+                                               "tls=none,user=bob,192.0.2.1:465"};
+  for (unsigned i = 0; i < 4; i++) {
+    dispatch(routes[i].domain);
+    ck_assert_str_eq(told.site, names_of_sites[i]);
+    ck_assert_ptr_eq(told.route, i == 0 ? NULL : &routes[i]);
+  }
+  struct netaddr many[16];
+  for (unsigned i = 0; i < 16; i++) many[i] = hosts[4];
+  routes[4].hosts = routes[5].hosts = many;
+  routes[4].hosts_count = 16, routes[5].hosts_count = 15;
+  char first[MX_SITE_NAME_MAX + 1];
+  dispatch("e.example");
+  snprintf(first, sizeof first, "%s", told.site);
+  ck_assert_uint_eq(strlen(first), MX_SITE_NAME_MAX);
+  ck_assert_int_eq(first[MX_SITE_NAME_MAX - 17], '#');
+  dispatch("f.example");
+  ck_assert_str_ne(told.site, first);
   close_routes();
 }
 END_TEST
@@ -469,6 +514,7 @@ int main(void) {
   tcase_add_test(all, a_star_is_for_all_others);
   tcase_add_test(all, many_routes);
   tcase_add_test(all, routes_that_deliver_nothing);
+  tcase_add_test(all, routes_with_a_way_of_their_own);
   tcase_add_test(all, no_routes);
   tcase_add_test(all, what_is_suspended_is_held_without_a_question);
   tcase_add_test(all, the_site_of_what_waits_is_remembered);

@@ -72,6 +72,7 @@ START_TEST(bytes_behind_starttls) {
   ck_assert(span_equal(fmt_span(&out), SPAN("STARTTLS\r\n")));
   ck_assert_int_eq(say(said[_i]), SMTP_CLIENT_BROKEN);
   ck_assert_str_eq(client.broken, "bytes in the clear behind the answer to STARTTLS");
+  ck_assert_int_eq(smtp_client_stage(&client), SMTP_STAGE_STARTTLS);
   ck_assert_int_eq(say("250 more\r\n"), SMTP_CLIENT_NEED_INPUT);
 }
 END_TEST
@@ -82,6 +83,7 @@ START_TEST(bytes_before_the_handshake) {
   ck_assert_int_eq(say("220 go\r\n"), SMTP_CLIENT_TLS);
   ck_assert_int_eq(say(""), SMTP_CLIENT_NEED_INPUT);
   ck_assert_int_eq(say("2"), SMTP_CLIENT_BROKEN);
+  ck_assert_int_eq(smtp_client_stage(&client), SMTP_STAGE_STARTTLS);
 }
 END_TEST
 
