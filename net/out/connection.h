@@ -57,6 +57,7 @@ struct connection {
   bool secured;             /* the handshake is done */
   bool tls_refused;         /* STARTTLS was, and it goes on without */
   bool authenticated;
+  bool resuming;     /* an earlier session was offered */
   bool session_kept; /* to be resumed by the next connection */
   struct outlet_peer peer;
   char host[DNS_NAME_MAX + 1];
@@ -104,8 +105,8 @@ void safety_received(struct connection *connection, struct span bytes);
 must_check int safety_seal(struct connection *connection, const struct io_slice *slices, unsigned count);
 bool safety_is_handshaking(const struct connection *connection);
 /*
- * A failure before the connection was open may be one of its TLS: then it becomes FAILURE_TLS, whose text is in `room`. True: it is to be made again, in the clear; the host is remembered
- * for it.
+ * A failure before the connection was open may be one of its TLS: then it becomes FAILURE_TLS, whose text is in `room`. True: it is to be made again, in the clear (the host is
+ * remembered for it), or without the session that was to be resumed.
  */
 #define SAFETY_TEXT_ROOM 256
 bool safety_explain(struct connection *connection, struct failure *failure, char room[SAFETY_TEXT_ROOM]);

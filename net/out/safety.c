@@ -61,6 +61,11 @@ bool safety_explain(struct connection *c, struct failure *failure, char room[SAF
   fmt_put(&text, span_first(span_of_text(reason_of(c, failure)), fmt_room(&text)));
   room[text.len] = '\0';
   *failure = (struct failure){.kind = FAILURE_TLS, .text = room};
+  if (c->resuming && !c->secured) { /* perhaps it is only the session that the server does not like any more */
+    struct target *target = target_of(c);
+    if (target != NULL) safety_forget_session(slab_of(c), target);
+    return true;
+  }
   if (security.mode == SECURITY_MUST) return false;
   note_broken(c, BROKEN_MS);
   return true;
@@ -108,9 +113,9 @@ void safety_keep_session(struct connection *c) {
 
 static void begin_handshake(struct connection *c, const struct security *security) {
   const struct target *target = target_of(c);
-  if (has_room(c))
-    c->tls = tls_connect(c->outlet->o.tls, &security->expect, target != NULL ? target->session : NULL, slab_of(c), c->outlet->o.shard->wall_ms,
-                         &c->sealed);
+  const struct tls_session *session = target != NULL ? target->session : NULL;
+  if (has_room(c)) c->tls = tls_connect(c->outlet->o.tls, &security->expect, session, slab_of(c), c->outlet->o.shard->wall_ms, &c->sealed);
+  c->resuming = session != NULL;
   if (c->tls == NULL) {
     output_no_memory(c);
     return;

@@ -1,10 +1,8 @@
 """Routes that deliver nothing: mail that is discarded, and mail that is refused."""
 import signal
 
-from fakemx import FakeMx
-from harness import equal, free_address, free_port, run_all, test, until
-from relay import Ringpost, check_events, merge, relay_and_mx, route, yaml
-from smtp import Client
+from harness import equal, run_all, test, until
+from relay import Ringpost, merge, relay_and_mx, route, yaml
 
 CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
 

@@ -4,9 +4,10 @@ import re
 import ssl
 
 from certificates import certificate
-from fakemx import Cut, FakeMx, Raw, Silence, Slow, tls_context
+from fakemx import Cut, FakeMx, Raw, Silence, tls_context
 from harness import equal, free_address, free_port, run_all, test, until
-from relay import Ringpost, check_events, merge, route
+from mtas import Exim, Postfix
+from relay import Ringpost, merge, route
 
 CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
 NAME, PASSWORD = "relay@example.net", "correct horse"
@@ -82,6 +83,33 @@ def a_second_connection_resumes(t):
         relay.wait_outcomes(i + 1)
     equal([one.resumed for one in mx.handshakes], [False, True, True, True])
     equal(counters(relay), (4, 3, 0))
+
+
+@test
+def a_server_that_gives_no_second_ticket(t):
+    """The first one serves again."""
+    mx = mx_of(t, {"QUIT": lambda session, _: setattr(session.mx.tls, "num_tickets", 0)})
+    relay = relay_to(t, mx, {"shards": 1, "delivery": {"messages_per_connection": 1, "connections_per_site": 1, "tls": "require"}})
+    for i in range(4):
+        relay.send("a@b.example", ["r%d@d.example" % i], CONTENT)
+        relay.wait_outcomes(i + 1)
+        until(lambda: mx.verbs().count("QUIT") == i + 1, "the end of the connection")
+    equal([one.resumed for one in mx.handshakes], [False, True, True, True])
+    equal(relay.tally(), {"Reception": 4, "Delivery": 4})
+
+
+@test
+def a_session_that_spoils_the_handshake_is_forgotten(t):
+    """Whatever it is that the server does not like: once more, without; and it is no reason to go without TLS."""
+    mx = mx_of(t, {"HANDSHAKE": [None, Cut(), None]})
+    relay = relay_to(t, mx, {"shards": 1, "delivery": {"messages_per_connection": 1, "connections_per_site": 1, "tls": "require"}})
+    for i in range(2):
+        relay.send("a@b.example", ["r%d@d.example" % i], CONTENT)
+        relay.wait_outcomes(i + 1)
+        until(lambda: mx.open_sessions == 0, "the end of the connection")
+    equal([one.resumed for one in mx.handshakes], [False, False])
+    equal(relay.tally(), {"Reception": 2, "Delivery": 2})
+    equal(counters(relay), (2, 0, 1))
 
 
 @test
@@ -350,6 +378,75 @@ def a_password_does_not_travel_in_the_clear(t):
     relay.send("a@b.example", ["c@d.example"], CONTENT)
     equal(relay.wait_outcomes(1)[0]["type"], "Delivery")
     equal([received.user for received in other.messages], [NAME])
+
+
+# ---- with real servers ----
+
+
+def arrives(t, receiver, count=3, config=None, **more):
+    """Each message over a connection of its own; returns the relay and its events."""
+    one = {"shards": 1, "delivery": {"messages_per_connection": 1, "connections_per_site": 1, "tls": "require"}}
+    relay = relay_to(t, receiver, merge(one, config or {}), **more)
+    body = b"".join(b".%06d %s\r\n" % (i, b"x" * 60) for i in range(3000))
+    for i in range(count):
+        relay.send("a@b.example", ["r%d@d.example" % i], CONTENT + body)
+        relay.wait_outcomes(i + 1)
+    equal({event["type"] for event in relay.finals()}, {"Delivery"})
+    equal({event["tls_protocol_version"] for event in relay.finals()}, {"TLSv1.3"})
+    for message in receiver.wait_messages(count):
+        equal(message.replace(b"\r\n", b"\n").rstrip(), (CONTENT + body).replace(b"\r\n", b"\n").rstrip())
+    return relay
+
+
+@test
+def postfix_over_tls(t):
+    postfix = Postfix(t, certified=certificate(t, "postfix", ("mx.example",)))
+    relay = arrives(t, postfix)
+    equal(counters(relay), (3, 2, 0))
+    equal(postfix.log().count("TLS connection established from"), 3, postfix.log()[-2000:])
+    equal([b"using TLSv1.3" in stored for stored in postfix.stored()], [True] * 3)
+
+
+@test
+def postfix_verified(t):
+    ca = certificate(t, "authority", ())
+    postfix = Postfix(t, certified=certificate(t, "postfix", ("mx.example",), issuer=ca))
+    arrives(t, postfix, 1, {"tls": {"ca": ca["cert"]}}, tls="verify", tls_name="mx.example")
+    relay = relay_to(t, postfix, merge(SECOND, {"tls": {"ca": ca["cert"]}}), tls="verify", tls_name="other.example")
+    relay.send("a@b.example", ["c@d.example"], CONTENT)
+    event = relay.wait_event("TransientFailure")
+    equal((event["rule"], event["response"]["content"]), ("tls", "TLS: certificate: hostname mismatch"))
+    equal(postfix.count(), 1)
+
+
+@test
+def postfix_with_old_tls_only(t):
+    """Nothing that we speak: in the clear, where that may be."""
+    settings = {"smtpd_tls_protocols": "TLSv1.1", "smtpd_tls_mandatory_protocols": "TLSv1.1"}
+    postfix = Postfix(t, certified=certificate(t, "postfix", ("mx.example",)), settings=settings)
+    relay = relay_to(t, postfix)
+    relay.send("a@b.example", ["c@d.example"], CONTENT)
+    (event,) = relay.wait_outcomes(1)
+    equal((event["type"], event["num_attempts"], "tls_cipher" in event), ("Delivery", 1, False))
+    equal(counters(relay), (0, 0, 1))
+    equal(len(postfix.wait_messages(1)), 1)
+
+
+@test
+def exim_over_tls(t):
+    exim = Exim(t, certified=certificate(t, "exim", ("mx.example",)))
+    relay = arrives(t, exim)
+    equal((counters(relay)[0], counters(relay)[2]), (3, 0))
+    equal(exim.log().count(" X=TLS1.3:"), 3, exim.log()[-2000:])
+
+
+@test
+def exim_as_a_smart_host(t):
+    """From the first byte, verified, with a name and a password."""
+    ca = certificate(t, "authority", ())
+    exim = Exim(t, certified=certificate(t, "exim", ("smtp.example",), issuer=ca), implicit=True, account=(NAME, PASSWORD))
+    arrives(t, exim, 2, {"tls": {"ca": ca["cert"]}}, tls="implicit", tls_name="smtp.example", user=NAME)
+    equal(exim.log().count(" A=plain:" + NAME), 2, exim.log()[-2000:])
 
 
 if __name__ == "__main__":
