@@ -1,13 +1,14 @@
 """TLS on the way out: STARTTLS and from the first byte, with and without a certificate that holds, with servers whose TLS is broken; AUTH at smart hosts."""
 import os
 import re
+import signal
 import ssl
 
 from certificates import certificate
 from fakemx import Cut, FakeMx, Raw, Silence, tls_context
-from harness import equal, free_address, free_port, run_all, test, until
+from harness import equal, free_address, free_port, run_all, run_program, test, until
 from mtas import Exim, Postfix
-from relay import Ringpost, merge, route
+from relay import Ringpost, merge, route, yaml
 
 CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
 NAME, PASSWORD = "relay@example.net", "correct horse"
@@ -378,6 +379,77 @@ def a_password_does_not_travel_in_the_clear(t):
     relay.send("a@b.example", ["c@d.example"], CONTENT)
     equal(relay.wait_outcomes(1)[0]["type"], "Delivery")
     equal([received.user for received in other.messages], [NAME])
+
+
+# ---- reload ----
+
+
+def reload(relay, changes):
+    relay.config = merge(relay.config, changes)
+    relay.case.write(relay.name + ".yaml", yaml(relay.config) + "\n")
+    before = relay.log().count("is read again and in use")
+    relay.process.signal(signal.SIGHUP)
+    until(lambda: relay.log().count("is read again and in use") > before, lambda: "the reload; log:\n%s" % relay.log()[-1500:])
+
+
+@test
+def a_stricter_rule_holds_for_connections_that_are_there(t):
+    mx = mx_of(t)
+    relay = relay_to(t, mx, {"shards": 1, "delivery": {"tls": "none"}})
+    for number, rule in enumerate(("none", "require", "opportunistic", "require")):
+        reload(relay, {"delivery": {"tls": rule}})
+        relay.send("a@b.example", ["r%d@d.example" % number], CONTENT)
+        relay.wait_outcomes(number + 1)
+    equal([received.tls for received in mx.messages], ["", "TLSv1.3", "TLSv1.3", "TLSv1.3"])
+    equal([received.connection for received in mx.messages][:2], [1, 2])
+
+
+@test
+def authorities_and_the_rule_of_a_site_are_read_again(t):
+    ca = authority(t)
+    mx = mx_of(t, certified=certificate(t, "mx", ("mx.example",), issuer=ca))
+    relay = relay_to(t, mx, SECOND, tls="verify", tls_name="mx.example")
+    relay.send("a@b.example", ["c@d.example"], CONTENT)
+    equal(relay.wait_event("TransientFailure")["rule"], "tls")
+    equal(mx.contents, [])
+    reload(relay, {"tls": {"ca": ca["cert"]}})
+    equal(relay.wait_outcomes(1)[0]["type"], "Delivery")
+
+
+@test
+def a_new_password_is_read_and_a_bad_file_changes_nothing(t):
+    mx = mx_of(t, accounts={NAME: "another"})
+    relay = relay_to(t, mx, SECOND, user=NAME)
+    relay.send("a@b.example", ["c@d.example"], CONTENT)
+    equal(relay.wait_event("TransientFailure")["response"]["code"], 535)
+    (path,) = [one["password_file"] for one in relay.config["routes"]]
+    os.chmod(path, 0o644)
+    relay.process.signal(signal.SIGHUP)
+    until(lambda: "password_file" in relay.log(), lambda: "a word about the file: %s" % relay.log()[-500:])
+    equal("the configuration stays as it is" in relay.log() and "others may read or write it" in relay.log(), True, relay.log()[-500:])
+    os.chmod(path, 0o600)
+    with open(path, "w") as file:
+        file.write("another\n")
+    reload(relay, {})
+    equal(relay.wait_outcomes(1)[0]["type"], "Delivery")
+    equal([received.user for received in mx.messages], [NAME])
+
+
+@test
+def a_bad_file_at_the_start(t):
+    mx = mx_of(t)
+    for name, mode, why in (("open", 0o644, "others may read or write it"), ("absent", None, "not found")):
+        path = t.path(name)
+        if mode:
+            t.write(name, PASSWORD)
+            os.chmod(path, mode)
+        one = merge(route("*", (mx.address, mx.port)), {"user": NAME, "password_file": path})
+        relay = Ringpost(t, {"routes": [one]}, start=False)
+        code, output = run_program([relay.binary, "--config", relay.config_path, "--check"])
+        equal((code, "routes[0].password_file" in output, why in output), (2, True, True), output)
+    relay = Ringpost(t, {"routes": [route("*", (mx.address, mx.port))], "tls": {"ca": t.path("absent")}}, start=False)
+    code, output = run_program([relay.binary, "--config", relay.config_path])
+    equal((code, t.path("absent") in output), (2, True), output)
 
 
 # ---- with real servers ----
