@@ -389,6 +389,7 @@ static int open_sides(struct relay *relay, struct fmt *why) {
                                   .resolver = relay->resolver,
                                   .counters = relay->o.counters,
                                   .events = relay->events,
+                                  .tls = relay->o.tls,
                                   .new_id = new_id,
                                   .ids = relay,
                                   .map_seed = seed,
@@ -540,12 +541,8 @@ static void take_memory(struct relay *relay) {
 }
 
 int relay_prepare(struct relay *relay, const struct conf *conf, struct fmt *why) {
-  int error = outlet_prepare(relay->outlet, conf);
-  if (error != E_OK) {
-    fmt_text(why, error_text(error));
-    return error;
-  }
-  error = intake_prepare(relay->intake, conf, why);
+  outlet_prepare(relay->outlet, conf);
+  int error = intake_prepare(relay->intake, conf, why);
   if (error != E_OK) outlet_abort(relay->outlet);
   if (error == E_OK) relay->next = conf;
   return error;
@@ -557,6 +554,8 @@ void relay_abort(struct relay *relay) {
   outlet_abort(relay->outlet);
   intake_abort(relay->intake);
 }
+
+void relay_take_tls(struct relay *relay, struct tls_client *tls) { outlet_take_tls(relay->outlet, tls); }
 
 void relay_take_certificates(struct relay *relay, struct certificates *certificates) { intake_take_certificates(relay->intake, certificates); }
 

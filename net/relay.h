@@ -14,6 +14,7 @@
 #include "core/shard/shard.h"
 
 struct certificates;
+struct tls_client;
 struct directory;
 struct guard;
 struct verify;
@@ -29,6 +30,7 @@ struct relay_options {
   _Atomic uint32_t *sessions_open;   /* of all shards */
   struct guard *guard;               /* of all shards, as the next two; NULL: clients and users are not limited */
   struct certificates *certificates; /* as the listeners need them at first; NULL: none. Shared, not taken over */
+  struct tls_client *tls;            /* of connections out; NULL: none. Shared, not taken over */
   struct directory *directory;       /* NULL: there are no users */
   struct verify *verify;             /* likewise */
   struct span login_secret;          /* of all shards: random bytes */
@@ -55,6 +57,8 @@ must_check int relay_prepare(struct relay *relay, const struct conf *conf, struc
 void relay_commit(struct relay *relay);
 /* On the shard's thread: certificates for what begins from now on; ours to put. */
 void relay_take_certificates(struct relay *relay, struct certificates *certificates);
+/* Likewise, for connections out; shared. NULL: those it has stay. */
+void relay_take_tls(struct relay *relay, struct tls_client *tls);
 void relay_abort(struct relay *relay);
 bool relay_is_settled(const struct relay *relay);
 /* For errands (core/shard/errand.h), whose context the relay is; the schedule and the outlet on the shard's thread only. */

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "core/conf/routes.h"
+
 static bool same_text(const char *a, const char *b) { return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0; }
 
 static bool same_addresses(const struct netaddr *a, unsigned a_count, const struct netaddr *b, unsigned b_count) {
@@ -47,21 +49,18 @@ static bool same_patterns(const struct conf_site *a, const struct conf_site *b) 
 static bool same_settings(const struct conf_site *a, const struct conf_site *b) {
   return a->retry_initial_ms == b->retry_initial_ms && a->retry_max_ms == b->retry_max_ms && a->max_age_ms == b->max_age_ms &&
          !(a->retry_factor < b->retry_factor) && !(a->retry_factor > b->retry_factor) && a->retry_jitter_ppm == b->retry_jitter_ppm &&
-         a->connections_per_site == b->connections_per_site && a->messages_per_connection == b->messages_per_connection;
+         a->connections_per_site == b->connections_per_site && a->messages_per_connection == b->messages_per_connection && a->tls == b->tls;
 }
 
 bool conf_same_limits(const struct conf *a, const struct conf *b) {
   bool same = a->sites_count == b->sites_count && a->connections_per_site == b->connections_per_site &&
-              a->messages_per_connection == b->messages_per_connection;
+              a->messages_per_connection == b->messages_per_connection && a->delivery_tls == b->delivery_tls;
   for (unsigned i = 0; same && i < a->sites_count; i++) same = same_patterns(&a->sites[i], &b->sites[i]) && same_settings(&a->sites[i], &b->sites[i]);
   return same;
 }
 
 bool conf_same_routes(const struct conf *a, const struct conf *b) {
   bool same = a->routes_count == b->routes_count;
-  for (unsigned i = 0; same && i < a->routes_count; i++) {
-    const struct conf_route *one = &a->routes[i], *other = &b->routes[i];
-    same = strcmp(one->domain, other->domain) == 0 && same_addresses(one->hosts, one->hosts_count, other->hosts, other->hosts_count);
-  }
+  for (unsigned i = 0; same && i < a->routes_count; i++) same = routes_same(&a->routes[i], &b->routes[i]);
   return same;
 }

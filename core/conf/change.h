@@ -10,7 +10,7 @@
 const char *conf_needs_restart(const struct conf *now, const struct conf *next);
 /* Have both the same settings for destinations, those for all included? */
 bool conf_same_limits(const struct conf *a, const struct conf *b);
-/* Do both send the same domains to the same hosts? */
+/* Do both send the same domains to the same hosts, in the same way and under the same name? */
 bool conf_same_routes(const struct conf *a, const struct conf *b);
 
 #endif

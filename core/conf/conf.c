@@ -7,6 +7,7 @@
 #include "core/base/map.h"
 #include "core/conf/listeners.h"
 #include "core/conf/outline.h"
+#include "core/conf/routes.h"
 #include "core/conf/setting.h"
 #include "core/conf/sites.h"
 #include "core/conf/system.h"
@@ -69,46 +70,9 @@ static int read_sources(struct conf *conf, const struct raw *raw, const struct r
   return E_OK;
 }
 
-static struct span route_key(const void *object) { return span_of_text(((const struct conf_route *)object)->domain); }
-
-static int read_route_domain(struct conf_route *route, const char *text, const char *base, struct map *domains, const struct reading *r) {
-  char quoted[REPORT_QUOTE_ROOM], path[96];
-  snprintf(path, sizeof path, "%s.domain", base);
-  if (text == NULL) return reading_error(r, E_SYNTAX, base, "has no domain; it needs one (like example.org, or \"*\" for all)");
-  struct span name = span_of_text(text);
-  report_quote(quoted, name);
-  if (strcmp(text, "*") != 0 && !setting_is_name(name))
-    return reading_error(r, E_SYNTAX, path, "%s is no domain (like example.org, xn--bcher-kva.example, or \"*\" for all)", quoted);
-  if (value_copy(&route->domain, text) != E_OK) return E_NO_MEMORY;
-  for (char *c = route->domain; *c != '\0'; c++) *c = (char)ascii_lower((uint8_t)*c);
-  if (map_find(domains, route_key(route)) != NULL)
-    return reading_error(r, E_SYNTAX, path, "%s has a route already; give all its hosts there", quoted);
-  return map_insert(domains, route);
-}
-
-static int read_route(struct conf *conf, const struct raw *raw, unsigned index, struct map *domains, const struct reading *r) {
-  const struct raw_route *from = &raw->routes[index];
-  struct conf_route *to = &conf->routes[index];
-  char base[64], path[80];
-  snprintf(base, sizeof base, "routes[%u]", index);
-  snprintf(path, sizeof path, "%s.hosts", base);
-  int error = read_route_domain(to, from->domain, base, domains, r);
-  if (error != E_OK) return error;
-  if (from->hosts_count == 0) return reading_error(r, E_SYNTAX, base, "has no hosts; it needs a list of addresses (like hosts: [\"192.0.2.1:25\"])");
-  return value_addresses(&to->hosts, &to->hosts_count, from->hosts, from->hosts_count, SMTP_PORT, path, r);
-}
-
-static int read_routes(struct conf *conf, const struct raw *raw, const struct reading *r) {
-  struct map domains;
-  int error = E_OK;
-  if (raw->routes_count == 0) return E_OK;
-  conf->routes = calloc(raw->routes_count, sizeof *conf->routes);
-  if (conf->routes == NULL) return E_NO_MEMORY;
-  conf->routes_count = raw->routes_count;
-  map_init(&domains, route_key, 0);
-  for (unsigned i = 0; error == E_OK && i < raw->routes_count; i++) error = read_route(conf, raw, i, &domains, r);
-  map_fini(&domains);
-  return error;
+static int read_security(struct conf *conf, const struct raw *raw, const struct reading *r) {
+  int error = value_path(&conf->tls_ca, raw->tls.ca, "tls.ca", r);
+  return error == E_OK ? value_security(&conf->delivery_tls, raw->delivery.tls, false, "delivery.tls", r) : error;
 }
 
 static int read_http(struct conf *conf, const struct raw *raw, const struct reading *r) {
@@ -127,8 +91,8 @@ static int read_events_path(struct conf *conf, const struct raw *raw, const stru
 }
 
 typedef int (*reader)(struct conf *conf, const struct raw *raw, const struct reading *r);
-static const reader readers[] = {setting_read_all, read_hostname, read_user,  read_spool, listeners_read,    read_dns_servers,
-                                 read_sources,     read_routes,   sites_read, read_http,  read_retry_factor, read_events_path};
+static const reader readers[] = {setting_read_all, read_hostname, read_user,  read_spool, listeners_read,    read_dns_servers, read_sources,
+                                 read_security,    routes_read,   sites_read, read_http,  read_retry_factor, read_events_path};
 
 /* ---- defaults ---- */
 
@@ -171,7 +135,9 @@ static int set_defaults(struct conf *conf, const struct raw *raw, const struct c
   if (conf->shards == 0) conf->shards = system->cores < 256 ? system->cores : 256;
   if (conf->memory_bytes == 0) conf->memory_bytes = most(system->memory_bytes / 4, most(memory_floor_bytes, conf->shards * SHARD_MEMORY_MIN));
   if (conf->retry_factor == 0) conf->retry_factor = 2;
+  if (raw->delivery.tls == NULL) conf->delivery_tls = CONF_SECURITY_OPPORTUNISTIC;
   sites_default(conf, raw);
+  routes_default(conf, raw);
   default_http(conf, raw);
   int error = default_hostname(conf, system, r);
   if (error == E_OK) error = listeners_default(conf);
@@ -192,7 +158,8 @@ static int check_together(const struct conf *conf, const struct raw *raw, const 
     return reading_error(r, E_RANGE, "spool.max_size", "%s is less than 24MiB for each of the %u shards", raw->spool.max_size, conf->shards);
   if (conf->memory_bytes / conf->shards < SHARD_MEMORY_MIN)
     return reading_error(r, E_RANGE, "limits.memory", "%s is less than 4MiB for each of the %u shards", raw->limits.memory, conf->shards);
-  return sites_check(conf, raw, r);
+  int error = routes_check(conf, r);
+  return error == E_OK ? sites_check(conf, raw, r) : error;
 }
 
 /* ---- the whole ---- */
@@ -235,17 +202,17 @@ int conf_read(struct conf *conf, const char *path, struct fmt *why) {
   if (error == E_TOO_LONG) return report_error(&report, E_RANGE, 0, "", "the file is larger than %d MiB", FILE_BYTES_MAX >> 20);
   if (error != E_OK) return report_error(&report, error, 0, "", "the file cannot be read: %s", error_text(error));
   error = conf_parse(conf, span_of(bytes, len), path, why);
+  struct reading reading = {span_of(bytes, len), &report};
+  if (error == E_OK) error = routes_read_passwords(conf, &reading);
   free(bytes);
+  if (error != E_OK) conf_free(conf);
   return error;
 }
 
 void conf_free_but_sites(struct conf *conf) {
   struct conf kept = {.sites = conf->sites, .sites_count = conf->sites_count, .site_patterns = conf->site_patterns};
-  for (unsigned i = 0; i < conf->routes_count; i++) {
-    free(conf->routes[i].domain);
-    free(conf->routes[i].hosts);
-  }
-  free(conf->routes);
+  routes_free(conf);
+  free(conf->tls_ca);
   free(conf->hostname);
   free(conf->user);
   free(conf->spool_path);

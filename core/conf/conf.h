@@ -41,10 +41,24 @@ struct conf_clients_limits {
   uint32_t connections, messages, recipients, errors; /* clients.*, default 0, but errors 60: a minute */
 };
 
+/* How safe connections that go out have to be: from lax to strict. */
+enum conf_security {
+  CONF_SECURITY_NONE,
+  CONF_SECURITY_OPPORTUNISTIC, /* TLS where it works, whatever the certificate; else in the clear */
+  CONF_SECURITY_REQUIRE,       /* TLS, whatever the certificate, or not at all */
+  CONF_SECURITY_VERIFY,        /* ... and with a certificate by an authority for the host's name */
+  CONF_SECURITY_IMPLICIT,      /* of routes: TLS from the first byte; verified where tls_name says for whom */
+};
+enum conf_action { CONF_DELIVER, CONF_DISCARD, CONF_REJECT };
+
 struct conf_route {
   char *domain; /* lower case, or "*" */
-  struct netaddr *hosts;
+  enum conf_action action;
+  struct netaddr *hosts; /* none but with CONF_DELIVER */
   unsigned hosts_count;
+  enum conf_security tls;                /* default: as delivery.tls, but with a user CONF_SECURITY_REQUIRE at least */
+  char *tls_name;                        /* whom the certificate is for, lower case; NULL: not verified */
+  char *user, *password_file, *password; /* for AUTH; NULL: none. The last is read by conf_read alone */
 };
 
 struct conf_pattern {
@@ -61,6 +75,7 @@ struct conf_site {
   uint32_t retry_jitter_ppm;
   uint32_t connections_per_site;
   uint32_t messages_per_connection;
+  enum conf_security tls;
 };
 
 struct conf {
@@ -78,6 +93,7 @@ struct conf {
   struct conf_certificate *certificates; /* tls.certificates */
   unsigned certificates_count;
   char *client_ca;           /* tls.client_ca, a PEM file; NULL: none */
+  char *tls_ca;              /* tls.ca, a PEM file: whom we believe of servers; NULL: the system's authorities */
   uint64_t tls_handshake_ms; /* tls.handshake_timeout, default 30s */
   char *users_path;          /* users: who may authenticate (net/auth/users.h); NULL: nobody */
   struct conf_clients_limits clients;
@@ -97,12 +113,15 @@ struct conf {
   uint16_t delivery_port;
   uint32_t connections_per_site;
   uint32_t messages_per_connection;
+  enum conf_security delivery_tls; /* delivery.tls, default opportunistic */
   uint64_t idle_ms;
   uint64_t timeout_connect_ms, timeout_greeting_ms, timeout_command_ms, timeout_data_ms, timeout_final_ms;
   bool pipelining, chunking;           /* delivery.pipelining, delivery.chunking, default true: used where the other server offers them */
   struct netaddr source_v4, source_v6; /* delivery.source: ["192.0.2.9", "2001:db8::9"], at most one of each family; family 0: the system's choice */
   struct conf_route *routes;
   unsigned routes_count;
+  struct map routes_by_domain; /* those */
+  bool any_route_rejects;
   struct conf_site *sites; /* in the order of the file: the first that matches counts (core/conf/sites.h) */
   unsigned sites_count;
   struct map site_patterns; /* struct conf_pattern, of all of them */

@@ -52,6 +52,7 @@ static const cyaml_schema_value_t certificate_entry = {CYAML_VALUE_MAPPING(CYAML
 static const cyaml_schema_field_t tls_fields[] = {
     LIST(struct raw_tls, certificates, &certificate_entry, CERTIFICATES_MAX),
     WORD(struct raw_tls, client_ca),
+    WORD(struct raw_tls, ca),
     WORD(struct raw_tls, handshake_timeout),
     CYAML_FIELD_END,
 };
@@ -89,6 +90,7 @@ static const cyaml_schema_field_t delivery_fields[] = {
     WORD(struct raw_delivery, port),
     WORD(struct raw_delivery, connections_per_site),
     WORD(struct raw_delivery, messages_per_connection),
+    WORD(struct raw_delivery, tls),
     WORD(struct raw_delivery, idle),
     WORD(struct raw_delivery, pipelining),
     WORD(struct raw_delivery, chunking),
@@ -99,7 +101,12 @@ static const cyaml_schema_field_t delivery_fields[] = {
 
 static const cyaml_schema_field_t route_fields[] = {
     WORD(struct raw_route, domain),
+    WORD(struct raw_route, action),
     LIST(struct raw_route, hosts, &word_entry, HOSTS_MAX),
+    WORD(struct raw_route, tls),
+    WORD(struct raw_route, tls_name),
+    WORD(struct raw_route, user),
+    WORD(struct raw_route, password_file),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t route_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_route, route_fields)};
@@ -113,6 +120,7 @@ static const cyaml_schema_field_t site_fields[] = {
     WORD(struct raw_site, max_age),
     WORD(struct raw_site, connections_per_site),
     WORD(struct raw_site, messages_per_connection),
+    WORD(struct raw_site, tls),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t site_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_site, site_fields)};

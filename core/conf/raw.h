@@ -26,7 +26,7 @@ struct raw_certificate {
 struct raw_tls {
   struct raw_certificate *certificates;
   unsigned certificates_count;
-  char *client_ca, *handshake_timeout;
+  char *client_ca, *ca, *handshake_timeout;
 };
 
 struct raw_clients {
@@ -50,7 +50,7 @@ struct raw_timeouts {
 };
 
 struct raw_delivery {
-  char *port, *connections_per_site, *messages_per_connection, *idle, *pipelining, *chunking;
+  char *port, *connections_per_site, *messages_per_connection, *tls, *idle, *pipelining, *chunking;
   char **source;
   unsigned source_count;
   struct raw_timeouts timeouts;
@@ -60,12 +60,13 @@ struct raw_route {
   char *domain;
   char **hosts;
   unsigned hosts_count;
+  char *action, *tls, *tls_name, *user, *password_file;
 };
 
 struct raw_site {
   char **match;
   unsigned match_count;
-  char *retry_initial, *retry_factor, *retry_max, *retry_jitter, *max_age, *connections_per_site, *messages_per_connection;
+  char *retry_initial, *retry_factor, *retry_max, *retry_jitter, *max_age, *connections_per_site, *messages_per_connection, *tls;
 };
 
 struct raw_limits {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
+#include "core/conf/value.h"
 
 enum { PATH_ROOM = 96 };
 
@@ -98,7 +99,8 @@ static int read_site(struct conf *conf, const struct raw *raw, unsigned site, co
   int error = read_match(conf, from, site, base, r);
   if (error == E_OK) error = setting_read_site(&conf->sites[site], from, base, r);
   if (error == E_OK && from->retry_factor != NULL) error = setting_factor(&conf->sites[site].retry_factor, from->retry_factor, path, r);
-  return error;
+  snprintf(path, sizeof path, "%s.tls", base);
+  return error == E_OK ? value_security(&conf->sites[site].tls, from->tls, false, path, r) : error;
 }
 
 int sites_read(struct conf *conf, const struct raw *raw, const struct reading *reading) {
@@ -115,6 +117,7 @@ int sites_read(struct conf *conf, const struct raw *raw, const struct reading *r
 void sites_default(struct conf *conf, const struct raw *raw) {
   for (unsigned i = 0; i < conf->sites_count; i++) {
     setting_default_site(&conf->sites[i], &raw->sites[i], conf);
+    if (raw->sites[i].tls == NULL) conf->sites[i].tls = conf->delivery_tls;
     if (conf->sites[i].retry_factor == 0) conf->sites[i].retry_factor = conf->retry_factor;
   }
 }

@@ -48,6 +48,19 @@ int value_choice(unsigned *choice, const char *text, const char *const *words, u
   return reading_error(r, E_SYNTAX, path, "%s must be %s", report_quote(quoted, span_of_text(text)), all);
 }
 
+int value_security(enum conf_security *security, const char *text, bool implicit, const char *path, const struct reading *r) {
+  static const char *const words[] = {[CONF_SECURITY_NONE] = "none",
+                                      [CONF_SECURITY_OPPORTUNISTIC] = "opportunistic",
+                                      [CONF_SECURITY_REQUIRE] = "require",
+                                      [CONF_SECURITY_VERIFY] = "verify",
+                                      [CONF_SECURITY_IMPLICIT] = "implicit"};
+  unsigned choice;
+  if (text == NULL) return E_OK;
+  int error = value_choice(&choice, text, words, implicit ? 5 : 4, path, r);
+  if (error == E_OK) *security = (enum conf_security)choice;
+  return error;
+}
+
 static int value_network(struct network *network, const char *text, const char *path, const struct reading *r) {
   char quoted[REPORT_QUOTE_ROOM];
   int error = network_parse(network, span_of_text(text));

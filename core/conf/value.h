@@ -18,6 +18,8 @@ must_check int value_address_with_port(struct netaddr *address, const char *text
 /* One of the words; its number in *choice. */
 must_check int value_choice(unsigned *choice, const char *text, const char *const *words, unsigned count, const char *path,
                             const struct reading *reading);
+/* Of TLS on the way out; `implicit`: that word too. NULL text: nothing is done. */
+must_check int value_security(enum conf_security *security, const char *text, bool implicit, const char *path, const struct reading *reading);
 /* Into new memory, which is the caller's whatever is returned. Of networks: no texts, no list. */
 must_check int value_addresses(struct netaddr **list, unsigned *list_count, char *const *texts, unsigned count, uint16_t port, const char *base,
                                const struct reading *reading);

@@ -28,7 +28,10 @@ enum counter {
   COUNT_MESSAGES_REJECTED, /* at MAIL, DATA or the end, 4xx and 5xx; not: recipients, and commands that are wrong */
   COUNT_CONNECTIONS,       /* established out */
   COUNT_CONNECTIONS_FAILED,
-  COUNT_TRANSACTIONS, /* begun out */
+  COUNT_CONNECTIONS_TLS,         /* out, whose handshake was done */
+  COUNT_CONNECTIONS_TLS_RESUMED, /* of these */
+  COUNT_CONNECTIONS_TLS_FAILED,  /* handshakes out that came to nothing */
+  COUNT_TRANSACTIONS,            /* begun out */
   COUNT_BYTES_SENT,
   COUNT_DELIVERED, /* recipients */
   COUNT_DEFERRED,  /* attempts that ended in a later try, by recipient */

@@ -1,11 +1,13 @@
 #include "net/cli/reload.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "core/base/error.h"
 #include "core/conf/change.h"
 #include "core/shard/errand.h"
+#include "net/tls/client.h"
 #include "net/tls/tls.h"
 
 struct change { /* one shard's part of it */
@@ -133,19 +135,70 @@ static uint64_t wall_ms(void) {
   return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+static int make_ready(struct reload *reload, struct fmt *why) {
+  int error = reload->tls_ready ? E_OK : tls_init(TLS_LIBCRYPTO, why);
+  reload->tls_ready = error == E_OK;
+  return error;
+}
+
 static int load(struct reload *reload, const struct conf *conf, struct certificates **certificates, struct fmt *why) {
   *certificates = NULL;
   if (conf->certificates_count == 0) return E_OK;
-  if (reload->tickets == NULL) {
-    int error = tls_init(TLS_LIBCRYPTO, why);
-    if (error != E_OK) return error;
-    reload->tickets = tls_tickets_new(TICKETS_PERIOD_S);
-    if (reload->tickets == NULL) return E_NO_MEMORY;
-  }
+  int error = make_ready(reload, why);
+  if (error != E_OK) return error;
+  if (reload->tickets == NULL) reload->tickets = tls_tickets_new(TICKETS_PERIOD_S);
+  if (reload->tickets == NULL) return E_NO_MEMORY;
   return certificates_load(certificates, conf, reload->tickets, wall_ms(), why);
 }
 
-int reload_open(struct reload *reload, struct fmt *why) { return load(reload, reload->first, &reload->certificates, why); }
+/* ---- TLS of connections out ---- */
+
+struct handing_tls {
+  struct errand errand;
+  struct tls_client *tls;
+};
+
+static bool take_tls(struct errand *errand, void *relay) {
+  relay_take_tls(relay, ((struct handing_tls *)errand)->tls);
+  return true;
+}
+
+static void hand_out_tls(struct reload *reload, struct tls_client *tls) {
+  if (tls == NULL) return; /* no use for it any more: what there is does no harm */
+  for (unsigned i = 0; i < reload->first->shards; i++) {
+    struct handing_tls handing = {.tls = tls};
+    errand_init(&handing.errand, take_tls, reload->relays[i]);
+    errand_ask(relay_shard(reload->relays[i]), &handing.errand);
+    (void)errand_await(&handing.errand); /* a shard that has ended needs none */
+  }
+  tls_client_put(reload->tls);
+  reload->tls = tls_client_share(tls);
+}
+
+static bool wants_tls(const struct conf *conf) {
+  bool wants = conf->delivery_tls != CONF_SECURITY_NONE;
+  for (unsigned i = 0; !wants && i < conf->sites_count; i++) wants = conf->sites[i].tls != CONF_SECURITY_NONE;
+  for (unsigned i = 0; !wants && i < conf->routes_count; i++) wants = conf->routes[i].tls != CONF_SECURITY_NONE;
+  return wants;
+}
+
+/* The system's authorities take some 25 to 60 ms. */
+static int load_tls(struct reload *reload, const struct conf *conf, struct tls_client **tls, struct fmt *why) {
+  uint8_t room[512];
+  struct fmt warnings = fmt_over(room, sizeof room);
+  *tls = NULL;
+  if (!wants_tls(conf)) return E_OK;
+  int error = make_ready(reload, why);
+  if (error != E_OK) return error;
+  error = tls_client_new(tls, &(struct tls_client_config){.ca = conf->tls_ca}, wall_ms(), why, &warnings);
+  if (warnings.len > 0) fprintf(stderr, "ringpost: tls.ca: %.*s", (int)warnings.len, (const char *)room);
+  return error;
+}
+
+int reload_open(struct reload *reload, struct fmt *why) {
+  int error = load(reload, reload->first, &reload->certificates, why);
+  return error == E_OK ? load_tls(reload, reload->first, &reload->tls, why) : error;
+}
 
 int reload_look(struct reload *reload, struct fmt *why) {
   struct certificates *fresh;
@@ -160,7 +213,7 @@ int reload_look(struct reload *reload, struct fmt *why) {
 
 /* ---- */
 
-static int use(struct reload *reload, struct conf *next, struct certificates *certificates, struct fmt *why) {
+static int use(struct reload *reload, struct conf *next, struct certificates *certificates, struct tls_client *tls, struct fmt *why) {
   uint8_t unheard_room[256];
   struct fmt unheard = fmt_over(unheard_room, sizeof unheard_room);
   int error = on_all(reload, prepare, next, why);
@@ -168,6 +221,7 @@ static int use(struct reload *reload, struct conf *next, struct certificates *ce
     if (on_all(reload, give_up, NULL, &unheard) != E_OK) error = E_CLOSED;
   } else {
     hand_out(reload, certificates_share(certificates)); /* before a new listener accepts */
+    hand_out_tls(reload, tls);
     error = on_all(reload, commit, NULL, why);
   }
   if (error == E_CLOSED) keep(reload, next); /* the relay is stopping: some shards may have the one, some the other, until they are gone */
@@ -187,10 +241,13 @@ int reload_conf(struct reload *reload, struct fmt *why) {
     return error;
   }
   struct certificates *certificates = NULL;
+  struct tls_client *tls = NULL;
   error = check(reload, next, why);
   if (error == E_OK) error = load(reload, next, &certificates, why);
-  if (error == E_OK) error = use(reload, next, certificates, why);
+  if (error == E_OK) error = load_tls(reload, next, &tls, why);
+  if (error == E_OK) error = use(reload, next, certificates, tls, why);
   certificates_put(certificates);
+  tls_client_put(tls);
   if (error == E_OK || error == E_CLOSED) return error;
   drop(next);
   return error;
@@ -205,5 +262,6 @@ void reload_fini(struct reload *reload) {
   }
   if (reload->now != NULL) drop(reload->now);
   certificates_put(reload->certificates);
+  tls_client_put(reload->tls);
   if (reload->tickets != NULL) tls_tickets_put(reload->tickets);
 }

@@ -16,12 +16,14 @@ struct reload {
   struct relay *const *relays;       /* all run */
   struct tls_tickets *tickets;       /* ours; NULL: there is no TLS */
   struct certificates *certificates; /* ours, those in use; NULL: none */
+  struct tls_client *tls;            /* ours, of connections out; NULL: none so far */
+  bool tls_ready;                    /* tls_init was called */
   bool certificates_wrong;           /* the files have changed, and what is there now cannot be used */
 };
 
 /* One at a time, not on a shard's thread. 0, or an error (core/base/error.h) with a line in `why`, which should have room for 512 bytes. */
 must_check int reload_conf(struct reload *reload, struct fmt *why);
-/* Before the relays run: tls_init, and the certificates of `first`. E_..., with a line in `why`. */
+/* Before the relays run: tls_init, the certificates of `first`, and the authorities it believes. E_..., with a line in `why`. */
 must_check int reload_open(struct reload *reload, struct fmt *why);
 /* Where the files of certificates have changed they are loaded again. 1: and are in use; 0: nothing to do, or nothing new to say; an error: `why` has a line. */
 must_check int reload_look(struct reload *reload, struct fmt *why);

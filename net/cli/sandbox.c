@@ -103,6 +103,8 @@ static int allow_own(const struct ruleset *ruleset, const struct conf *conf, con
   int error = allow_around(ruleset, conf_path, why);
   if (error == E_OK) error = allow_around(ruleset, conf->users_path, why);
   if (error == E_OK) error = allow_around(ruleset, conf->client_ca, why);
+  if (error == E_OK) error = allow_around(ruleset, conf->tls_ca, why);
+  for (unsigned i = 0; error == E_OK && i < conf->routes_count; i++) error = allow_around(ruleset, conf->routes[i].password_file, why);
   for (unsigned i = 0; error == E_OK && i < conf->certificates_count; i++) {
     error = allow_around(ruleset, conf->certificates[i].cert, why);
     if (error == E_OK) error = allow_around(ruleset, conf->certificates[i].key, why);

@@ -87,6 +87,7 @@ static void *work(void *argument) {
                                   .sessions_open = &server->sessions_open,
                                   .guard = server->guard,
                                   .certificates = server->reload.certificates,
+                                  .tls = server->reload.tls,
                                   .directory = server->directory,
                                   .verify = server->verify,
                                   .login_secret = span_of(server->login_secret, sizeof server->login_secret),
@@ -233,12 +234,18 @@ static int lock_files(const struct conf *conf, const char *path) {
   return conf->sandbox && sandbox_files(conf, path, &why) != E_OK ? say(&why) : 0;
 }
 
+static bool has_secrets(const struct conf *conf) {
+  bool passwords = conf->users_path != NULL;
+  for (unsigned i = 0; !passwords && i < conf->routes_count; i++) passwords = conf->routes[i].password != NULL;
+  return passwords || conf->certificates_count > 0;
+}
+
 /* The second, when all listen; threads that are started from here on have no more either. */
 static int lock_up(const struct conf *conf) {
   uint8_t room[512];
   struct fmt why = fmt_over(room, sizeof room - 1);
   privileges_end(conf);
-  if (conf->certificates_count > 0 || conf->users_path != NULL) privileges_no_dumps();
+  if (has_secrets(conf)) privileges_no_dumps();
   return conf->sandbox && sandbox_calls(&why) != E_OK ? say(&why) : 0;
 }
 

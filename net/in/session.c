@@ -1,5 +1,6 @@
 /* One SMTP session that comes in, from its banner to its end. What concerns all of them is in intake.c. */
 #include "core/base/error.h"
+#include "core/conf/routes.h"
 #include "net/in/inside.h"
 #include "net/in/reception.h"
 
@@ -241,22 +242,29 @@ static struct reception_refusal refusal_of(const struct session *s, struct span 
   };
 }
 
-static void reject_relaying(struct session *s, struct fmt *out) {
-  struct reception_refusal refusal = refusal_of(s, SPAN("550 5.7.1 relaying denied\r\n"), "RCPT");
+static void reject_recipient(struct session *s, const char *text, struct fmt *out) {
+  uint8_t room[80];
+  struct fmt reply = fmt_over(room, sizeof room);
+  fmt_text(&reply, "550 5.7.1 ");
+  fmt_text(&reply, text);
+  fmt_text(&reply, "\r\n");
+  struct reception_refusal refusal = refusal_of(s, fmt_span(&reply), "RCPT");
   refusal.recipient = s->server.rcpt.recipient.whole;
   refusal.domain = s->server.rcpt.recipient.domain;
   reception_refused(&s->intake->o, &refusal);
-  smtp_server_refuse(&s->server, out, 550, "5.7.1", "relaying denied");
+  smtp_server_refuse(&s->server, out, 550, "5.7.1", text);
 }
 
 static void on_rcpt(struct session *s, struct fmt *out) {
   if (!s->may_relay) {
-    reject_relaying(s, out);
+    reject_recipient(s, "relaying denied", out);
     s->server.errors++; /* whoever tries one address after the other is held up like one who knows no SMTP */
   } else if (s->user.len == 0 && !guard_count(s->guard, &s->intake->client_limits, CLIENT_RECIPIENTS, s->intake->o.shard->now_ms)) {
     smtp_server_refuse(&s->server, out, 450, "4.7.1", "too many recipients from your address, try again later");
   } else if (s->user_recipients_max > 0 && s->server.recipients >= s->user_recipients_max) {
     smtp_server_refuse(&s->server, out, 452, "4.5.3", "too many recipients");
+  } else if (routes_reject(s->intake->o.conf, s->server.rcpt.recipient.domain)) {
+    reject_recipient(s, "mail for this domain is not taken here", out);
   } else if (!submit_recipient(s->submission, &s->server.rcpt)) {
     smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient memory, try again later");
   } else {

@@ -90,6 +90,7 @@ static uint64_t stage_timeout_ms(const struct connection *c) {
   case CONNECTION_QUITTING: return QUIT_MS;
   default: break;
   }
+  if (safety_is_handshaking(c)) return conf->timeout_command_ms;
   switch (smtp_client_stage(&c->client)) {
   case SMTP_STAGE_GREETING: return conf->timeout_greeting_ms;
   case SMTP_STAGE_CONTENT: return conf->timeout_data_ms;
@@ -100,7 +101,7 @@ static uint64_t stage_timeout_ms(const struct connection *c) {
 }
 
 void connection_arm(struct connection *c) {
-  if (c->state == CONNECTION_CLOSING || c->starved) return;
+  if (c->state == CONNECTION_CLOSING || c->starved || c->unsealed) return;
   timer_set(&c->outlet->o.shard->wheel, &c->timer, c->outlet->o.shard->now_ms + stage_timeout_ms(c));
 }
 
@@ -111,8 +112,8 @@ static void timed_out(void *context, struct timer *timer) {
     connection_retire(c);
     return;
   }
-  if (c->starved) {
-    transfer_retry_load(c);
+  if (c->starved || c->unsealed) {
+    transfer_retry(c);
     return;
   }
   struct failure failure = {.kind = FAILURE_NETWORK, .error = E_TIMEOUT};
@@ -188,6 +189,13 @@ void connections_retire_surplus(struct site *site, uint32_t limit) {
   }
 }
 
+void connections_retire_lax(struct site *site) {
+  for (struct connection *c = site->connections, *next; c != NULL; c = next) {
+    next = c->next;
+    if (goes_on(c) && c->level < site->tls) connection_retire(c);
+  }
+}
+
 bool connection_end_oldest_idle(struct outlet *outlet) {
   if (outlet->idle_oldest == NULL) return false;
   connection_retire(outlet->idle_oldest);
@@ -256,9 +264,8 @@ static int connection_new(struct site *site, const struct target *target) {
 }
 
 static void block_target(struct site *site, const struct netaddr *address) {
-  for (unsigned i = 0; i < site->targets_count; i++)
-    if (netaddr_equal(&site->targets[i].address, address))
-      backoff_failed(&site->targets[i].backoff, &site->outlet->backoff, site->outlet->o.shard->now_ms);
+  struct target *target = site_target(site, address);
+  if (target != NULL) backoff_failed(&target->backoff, &site->outlet->backoff, site->outlet->o.shard->now_ms);
 }
 
 /*
@@ -340,11 +347,16 @@ static void fail_opening(struct connection *c, const struct failure *failure) {
 
 void connection_fail(struct connection *c, const struct failure *failure) {
   struct failure full = *failure;
+  char tls_room[SAFETY_TEXT_ROOM];
   uint8_t room[512];
   struct fmt text = fmt_over(room, sizeof room);
   struct decision decision;
   if (c->state == CONNECTION_CLOSING) return;
   if (c->state == CONNECTION_QUITTING || c->idle) { /* the peer closes what nobody uses: no failure */
+    begin_close(c);
+    return;
+  }
+  if (safety_explain(c, &full, tls_room)) { /* the next one is made as soon as this is closed */
     begin_close(c);
     return;
   }
@@ -386,13 +398,19 @@ static void connected(struct connection *c, int64_t result) {
   count_add(c->outlet->o.counters, COUNT_CONNECTIONS, 1);
   if (c->peer.source.family == 0) io_local(c->outlet->o.shard->io, c->socket, &c->peer.source);
   transfer_opened(c);
+  safety_begin(c);
+  if (c->state == CONNECTION_CLOSING) return;
   io_receive(c->outlet->o.shard->io, c->socket, connection_token(c, CONNECTION_OP_RECEIVE));
   connection_arm(c);
 }
 
 static void received(struct connection *c, const struct io_completion *completion) {
   if (completion->result > 0) {
-    transfer_received(c, completion->bytes);
+    if (c->tls != NULL) {
+      safety_received(c, completion->bytes);
+    } else {
+      transfer_received(c, completion->bytes);
+    }
     return;
   }
   struct failure failure = {.kind = FAILURE_NETWORK, .error = completion->result == 0 ? E_CLOSED : (int)completion->result};
@@ -457,7 +475,7 @@ void connections_flush(struct outlet *outlet) {
     struct connection *c = outlet->dirty_connections;
     outlet->dirty_connections = c->next_dirty;
     c->dirty = false;
-    if (c->state != CONNECTION_CLOSING) transfer_flush(c);
+    if (c->state != CONNECTION_CLOSING) output_flush(c);
   }
 }
 

@@ -1,5 +1,5 @@
 /*
- * connection: one SMTP connection that goes out. For connection.c and transfer.c only: the life of it, and what travels over it.
+ * connection: one SMTP connection that goes out. For connection.c, transfer.c, output.c and safety.c only: the life of it, and what travels over it.
  *
  * Output is a list of pieces (command bytes, message content) that leaves in one send a turn: the end of one content and the next envelope travel together.
  */
@@ -47,9 +47,18 @@ struct connection {
   bool pulling;  /* inside transfer_pull */
   bool retiring; /* no new transactions; quits when it has none */
   bool starved;  /* waits for memory to load content; tried again by the timer */
-  uint16_t starved_rounds;
-  bool plain;     /* the machine may not pipeline */
-  bool pipelined; /* it does */
+  uint16_t starved_rounds, unsealed_rounds;
+  bool unsealed;            /* ... for ciphertext of what is to be sent */
+  bool plain;               /* the machine may not pipeline */
+  bool pipelined;           /* it does */
+  struct tls *tls;          /* NULL: in the clear, so far */
+  size_t tls_counted;       /* of its memory, with the slab */
+  enum conf_security level; /* what was due there when it was made */
+  bool secured;             /* the handshake is done */
+  bool tls_refused;         /* STARTTLS was, and it goes on without */
+  bool authenticated;
+  bool resuming;     /* an earlier session was offered */
+  bool session_kept; /* to be resumed by the next connection */
   struct outlet_peer peer;
   char host[DNS_NAME_MAX + 1];
   struct timer timer;
@@ -60,6 +69,7 @@ struct connection {
   struct job *finished;           /* decided, but the kernel may still read their content */
   struct buffer in;               /* the rest of what came */
   struct buffer out, sending;
+  struct buffer sealed; /* with TLS: ciphertext to be sent, then in `sending` */
   struct piece pieces[CONNECTION_PIECES_MAX];
   uint32_t pieces_count;
   struct io_slice *slices; /* of the send under way */
@@ -84,18 +94,51 @@ void connection_mark_dirty(struct connection *connection);
 void connection_arm(struct connection *connection);
 void connection_set_idle(struct connection *connection, bool idle);
 
+/* ---- safety.c: TLS and AUTH ---- */
+/* The connection is there: with implicit TLS the handshake begins. */
+void safety_begin(struct connection *connection);
+/* READY, TLS, TLS_REFUSED or AUTHENTICATED. True: transactions may begin. */
+bool safety_step(struct connection *connection, enum smtp_client_event event);
+/* Bytes from the socket, where there is TLS; what is in them goes to transfer_received. */
+void safety_received(struct connection *connection, struct span bytes);
+/* Seals all of it, or nothing, behind what is in `sealed`. E_FULL: no memory; others: TLS has failed. */
+must_check int safety_seal(struct connection *connection, const struct io_slice *slices, unsigned count);
+bool safety_is_handshaking(const struct connection *connection);
+/*
+ * A failure before the connection was open may be one of its TLS: then it becomes FAILURE_TLS, whose text is in `room`. True: it is to be made again, in the clear (the host is
+ * remembered for it), or without the session that was to be resumed.
+ */
+#define SAFETY_TEXT_ROOM 256
+bool safety_explain(struct connection *connection, struct failure *failure, char room[SAFETY_TEXT_ROOM]);
+/* For the next connection to this host, if the server has given a ticket. */
+void safety_keep_session(struct connection *connection);
+void safety_free(struct connection *connection);
+
+/* ---- output.c ---- */
+/* Bytes [at, at + len) of the output buffer are to be sent. */
+void output_bytes(struct connection *connection, uint32_t at, uint32_t len);
+/* Commands, put into that. False: no memory. */
+bool output_text(struct connection *connection, struct span text);
+void output_content(struct connection *connection, struct job *job, struct content *content);
+/* Starts a send of what there is, if none is under way. */
+void output_flush(struct connection *connection);
+/* What was sent is the kernel's no more. */
+void output_release(struct connection *connection);
+/* For want of memory something is tried again by the timer, at most so many times; false: often enough. */
+#define MEMORY_ROUNDS 1200 /* a minute: in the middle of something the connection is lost after it */
+bool output_may_wait(struct connection *connection, uint16_t *rounds, uint16_t max);
+void output_no_memory(struct connection *connection); /* the connection fails */
+
 /* ---- transfer.c ---- */
 void transfer_opened(struct connection *connection);
 /* Bytes from the server; eats replies and acts on them. */
 void transfer_received(struct connection *connection, struct span bytes);
 /* Takes jobs from the site while it may. */
 void transfer_pull(struct connection *connection);
-/* Starts a send of what there is, if none is under way. */
-void transfer_flush(struct connection *connection);
 void transfer_sent(struct connection *connection);
 void transfer_loaded(struct connection *connection, struct job *job, int error);
 /* After a pause for lack of memory. */
-void transfer_retry_load(struct connection *connection);
+void transfer_retry(struct connection *connection);
 bool transfer_busy(const struct connection *connection);
 /* Decides for all jobs under way and gives them back. `elsewhere`: there is another connection or host that may take them at once. */
 void transfer_abort(struct connection *connection, const struct failure *failure, bool elsewhere);

@@ -9,6 +9,7 @@
 #include "net/out/dsn.h"
 #include "net/out/operate.h"
 #include "net/out/outlet.h"
+#include "net/tls/client.h"
 
 #define ROUNDS_MAX 6           /* how often a recipient is sent round at once before it has to wait for its retry */
 #define POSTPONE_MS 5000       /* what we had no memory or descriptors for is tried again after this, or up to twice as much */
@@ -344,6 +345,8 @@ void outlet_report(struct outlet *outlet, struct job *job, unsigned at, const st
     event.peer = peer->address;
     event.source = peer->source;
     event.peer_name = span_of_text(peer->host);
+    event.tls_version = peer->tls_version;
+    event.tls_cipher = peer->tls_cipher;
   }
   event_write(outlet->o.events, &event);
   count_fate(outlet, decision->fate);
@@ -355,6 +358,9 @@ static const char *command_of(const struct failure *failure) {
   switch (failure->kind) {
   case FAILURE_DNS: return "DNS";
   case FAILURE_INTERNAL: return "local";
+  case FAILURE_ROUTE: return "route";
+  case FAILURE_TLS: return failure->stage == SMTP_STAGE_GREETING ? "TLS" : "STARTTLS";
+  case FAILURE_AUTH: return "AUTH";
   default: return failure->connecting ? "connect" : smtp_client_stage_text(failure->stage);
   }
 }
@@ -475,30 +481,29 @@ static void take_conf(struct outlet *outlet, const struct conf *conf) {
   outlet->smtp.chunking = conf->chunking;
 }
 
-int outlet_prepare(struct outlet *outlet, const struct conf *conf) {
-  must(outlet->next.conf == NULL);
-  int error = routes_make(&outlet->next.routes, conf, outlet->o.map_seed);
-  if (error == E_OK) outlet->next.conf = conf;
-  return error;
+void outlet_prepare(struct outlet *outlet, const struct conf *conf) {
+  must(outlet->next == NULL);
+  outlet->next = conf;
 }
 
-void outlet_abort(struct outlet *outlet) {
-  if (outlet->next.conf == NULL) return;
-  map_fini(&outlet->next.routes);
-  outlet->next.conf = NULL;
-}
+void outlet_abort(struct outlet *outlet) { outlet->next = NULL; }
 
 void outlet_commit(struct outlet *outlet) {
-  const struct conf *next = outlet->next.conf;
+  const struct conf *next = outlet->next;
   bool other_routes = !conf_same_routes(outlet->o.conf, next), other_limits = !conf_same_limits(outlet->o.conf, next);
   if (canary(CANARY_OLD_LIMIT) && outlet->o.shard->index > 0) other_limits = false;
-  map_fini(&outlet->routes);
-  outlet->routes = outlet->next.routes;
-  outlet->next.conf = NULL;
+  outlet->next = NULL;
   take_conf(outlet, next);
   for (struct site *site = outlet->first_site; site != NULL; site = site->next) site_take_conf(site, other_limits);
-  domains_take_conf(outlet, other_limits); /* which may lower limits of sites again, before any connection is opened */
+  domains_take_conf(outlet, other_limits); /* which may ask for more safety, and lower limits of sites again, before any connection is opened */
+  for (struct site *site = outlet->first_site; other_limits && site != NULL; site = site->next) connections_retire_lax(site);
   for (struct site *site = outlet->first_site; other_routes && site != NULL; site = site->next) site_send_round(site);
+}
+
+void outlet_take_tls(struct outlet *outlet, struct tls_client *tls) {
+  if (tls == NULL) return;
+  tls_client_put(outlet->o.tls);
+  outlet->o.tls = tls_client_share(tls);
 }
 
 int outlet_open(struct outlet **out, const struct outlet_options *options) {
@@ -506,20 +511,18 @@ int outlet_open(struct outlet **out, const struct outlet_options *options) {
   if (outlet == NULL) return E_NO_MEMORY;
   const struct conf *conf = options->conf;
   outlet->o = *options;
+  if (outlet->o.tls != NULL) tls_client_share(outlet->o.tls);
   outlet->smtp.hostname = span_of_text(conf->hostname);
   take_conf(outlet, conf);
   outlet->smtp_plain = (struct smtp_client_options){.hostname = outlet->smtp.hostname};
   outlet->random_state = options->map_seed;
   map_init(&outlet->sites, site_key, options->map_seed);
   uint32_t sockets = io_sockets_max(options->shard->io);
-  int error = domains_open(outlet);
-  if (error != E_OK) {
-    free(outlet);
-    return error;
-  }
-  error = connections_open(outlet, sockets);
+  domains_open(outlet);
+  int error = connections_open(outlet, sockets);
   if (error != E_OK) {
     domains_close(outlet);
+    tls_client_put(outlet->o.tls);
     free(outlet);
     return error;
   }
@@ -539,6 +542,7 @@ void outlet_close(struct outlet *outlet) {
   domains_close(outlet);
   sites_close(outlet);
   map_fini(&outlet->sites);
+  tls_client_put(outlet->o.tls);
   free(outlet);
 }
 

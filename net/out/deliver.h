@@ -16,6 +16,7 @@
 #include "queue/schedule.h"
 
 struct outlet;
+struct tls_client;
 
 struct outlet_options {
   struct shard *shard;
@@ -25,6 +26,7 @@ struct outlet_options {
   struct resolver *resolver;
   struct counters *counters;
   struct event_writer *events;
+  struct tls_client *tls;        /* shared, not taken over; NULL: none, all goes in the clear or not at all */
   uint64_t (*new_id)(void *ids); /* for messages of our own */
   void *ids;
   uint64_t map_seed;
@@ -38,9 +40,12 @@ void outlet_close(struct outlet *outlet);
  * Another configuration, in two steps as intake_prepare. From commit on all is looked up anew (domains, routes, limits of sites); what is ready for a site is sent round
  * again if the routes have changed. Connections go on; those above a lower limit end after what they have under way.
  */
-must_check int outlet_prepare(struct outlet *outlet, const struct conf *conf);
+void outlet_prepare(struct outlet *outlet, const struct conf *conf);
 void outlet_commit(struct outlet *outlet);
 void outlet_abort(struct outlet *outlet);
+
+/* What connections from now on have of TLS; shared. NULL: as it is. */
+void outlet_take_tls(struct outlet *outlet, struct tls_client *tls);
 
 /* A recipient is READY (schedule_due). */
 void outlet_due(void *outlet, struct message *message, unsigned recipient);

@@ -2,8 +2,10 @@
  * Domains: from a recipient's domain to its site. What DNS said is kept for as long as it said, so that the usual recipient costs one look-up in a map.
  */
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "core/base/error.h"
+#include "core/conf/routes.h"
 #include "core/conf/sites.h"
 #include "dns/name.h"
 #include "net/out/outlet.h"
@@ -46,11 +48,19 @@ static void give_failure(struct domain *domain, struct job *job) {
   outlet_job_end(domain->outlet, job);
 }
 
+static void give_to_route(struct domain *domain, struct job *job) {
+  struct failure failure = {.kind = FAILURE_ROUTE, .stage = SMTP_STAGE_GREETING, .rejected = domain->action == CONF_REJECT};
+  outlet_decide_rest(domain->outlet, job, &failure, NULL, NULL);
+  outlet_job_end(domain->outlet, job);
+}
+
 static void give(struct domain *domain, struct job *job) {
   bool is_ok = domain->status == MX_OK;
   outlet_set_entry(domain->outlet, job, entry_of(domain));
   if (outlet_hold(domain->outlet, job, is_ok ? domain->site : NULL)) return;
-  if (is_ok) {
+  if (domain->action != CONF_DELIVER) {
+    give_to_route(domain, job);
+  } else if (is_ok) {
     give_to_site(domain, job);
   } else {
     give_failure(domain, job);
@@ -76,9 +86,9 @@ static void fail_for_memory(struct domain *domain) {
   domain->valid_until_ms = 0;
 }
 
-static void use(struct domain *domain, const char *site_name, const struct mx_set *set, uint16_t port) {
+static void use(struct domain *domain, const char *site_name, const struct mx_set *set, uint16_t port, const struct conf_route *route) {
   struct site *site = site_get(domain->outlet, site_name);
-  if (site == NULL || !site_set_hosts(site, set, port)) {
+  if (site == NULL || !site_set_hosts(site, set, port) || (route != NULL && !site_set_route(site, route))) {
     fail_for_memory(domain);
     return;
   }
@@ -111,7 +121,7 @@ static void resolved(struct resolver_query *query, const struct mx_set *set) {
     struct fmt out = fmt_over(name, sizeof name - 1);
     mx_site_name(set, &out);
     name[out.len] = '\0';
-    use(domain, name, set, outlet->o.conf->delivery_port);
+    use(domain, name, set, outlet->o.conf->delivery_port, NULL);
   } else {
     fail(domain, set->status, set->reason);
   }
@@ -119,11 +129,6 @@ static void resolved(struct resolver_query *query, const struct mx_set *set) {
 }
 
 /* ---- destinations that need no DNS ---- */
-
-static const struct conf_route *route_for(const struct outlet *outlet, struct span name) {
-  const struct conf_route *route = map_find(&outlet->routes, name);
-  return route != NULL ? route : map_find(&outlet->routes, SPAN("*"));
-}
 
 static void set_literal_host(struct mx_host *host, const struct netaddr *address) {
   struct fmt text = fmt_over(host->name, sizeof host->name - 1);
@@ -135,25 +140,66 @@ static void set_literal_host(struct mx_host *host, const struct netaddr *address
   host->address[0] = *address;
 }
 
-/* A site of fixed addresses, named after them: routes with the same hosts share it. */
-static void use_addresses(struct domain *domain, const struct netaddr *addresses, unsigned count, uint16_t port) {
+/* What is not as in general is part of a route's name, before the hosts: so is whose password goes there. */
+static bool is_special(const struct conf *conf, const struct conf_route *route) {
+  return route != NULL && (route->tls != conf->delivery_tls || route->tls_name != NULL || route->user != NULL);
+}
+
+static void put_way(const struct conf_route *route, struct fmt *out) {
+  static const char *const words[] = {[CONF_SECURITY_NONE] = "tls=none,",
+                                      [CONF_SECURITY_OPPORTUNISTIC] = "tls=opportunistic,",
+                                      [CONF_SECURITY_REQUIRE] = "tls=require,",
+                                      [CONF_SECURITY_VERIFY] = "tls=verify,",
+                                      [CONF_SECURITY_IMPLICIT] = "tls=implicit,"};
+  fmt_text(out, words[route->tls]);
+  if (route->user != NULL) {
+    fmt_text(out, "user=");
+    fmt_text(out, route->user);
+    fmt_char(out, ',');
+  }
+  if (route->tls_name != NULL) {
+    fmt_text(out, route->tls_name);
+    fmt_char(out, '=');
+  }
+}
+
+#define LONG_NAME 2048 /* 16 hosts, a user and a name */
+#define HASH_ROOM 17   /* "#" and 16 digits */
+
+/* As mx_site_name: of a long one the end is a hash of it all. */
+static void shorten(const struct fmt *whole, char name[MX_SITE_NAME_MAX + 1]) {
+  bool is_long = whole->len > MX_SITE_NAME_MAX;
+  struct fmt out = fmt_over(name, MX_SITE_NAME_MAX);
+  fmt_put(&out, span_first(fmt_span(whole), is_long ? MX_SITE_NAME_MAX - HASH_ROOM : whole->len));
+  if (is_long) {
+    fmt_char(&out, '#');
+    fmt_hex64(&out, XXH3_64bits(whole->at, whole->len));
+  }
+  name[out.len] = '\0';
+}
+
+/* A site of fixed addresses, named after them: routes with the same hosts share it, if they speak to them in the same way. `route` may be NULL. */
+static void use_addresses(struct domain *domain, const struct netaddr *addresses, unsigned count, const struct conf_route *route) {
   struct mx_host *hosts = calloc(count, sizeof *hosts);
   char name[MX_SITE_NAME_MAX + 1];
-  struct fmt out = fmt_over(name, sizeof name - 1);
+  uint8_t room[LONG_NAME];
+  struct fmt out = fmt_over(room, sizeof room);
+  bool special = is_special(domain->outlet->o.conf, route);
   domain->valid_until_ms = domain->outlet->o.shard->now_ms + TTL_MAX_MS;
   if (hosts == NULL) {
     fail_for_memory(domain);
     return;
   }
+  if (special) put_way(route, &out);
   for (unsigned i = 0; i < count; i++) {
     set_literal_host(&hosts[i], &addresses[i]);
     hosts[i].preference = (uint16_t)i; /* in the order given */
     if (i > 0) fmt_char(&out, ',');
     netaddr_format_with_port(&addresses[i], &out);
   }
-  name[out.len] = '\0';
+  shorten(&out, name);
   struct mx_set set = {.status = MX_OK, .hosts = count, .host = hosts};
-  use(domain, name, &set, port);
+  use(domain, name, &set, 0, special ? route : NULL);
   free(hosts);
 }
 
@@ -167,16 +213,26 @@ static void use_literal(struct domain *domain, struct span literal) {
     return;
   }
   address.port = domain->outlet->o.conf->delivery_port;
-  use_addresses(domain, &address, 1, 0);
+  use_addresses(domain, &address, 1, NULL);
+}
+
+static void use_no_host(struct domain *domain) {
+  point_to(domain, NULL);
+  domain->status = MX_INVALID;
+  domain->valid_until_ms = domain->outlet->o.shard->now_ms + TTL_MAX_MS;
 }
 
 /* Asks whoever knows. The answer may be there on return, or comes with resolved(). */
 static void find_out(struct domain *domain) {
   struct outlet *outlet = domain->outlet;
   struct span name = span_of_text(domain->name);
-  const struct conf_route *route = route_for(outlet, name);
-  if (route != NULL) {
-    use_addresses(domain, route->hosts, route->hosts_count, 0);
+  const struct conf_route *route = routes_find(outlet->o.conf, name);
+  domain->action = route != NULL ? route->action : CONF_DELIVER;
+  if (domain->action != CONF_DELIVER) {
+    use_no_host(domain);
+    give_out_waiting(domain);
+  } else if (route != NULL) {
+    use_addresses(domain, route->hosts, route->hosts_count, route);
     give_out_waiting(domain);
   } else if (name.len > 2 && name.at[0] == '[' && name.at[name.len - 1] == ']') {
     use_literal(domain, name);
@@ -253,20 +309,8 @@ void domain_dispatch(struct outlet *outlet, struct job *job) {
 /* ---- begin and end ---- */
 
 static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->name); }
-static struct span route_key(const void *object) { return span_of_text(((const struct conf_route *)object)->domain); }
 
-int routes_make(struct map *routes, const struct conf *conf, uint64_t seed) {
-  int error = E_OK;
-  map_init(routes, route_key, seed);
-  for (unsigned i = 0; error == E_OK && i < conf->routes_count; i++) error = map_insert(routes, &conf->routes[i]);
-  if (error != E_OK) map_fini(routes);
-  return error;
-}
-
-int domains_open(struct outlet *outlet) {
-  map_init(&outlet->domains, domain_key, outlet->o.map_seed);
-  return routes_make(&outlet->routes, outlet->o.conf, outlet->o.map_seed);
-}
+void domains_open(struct outlet *outlet) { map_init(&outlet->domains, domain_key, outlet->o.map_seed); }
 
 void domains_take_conf(struct outlet *outlet, bool other_limits) {
   uint32_t cursor = 0;
@@ -343,5 +387,4 @@ void domains_close(struct outlet *outlet) {
     domain_free(domain);
   }
   map_fini(&outlet->domains);
-  map_fini(&outlet->routes);
 }

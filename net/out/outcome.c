@@ -30,10 +30,14 @@ enum fact {
   DNS_FAILED = 1 << 20,
   INTERNAL = 1 << 21,
   CROWDED = 1 << 22, /* recipients before this one were accepted */
+  UNSAFE = 1 << 23,
+  UNNAMED = 1 << 24, /* no AUTH */
+  DISCARDED = 1 << 25,
+  REJECTED = 1 << 26,
 };
 
 #define AT(stage) (1u << SMTP_STAGE_##stage)
-#define OPENING (AT(GREETING) | AT(EHLO))
+#define OPENING (AT(GREETING) | AT(EHLO) | AT(STARTTLS) | AT(AUTH))
 #define ENVELOPE (AT(MAIL) | AT(RCPT) | AT(DATA))
 #define BODY (AT(DATA) | AT(CONTENT) | AT(FINAL)) /* DATA, and what follows it */
 #define ANYWHERE (~0u)
@@ -144,6 +148,16 @@ static const struct ruling rulings[] = {
     {BROKEN, AT(CONTENT), SCOPE_HOST, FATE_DEFERRED, 0, NOT_SMTP},
     {BROKEN, ANYWHERE, SCOPE_HOST, FATE_AGAIN, 0, NOT_SMTP},
 
+    /* ---- not as safe as it has to be, or not known there: another host may be (RFC 3207 4.1, RFC 8461 5.1); the mail waits for that (RFC 5321 5.1) ---- */
+
+    {UNSAFE, ANYWHERE, SCOPE_HOST, FATE_AGAIN, 0, 451, {4, 7, 5}, VERDICT_TLS, "tls", GIVEN_TEXT, "TLS failed"},
+    {UNNAMED, ANYWHERE, SCOPE_HOST, FATE_AGAIN, 0, 451, {4, 7, 0}, VERDICT_AUTHENTICATION, "auth", GIVEN_TEXT, "no AUTH"},
+
+    /* ---- what the configuration wants ---- */
+
+    {DISCARDED, ANYWHERE, SCOPE_MESSAGE, FATE_DELIVERED, 0, 250, {2, 0, 0}, VERDICT_UNKNOWN, NULL, OWN_TEXT, "discarded by a route"},
+    {REJECTED, ANYWHERE, SCOPE_MESSAGE, FATE_FAILED, 0, 550, {5, 7, 1}, VERDICT_POLICY, "route", OWN_TEXT, "rejected by a route"},
+
     /* ---- messages a server cannot take: known before they are sent ---- */
 
     /* RFC 1870 6.1 */
@@ -227,6 +241,9 @@ static unsigned facts_of(const struct failure *failure) {
   case FAILURE_PROTOCOL: return more | BROKEN;
   case FAILURE_UNFIT: return facts_of_unfit(failure->unfit);
   case FAILURE_DNS: return facts_of_dns(failure->mx);
+  case FAILURE_TLS: return UNSAFE;
+  case FAILURE_AUTH: return UNNAMED;
+  case FAILURE_ROUTE: return failure->rejected ? REJECTED : DISCARDED;
   case FAILURE_INTERNAL: return INTERNAL | (facts_of_error(failure->error) & SHORTAGE);
   case FAILURE_INVALID: break;
   }
@@ -268,10 +285,10 @@ static void word(const struct ruling *ruling, const struct failure *failure, str
 
 static enum verdict_stage verdict_stage_of(const struct failure *failure) {
   static const enum verdict_stage stages[] = {
-      [SMTP_STAGE_GREETING] = VERDICT_AT_CONNECT, [SMTP_STAGE_EHLO] = VERDICT_AT_HELLO,   [SMTP_STAGE_MAIL] = VERDICT_AT_MAIL,
-      [SMTP_STAGE_RCPT] = VERDICT_AT_RCPT,        [SMTP_STAGE_DATA] = VERDICT_AT_DATA,    [SMTP_STAGE_CONTENT] = VERDICT_AT_DATA,
-      [SMTP_STAGE_FINAL] = VERDICT_AT_FINAL,      [SMTP_STAGE_RSET] = VERDICT_AT_CONNECT, [SMTP_STAGE_QUIT] = VERDICT_AT_CONNECT,
-      [SMTP_STAGE_IDLE] = VERDICT_AT_CONNECT,
+      [SMTP_STAGE_GREETING] = VERDICT_AT_CONNECT, [SMTP_STAGE_EHLO] = VERDICT_AT_HELLO,     [SMTP_STAGE_MAIL] = VERDICT_AT_MAIL,
+      [SMTP_STAGE_RCPT] = VERDICT_AT_RCPT,        [SMTP_STAGE_DATA] = VERDICT_AT_DATA,      [SMTP_STAGE_CONTENT] = VERDICT_AT_DATA,
+      [SMTP_STAGE_FINAL] = VERDICT_AT_FINAL,      [SMTP_STAGE_RSET] = VERDICT_AT_CONNECT,   [SMTP_STAGE_QUIT] = VERDICT_AT_CONNECT,
+      [SMTP_STAGE_IDLE] = VERDICT_AT_CONNECT,     [SMTP_STAGE_STARTTLS] = VERDICT_AT_HELLO, [SMTP_STAGE_AUTH] = VERDICT_AT_HELLO,
   };
   return failure->kind == FAILURE_DNS ? VERDICT_AT_DNS : stages[failure->stage];
 }

@@ -22,6 +22,9 @@ enum failure_kind {
   FAILURE_PROTOCOL, /* what came was no SMTP (`text` says what) */
   FAILURE_UNFIT,    /* the server cannot take such a message: `unfit` */
   FAILURE_DNS,      /* `mx` and `text` */
+  FAILURE_TLS,      /* the connection is not as safe as it has to be: `text` says why */
+  FAILURE_AUTH,     /* we cannot say who we are: likewise */
+  FAILURE_ROUTE,    /* the configuration knows the outcome: `rejected`, or discarded */
   FAILURE_INTERNAL, /* we could not do our part (memory, spool read): `error` */
 };
 
@@ -32,7 +35,8 @@ struct failure {
   bool pipelined; /* commands were under way that a peer without pipelining may have choked on */
   bool proven;    /* a transaction was completed on this connection before: it is not pipelining that the peer chokes on */
   bool alone;     /* the transaction has one recipient: what the reply to the content says may be meant for it (else it is never hard) */
-  bool crowded;   /* others of the transaction were accepted before this recipient was refused */
+  bool rejected;
+  bool crowded; /* others of the transaction were accepted before this recipient was refused */
   const struct smtp_reply *reply;
   int error;
   enum smtp_client_unfit unfit;

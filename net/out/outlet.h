@@ -13,13 +13,17 @@
 #include "queue/policy/retry.h"
 
 struct connection;
+struct tls_session;
 
 struct target {           /* an address of a site */
   struct netaddr address; /* with port */
   char *host;             /* its name, or the address as text; owned */
   uint16_t preference;
   struct backoff backoff;
-  bool broke; /* its last connection ended before a transaction had: the next that does is a failure of the host */
+  uint64_t tls_broken_until_ms; /* until then nobody hopes for its TLS */
+  struct tls_session *session;  /* of the last connection with TLS; NULL: none */
+  size_t session_counted;       /* with the slab */
+  bool broke;                   /* its last connection ended before a transaction had: the next that does is a failure of the host */
 };
 
 /*
@@ -54,8 +58,11 @@ struct site {
   struct lease_home lease_home;
   uint32_t *owed; /* of lease_home.owed to each shard; NULL: nothing to anybody */
   struct lease_guest lease_guest;
-  uint32_t domains;   /* that point here */
-  struct timer timer; /* end of back-off */
+  enum conf_security tls;           /* what is due there: of its route, of the entry for one of its hosts, or the strictest of its domains */
+  bool routed;                      /* it is a route's, with its own idea of that; the next three are the route's too, copied */
+  char *tls_name, *user, *password; /* NULL: none */
+  uint32_t domains;                 /* that point here */
+  struct timer timer;               /* end of back-off */
   bool dirty;
   bool held; /* nothing is to be delivered there: an operator wants it so */
   struct site *next_dirty;
@@ -71,6 +78,7 @@ struct domain {
   struct site *site;             /* of a resolved one; it stays while DNS does not answer */
   struct job *first, *last;      /* waiting for the answer */
   struct resolver_query query;
+  enum conf_action action; /* of its route; CONF_DELIVER: it has none, or one with hosts */
   bool asked;              /* the answer is on its way */
   uint64_t valid_until_ms; /* monotonic */
   enum mx_status status;   /* MX_INVALID: not yet, or there was no memory for it */
@@ -103,6 +111,8 @@ struct outlet {
     const struct conf *conf;
     struct map routes;
   } next;
+  struct order *orders;    /* what is to end as soon as it is loaded */
+  const struct conf *next; /* a configuration that is being prepared; NULL: none */
   struct pool connections;
   struct connection *dirty_connections;
   struct connection *idle_oldest, *idle_newest; /* of all sites: the oldest go first when slots run out */
@@ -138,7 +148,8 @@ bool outlet_load(struct outlet *outlet, struct job *job, uint64_t connection);
 struct outlet_peer {
   struct netaddr address, source;
   const char *host;
-  bool reports; /* it takes over what RFC 3461 asks for */
+  const char *tls_version, *tls_cipher; /* NULL: in the clear */
+  bool reports;                         /* it takes over what RFC 3461 asks for */
 };
 void outlet_report(struct outlet *outlet, struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
                    struct site *site, const struct outlet_peer *peer);
@@ -198,8 +209,7 @@ void orders_forget(struct outlet *outlet);
 void orders_drop(struct outlet *outlet);
 
 /* ---- domain.c ---- */
-/* Takes the routes from the configuration. E_NO_MEMORY. */
-must_check int domains_open(struct outlet *outlet);
+void domains_open(struct outlet *outlet);
 /* Finds the job's site, at once or after asking DNS, and enqueues it there; or ends it. */
 void domain_dispatch(struct outlet *outlet, struct job *job);
 /* What the configuration says of this recipient's domain: of its name, or, where its site is known, of that. NULL: nothing. */
@@ -208,18 +218,23 @@ const struct conf_site *domain_entry(const struct outlet *outlet, const struct m
 #define OUTLET_SWEEP_COUNT 2048
 bool domains_sweep(struct outlet *outlet);
 void domains_close(struct outlet *outlet);
-/* The routes of a configuration, by domain. E_NO_MEMORY: nothing is made. */
-must_check int routes_make(struct map *routes, const struct conf *conf, uint64_t seed);
 /* The configuration has changed: what is known of where they lead is not believed any more. */
 void domains_take_conf(struct outlet *outlet, bool other_limits);
+
+/* ---- target.c ---- */
+/* New answers: addresses that stay keep their state. Takes nothing. False: no memory, the old ones stay. */
+bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port);
+/* The one with this address; NULL: none any more. */
+struct target *site_target(struct site *site, const struct netaddr *address);
+void targets_free(struct site *site);
 
 /* ---- site.c ---- */
 /* The site of this name, made if need be. NULL: no memory. */
 struct site *site_get(struct outlet *outlet, const char *name);
 /* The site is looked at again at this time (or before). */
 void site_wake_at(struct site *site, uint64_t at_ms);
-/* New answers: addresses that stay keep their state. Takes nothing. False: no memory, the old ones stay. */
-bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port);
+/* The site of a route that says how its hosts are to be spoken to: as this one says. False: no memory, it stays as it was. */
+bool site_set_route(struct site *site, const struct conf_route *route);
 /* A domain points here of whose name the configuration says this (NULL: nothing). What it says of the site's hosts goes before; of several domains' entries the lowest values count. */
 void site_heed(struct site *site, const struct conf_site *entry);
 void site_enqueue(struct site *site, struct job *job);
@@ -267,8 +282,13 @@ void connections_flush(struct outlet *outlet);
 void connections_stop(struct outlet *outlet);
 /* Ends connections of this site, idle ones first, the others after what they have under way, until only `limit` are left that go on. */
 void connections_retire_surplus(struct site *site, uint32_t limit);
+/* Likewise, all that were made when less safety was due. */
+void connections_retire_lax(struct site *site);
 /* Ends an idle connection of any site. False if there is none. */
 bool connection_end_oldest_idle(struct outlet *outlet);
 void connections_close(struct outlet *outlet);
+
+/* ---- safety.c ---- */
+void safety_forget_session(struct slab *slab, struct target *target);
 
 #endif

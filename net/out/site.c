@@ -48,6 +48,7 @@ static void take_entry(struct site *site) {
   site->entry = entry_of_hosts(conf, span_of_text(site->name));
   site->lease_home.limit = site->entry != NULL ? site->entry->connections_per_site : conf->connections_per_site;
   site->messages_max = site->entry != NULL ? site->entry->messages_per_connection : conf->messages_per_connection;
+  if (!site->routed) site->tls = site->entry != NULL ? site->entry->tls : CONF_SECURITY_NONE; /* until a domain that points here asks for more */
 }
 
 struct site *site_get(struct outlet *outlet, const char *name) {
@@ -77,9 +78,39 @@ struct site *site_get(struct outlet *outlet, const char *name) {
   return NULL;
 }
 
-static void free_targets(struct target *targets, unsigned count) {
-  for (unsigned i = 0; i < count; i++) free(targets[i].host);
-  free(targets);
+static void forget_route(struct site *site) {
+  if (site->password != NULL) explicit_bzero(site->password, strlen(site->password));
+  free(site->tls_name);
+  free(site->user);
+  free(site->password);
+  site->tls_name = site->user = site->password = NULL;
+}
+
+static bool copy(char **to, const char *text) {
+  if (text != NULL) *to = strdup(text);
+  return text == NULL || *to != NULL;
+}
+
+static bool same_text(const char *a, const char *b) { return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0; }
+
+/* Connections that were made in another way end after what they have under way. */
+bool site_set_route(struct site *site, const struct conf_route *route) {
+  struct site fresh = {0};
+  if (site->routed && site->tls == route->tls && same_text(site->tls_name, route->tls_name) && same_text(site->user, route->user) &&
+      same_text(site->password, route->password))
+    return true;
+  if (!copy(&fresh.tls_name, route->tls_name) || !copy(&fresh.user, route->user) || !copy(&fresh.password, route->password)) {
+    forget_route(&fresh);
+    return false;
+  }
+  connections_retire_surplus(site, 0);
+  forget_route(site);
+  site->tls_name = fresh.tls_name;
+  site->user = fresh.user;
+  site->password = fresh.password;
+  site->tls = route->tls;
+  site->routed = true;
+  return true;
 }
 
 static void site_free(struct site *site) {
@@ -88,63 +119,11 @@ static void site_free(struct site *site) {
   *(site->next != NULL ? &site->next->prev : &outlet->last_site) = site->prev;
   timer_cancel(&outlet->o.shard->wheel, &site->timer);
   texts_put(&outlet->o.schedule->domains.texts, site->error);
-  free_targets(site->targets, site->targets_count);
+  targets_free(site);
+  forget_route(site);
   free(site->owed);
   free(site->name);
   free(site);
-}
-
-static const struct target *known_target(const struct site *site, const struct netaddr *address) {
-  static const struct target fresh;
-  for (unsigned i = 0; i < site->targets_count; i++)
-    if (netaddr_equal(&site->targets[i].address, address)) return &site->targets[i];
-  return &fresh;
-}
-
-/* Are these the addresses we have already? Then a fresh answer costs no memory. */
-static bool same_targets(const struct site *site, const struct mx_set *set, uint16_t port) {
-  unsigned at = 0;
-  for (unsigned h = 0; h < set->hosts; h++) {
-    for (unsigned a = 0; a < set->host[h].addresses; a++, at++) {
-      struct netaddr address = set->host[h].address[a];
-      if (port != 0) address.port = port;
-      if (at >= site->targets_count) return false;
-      const struct target *target = &site->targets[at];
-      bool same = target->preference == set->host[h].preference && netaddr_equal(&target->address, &address);
-      if (!same || strcmp(target->host, set->host[h].name) != 0) return false;
-    }
-  }
-  return at == site->targets_count;
-}
-
-bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port) {
-  unsigned count = 0, made = 0;
-  if (same_targets(site, set, port)) return true;
-  for (unsigned h = 0; h < set->hosts; h++) count += set->host[h].addresses;
-  if (count == 0) return false; /* MX_OK promises one; without memory for it, as below */
-  struct target *targets = calloc(count, sizeof *targets);
-  if (targets == NULL) return false;
-  for (unsigned h = 0; h < set->hosts; h++) {
-    for (unsigned a = 0; a < set->host[h].addresses; a++) {
-      struct target *target = &targets[made++];
-      target->address = set->host[h].address[a];
-      if (port != 0) target->address.port = port;
-      target->preference = set->host[h].preference;
-      target->backoff = known_target(site, &target->address)->backoff;
-      target->broke = known_target(site, &target->address)->broke;
-      target->host = strdup(set->host[h].name);
-      if (target->host == NULL) {
-        free_targets(targets, made);
-        return false;
-      }
-    }
-  }
-  free_targets(site->targets, site->targets_count);
-  site->targets = targets;
-  site->targets_count = count;
-  site->best_count = 0;
-  while (site->best_count < count && targets[site->best_count].preference == targets[0].preference) site->best_count++;
-  return true;
 }
 
 /* ---- ready queue ---- */
@@ -387,7 +366,15 @@ static void heed_limit(struct site *site, uint32_t limit) {
   }
 }
 
+/* A domain without an entry has a say too: what is due in general. */
+static void heed_security(struct site *site, enum conf_security tls) {
+  if (site->entry != NULL || site->routed || tls <= site->tls) return;
+  site->tls = tls;
+  connections_retire_lax(site);
+}
+
 void site_heed(struct site *site, const struct conf_site *entry) {
+  heed_security(site, entry != NULL ? entry->tls : site->outlet->o.conf->delivery_tls);
   if (site->entry != NULL || entry == NULL) return;
   if (site->domains_messages == 0 || entry->messages_per_connection < site->domains_messages)
     site->messages_max = site->domains_messages = entry->messages_per_connection;

@@ -3,89 +3,11 @@
 
 #include "core/base/error.h"
 
-#define MEMORY_WAIT_MS 50
-#define MEMORY_ROUNDS 1200      /* a minute: in the middle of a content the connection is lost after it */
 #define MEMORY_ROUNDS_BEFORE 20 /* a second: what is not begun gives its job's memory to others */
 #define OUT_HIGH 65536          /* commands waiting for a send: no further envelope joins them */
 #define IN_MAX 131072           /* replies waiting for the content to be out: more than all that are owed can be */
 
 static struct slab *slab_of(const struct connection *c) { return c->outlet->o.slab; }
-
-/* ---- output ---- */
-
-static void push_bytes(struct connection *c, uint32_t at, uint32_t len) {
-  if (len == 0) return;
-  struct piece *last = c->pieces_count > 0 ? &c->pieces[c->pieces_count - 1] : NULL;
-  if (last != NULL && last->content == NULL && last->at + last->len == at) {
-    last->len += len;
-  } else {
-    must(c->pieces_count < CONNECTION_PIECES_MAX);
-    c->pieces[c->pieces_count++] = (struct piece){NULL, at, len};
-  }
-  connection_mark_dirty(c);
-}
-
-/* The last record of a long message may be empty: its parts were all there was. */
-static void push_content(struct connection *c, struct job *job, struct content *content) {
-  if (content_size(content) == 0) return;
-  job->flush = c->flushes + 1;
-  must(c->pieces_count < CONNECTION_PIECES_MAX);
-  c->pieces[c->pieces_count++] = (struct piece){content, 0, 0};
-  connection_mark_dirty(c);
-}
-
-static bool push_text(struct connection *c, struct span text) {
-  uint32_t at = c->out.len;
-  if (!buffer_append(slab_of(c), &c->out, text)) return false;
-  push_bytes(c, at, (uint32_t)text.len);
-  return true;
-}
-
-static unsigned make_slices(const struct connection *c, struct io_slice *slices) {
-  unsigned count = 0;
-  for (uint32_t i = 0; i < c->pieces_count; i++) {
-    const struct piece *piece = &c->pieces[i];
-    if (piece->content != NULL) {
-      count += content_slices(piece->content, slices + count);
-    } else {
-      slices[count++] = (struct io_slice){c->sending.at + piece->at, piece->len};
-    }
-  }
-  return count;
-}
-
-static unsigned slices_needed(const struct connection *c) {
-  unsigned needed = 0;
-  for (uint32_t i = 0; i < c->pieces_count; i++) needed += c->pieces[i].content != NULL ? c->pieces[i].content->chunks : 1;
-  return needed;
-}
-
-void transfer_flush(struct connection *c) {
-  if (c->send_under_way || c->pieces_count == 0) return;
-  c->slices_size = slices_needed(c) * (uint32_t)sizeof *c->slices;
-  c->slices = slab_get_beyond(slab_of(c), c->slices_size); /* a few bytes: for want of them what the other side may have would be sent twice */
-  if (c->slices == NULL) {
-    struct failure failure = {.kind = FAILURE_INTERNAL, .error = E_NO_MEMORY};
-    connection_fail(c, &failure);
-    return;
-  }
-  c->sending = c->out;
-  c->out = (struct buffer){0};
-  unsigned count = make_slices(c, c->slices);
-  uint64_t bytes = 0;
-  for (unsigned i = 0; i < count; i++) bytes += c->slices[i].len;
-  count_add(c->outlet->o.counters, COUNT_BYTES_SENT, bytes);
-  c->pieces_count = 0;
-  c->flushes++;
-  c->send_under_way = true;
-  io_send(c->outlet->o.shard->io, c->socket, c->slices, count, connection_token(c, CONNECTION_OP_SEND));
-}
-
-static void release_sent(struct connection *c) {
-  slab_put(slab_of(c), c->slices, c->slices_size);
-  c->slices = NULL;
-  buffer_free(slab_of(c), &c->sending);
-}
 
 /* ---- transactions ---- */
 
@@ -153,12 +75,7 @@ static void content_out(struct connection *c, struct transaction *transaction) {
   transaction->content_sent = true;
 }
 
-static bool push_dot(struct connection *c, uint32_t tag) { return !smtp_client_wants_dot(&c->client, tag) || push_text(c, SPAN(".\r\n")); }
-
-static void no_memory(struct connection *c) {
-  struct failure failure = {.kind = FAILURE_INTERNAL, .error = E_NO_MEMORY};
-  connection_fail(c, &failure);
-}
+static bool push_dot(struct connection *c, uint32_t tag) { return !smtp_client_wants_dot(&c->client, tag) || output_text(c, SPAN(".\r\n")); }
 
 static void send_content(struct connection *c, uint32_t tag) {
   struct transaction *transaction = transaction_of(c, tag);
@@ -169,9 +86,9 @@ static void send_content(struct connection *c, uint32_t tag) {
     stream_next(c);
     return;
   }
-  push_content(c, job, message_content(job->message));
+  output_content(c, job, message_content(job->message));
   if (!push_dot(c, tag)) {
-    no_memory(c);
+    output_no_memory(c);
     return;
   }
   content_out(c, transaction);
@@ -209,7 +126,7 @@ static bool begin(struct connection *c, struct job *job) {
   bool content_follows = smtp_client_begin(&c->client, &job->envelope, transaction->tag, &out);
   must(!out.overflow);
   buffer_wrote(&c->out, &out);
-  push_bytes(c, at, c->out.len - at);
+  output_bytes(c, at, c->out.len - at);
   count_add(c->outlet->o.counters, COUNT_TRANSACTIONS, 1);
   if (content_follows) send_content(c, transaction->tag);
   return true;
@@ -237,7 +154,7 @@ static void take(struct connection *c) {
     transfer_loaded(c, job, E_OK);
   } else if (!begin(c, job)) {
     site_unpop(c->site, job);
-    no_memory(c);
+    output_no_memory(c);
   }
 }
 
@@ -249,24 +166,26 @@ void transfer_pull(struct connection *c) {
   c->pulling = false;
 }
 
-/* Memory comes back as other messages end: the load is tried again shortly, for a while. */
-static bool wait_for_memory(struct connection *c, int error) {
-  if (error != E_NO_MEMORY || c->starved_rounds >= (c->streaming != NULL ? MEMORY_ROUNDS : MEMORY_ROUNDS_BEFORE)) return false;
-  c->starved_rounds++;
-  c->starved = true;
-  timer_set(&c->outlet->o.shard->wheel, &c->timer, c->outlet->o.shard->now_ms + MEMORY_WAIT_MS);
-  return true;
-}
-
-void transfer_retry_load(struct connection *c) {
+static void retry_load(struct connection *c) {
   struct job *job = c->streaming != NULL ? c->streaming : c->loading;
   must(job != NULL);
   c->starved = false;
   if (outlet_load(c->outlet, job, connection_token(c, CONNECTION_OP_SEND))) transfer_loaded(c, job, E_OK);
 }
 
+void transfer_retry(struct connection *c) {
+  bool unsealed = c->unsealed;
+  c->unsealed = false;
+  if (unsealed) output_flush(c);
+  if (c->state != CONNECTION_CLOSING && c->starved) retry_load(c);
+  if (unsealed) connection_arm(c);
+}
+
 static void load_failed(struct connection *c, struct job *job, int error) {
-  if (wait_for_memory(c, error)) return;
+  if (error == E_NO_MEMORY && output_may_wait(c, &c->starved_rounds, c->streaming != NULL ? MEMORY_ROUNDS : MEMORY_ROUNDS_BEFORE)) {
+    c->starved = true;
+    return;
+  }
   struct failure failure = {.kind = FAILURE_INTERNAL, .error = error, .stage = SMTP_STAGE_MAIL};
   if (c->streaming == job) { /* in the middle of DATA: the connection is lost with it */
     connection_fail(c, &failure);
@@ -281,13 +200,13 @@ static void load_failed(struct connection *c, struct job *job, int error) {
 static void stream_loaded(struct connection *c, struct job *job) {
   struct message *message = job->message;
   bool last = job->load.part >= message->parts_count;
-  push_content(c, job, last ? message_content(message) : job->load.content);
+  output_content(c, job, last ? message_content(message) : job->load.content);
   if (!last) {
     c->part = job->load.content;
     c->part_flush = job->flush;
     c->part_owner = job->owner;
     job->load.content = NULL;
-    transfer_flush(c); /* on with the next when it is sent */
+    output_flush(c); /* on with the next when it is sent */
     return;
   }
   struct transaction *transaction = NULL;
@@ -296,7 +215,7 @@ static void stream_loaded(struct connection *c, struct job *job) {
   must(transaction != NULL);
   c->streaming = NULL;
   if (!push_dot(c, transaction->tag)) {
-    no_memory(c);
+    output_no_memory(c);
     return;
   }
   content_out(c, transaction);
@@ -315,7 +234,7 @@ void transfer_loaded(struct connection *c, struct job *job, int error) {
     c->loading = NULL;
     if (!outlet_hold(c->outlet, job, c->site) && !begin(c, job)) {
       site_unpop(c->site, job);
-      no_memory(c);
+      output_no_memory(c);
       return;
     }
     transfer_pull(c);
@@ -326,7 +245,7 @@ void transfer_loaded(struct connection *c, struct job *job, int error) {
 void transfer_sent(struct connection *c) {
   c->send_under_way = false;
   c->flushes_done = c->flushes;
-  release_sent(c);
+  output_release(c);
   end_finished(c, false);
   if (c->part != NULL && c->part_flush <= c->flushes_done) {
     outlet_free_part(c->outlet, c->part_owner, c->part);
@@ -337,7 +256,7 @@ void transfer_sent(struct connection *c) {
     }
   }
   if (c->state == CONNECTION_CLOSING) return;
-  if (c->pieces_count > 0) connection_mark_dirty(c);
+  if (c->pieces_count > 0 || c->sealed.len > 0) connection_mark_dirty(c);
   if (c->state == CONNECTION_OPEN) connection_pull(c);
   if (c->state != CONNECTION_CLOSING && !c->idle) connection_arm(c);
 }
@@ -381,7 +300,7 @@ static void on_rcpt(struct connection *c) {
   }
 }
 
-static void on_ready(struct connection *c) {
+static void on_open(struct connection *c) {
   struct site *site = c->site;
   c->state = CONNECTION_OPEN;
   site->opening--;
@@ -407,7 +326,13 @@ static void refused(struct connection *c, enum smtp_client_stage stage) {
 static bool act(struct connection *c, enum smtp_client_event event, enum smtp_client_stage stage) {
   switch (event) {
   case SMTP_CLIENT_NEED_INPUT: return false;
-  case SMTP_CLIENT_READY: on_ready(c); break;
+  case SMTP_CLIENT_READY:
+  case SMTP_CLIENT_TLS:
+  case SMTP_CLIENT_TLS_REFUSED:
+  case SMTP_CLIENT_AUTHENTICATED:
+    if (safety_step(c, event)) on_open(c);
+    break;
+  case SMTP_CLIENT_AUTH_REFUSED: refused(c, SMTP_STAGE_AUTH); break;
   case SMTP_CLIENT_REFUSED: refused(c, stage); break;
   case SMTP_CLIENT_MAIL: decide_all(c, SMTP_STAGE_MAIL); break;
   case SMTP_CLIENT_RCPT: on_rcpt(c); break;
@@ -434,8 +359,8 @@ static struct span eat(struct connection *c, struct span in, bool *eventful) {
     enum smtp_client_stage stage = smtp_client_stage(&c->client);
     enum smtp_client_event event = smtp_client_next(&c->client, &in, &out);
     must(!out.overflow);
-    if (out.len > 0 && !push_text(c, fmt_span(&out))) {
-      no_memory(c);
+    if (out.len > 0 && !output_text(c, fmt_span(&out))) {
+      output_no_memory(c);
       return in;
     }
     more = act(c, event, stage);
@@ -530,9 +455,10 @@ void transfer_abort(struct connection *c, const struct failure *failure, bool el
 
 void transfer_free(struct connection *c) {
   struct slab *slab = slab_of(c);
-  if (c->slices != NULL) release_sent(c);
+  if (c->slices != NULL) output_release(c);
   end_finished(c, true);
   outlet_free_part(c->outlet, c->part_owner, c->part);
   buffer_free(slab, &c->in);
   buffer_free(slab, &c->out);
+  safety_free(c);
 }

@@ -1,6 +1,7 @@
 #include "net/smtp/client.h"
 
 #include "core/base/error.h"
+#include "net/auth/base64.h"
 #include "net/smtp/address.h"
 #include "net/smtp/server.h"
 
@@ -10,6 +11,11 @@ enum command {
   SENT_CONNECT,
   SENT_EHLO,
   SENT_HELO,
+  SENT_STARTTLS,
+  SENT_AUTH_PLAIN,
+  SENT_AUTH_LOGIN,
+  SENT_NAME, /* of LOGIN */
+  SENT_PASSWORD,
   SENT_MAIL,
   SENT_RCPT,
   SENT_DATA,
@@ -23,6 +29,8 @@ enum client_state {
   CLIENT_INVALID = 0,
   CLIENT_OPENING, /* up to the answer to EHLO or HELO */
   CLIENT_READY,
+  CLIENT_ASKING,   /* STARTTLS or AUTH is under way */
+  CLIENT_SECURING, /* the handshake is */
   CLIENT_QUITTING,
   CLIENT_BREAKING, /* BROKEN is the next event, behind what _follow still owes */
   CLIENT_OVER,
@@ -43,8 +51,8 @@ typedef struct smtp_client_transaction transaction;
 #define NO_EVENT SMTP_CLIENT_INVALID
 #define BIT(n) (1u << (n))
 
-static handler on_greeting, on_ehlo, on_ehlo_refused, on_helo, on_refused, on_mail, on_mail_refused, on_rcpt, on_data, on_data_refused, on_bdat,
-    on_bdat_refused, on_final, on_rset, on_quit;
+static handler on_greeting, on_ehlo, on_ehlo_refused, on_helo, on_refused, on_starttls, on_starttls_refused, on_login, on_name, on_authenticated,
+    on_auth_refused, on_mail, on_mail_refused, on_rcpt, on_data, on_data_refused, on_bdat, on_bdat_refused, on_final, on_rset, on_quit;
 
 /* RFC 5321 4.3.2. A reply of another class than `good`, 4 and 5 breaks the connection: we would no longer know what the server thinks it is doing.
  * 421 is looked at before, as it may come in answer to anything (RFC 5321 3.8). */
@@ -57,6 +65,11 @@ static const struct rule {
     [SENT_CONNECT] = {SMTP_STAGE_GREETING, 2, on_greeting, on_refused, "the greeting is neither 220 nor a refusal"},
     [SENT_EHLO] = {SMTP_STAGE_EHLO, 2, on_ehlo, on_ehlo_refused, "3xx in answer to EHLO"},
     [SENT_HELO] = {SMTP_STAGE_EHLO, 2, on_helo, on_refused, "3xx in answer to HELO"},
+    [SENT_STARTTLS] = {SMTP_STAGE_STARTTLS, 2, on_starttls, on_starttls_refused, "3xx in answer to STARTTLS"},
+    [SENT_AUTH_PLAIN] = {SMTP_STAGE_AUTH, 2, on_authenticated, on_auth_refused, "3xx in answer to AUTH PLAIN"},
+    [SENT_AUTH_LOGIN] = {SMTP_STAGE_AUTH, 3, on_login, on_auth_refused, "2xx in answer to AUTH LOGIN"},
+    [SENT_NAME] = {SMTP_STAGE_AUTH, 3, on_name, on_auth_refused, "2xx in answer to the name"},
+    [SENT_PASSWORD] = {SMTP_STAGE_AUTH, 2, on_authenticated, on_auth_refused, "3xx in answer to the password"},
     [SENT_MAIL] = {SMTP_STAGE_MAIL, 2, on_mail, on_mail_refused, "3xx in answer to MAIL"},
     [SENT_RCPT] = {SMTP_STAGE_RCPT, 2, on_rcpt, on_rcpt, "3xx in answer to RCPT"},
     [SENT_DATA] = {SMTP_STAGE_DATA, 3, on_data, on_data_refused, "2xx in answer to DATA"},
@@ -228,6 +241,14 @@ static void limits_take(struct smtp_client_capabilities *can, struct span text) 
   }
 }
 
+/* RFC 4954 3; with an equals sign in what some servers say besides, for clients older than that. */
+static void mechanisms_take(struct smtp_client_capabilities *can, struct span text) {
+  for (struct span word = word_take(&text); word.len > 0; word = word_take(&text)) {
+    if (span_equal_nocase(word, SPAN("PLAIN"))) can->auth_plain = true;
+    if (span_equal_nocase(word, SPAN("LOGIN"))) can->auth_login = true;
+  }
+}
+
 static void keyword_take(struct smtp_client_capabilities *can, struct span line) {
   const struct {
     struct span keyword;
@@ -238,12 +259,15 @@ static void keyword_take(struct smtp_client_capabilities *can, struct span line)
       {SPAN("CHUNKING"), &can->chunking},     {SPAN("DSN"), &can->dsn},
       {SPAN("STARTTLS"), &can->starttls},     {SPAN("ENHANCEDSTATUSCODES"), &can->enhanced_codes},
   };
+  const struct span old_auth = SPAN("AUTH=");
+  if (span_starts_nocase(line, old_auth)) mechanisms_take(can, span_skip(line, old_auth.len));
   struct span keyword = word_take(&line);
   for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
     if (span_equal_nocase(keyword, flags[i].keyword)) *flags[i].flag = true;
   uint64_t size;
   if (span_equal_nocase(keyword, SPAN("SIZE")) && span_to_u64(word_take(&line), &size)) can->size_max = limit_min(can->size_max, size);
   if (span_equal_nocase(keyword, SPAN("LIMITS"))) limits_take(can, line);
+  if (span_equal_nocase(keyword, SPAN("AUTH"))) mechanisms_take(can, line);
 }
 
 static enum smtp_client_event on_greeting(struct smtp_client *c, struct fmt *out) {
@@ -279,6 +303,106 @@ static enum smtp_client_event on_refused(struct smtp_client *c, struct fmt *out)
   (void)out;
   c->_state = CLIENT_OVER;
   return SMTP_CLIENT_REFUSED;
+}
+
+/* ---- STARTTLS and AUTH ---- */
+
+static void must_be_free(const struct smtp_client *c) {
+  must(c->_state == CLIENT_READY && c->_command_count == 0 && !is_open(&c->_transaction[0]) && !c->_dirty);
+}
+
+void smtp_client_starttls(struct smtp_client *c, struct fmt *out) {
+  must_be_free(c);
+  must(c->capabilities.starttls);
+  FMT_LITERAL(out, "STARTTLS\r\n");
+  must(!out->overflow);
+  owe(c, SENT_STARTTLS);
+  c->_state = CLIENT_ASKING;
+}
+
+static enum smtp_client_event on_starttls(struct smtp_client *c, struct fmt *out) {
+  (void)out;
+  c->_state = CLIENT_SECURING;
+  return SMTP_CLIENT_TLS;
+}
+
+static enum smtp_client_event on_starttls_refused(struct smtp_client *c, struct fmt *out) {
+  (void)out;
+  c->_state = CLIENT_READY;
+  return SMTP_CLIENT_TLS_REFUSED;
+}
+
+void smtp_client_secured(struct smtp_client *c, struct fmt *out) {
+  must(c->_state == CLIENT_SECURING);
+  command_answered(c);
+  c->capabilities = (struct smtp_client_capabilities){.esmtp = false};
+  c->_state = CLIENT_OPENING;
+  write_hello(c, SENT_EHLO, out);
+  must(!out->overflow);
+}
+
+bool smtp_client_can_auth(const struct smtp_client *c) { return c->capabilities.auth_plain || c->capabilities.auth_login; }
+
+/* RFC 4616: nobody to act for, name, password. */
+static void write_plain(struct span name, struct span password, struct fmt *out) {
+  uint8_t room[2 * SMTP_CLIENT_SECRET_MAX + 2];
+  struct fmt text = fmt_over(room, sizeof room);
+  fmt_char(&text, '\0');
+  fmt_put(&text, name);
+  fmt_char(&text, '\0');
+  fmt_put(&text, password);
+  base64_encode(out, fmt_span(&text));
+  FMT_LITERAL(out, "\r\n");
+}
+
+static bool is_secret(struct span s) { return s.len <= SMTP_CLIENT_SECRET_MAX && (s.len == 0 || memchr(s.at, '\0', s.len) == NULL); }
+
+void smtp_client_auth(struct smtp_client *c, struct span name, struct span password, struct fmt *out) {
+  must_be_free(c);
+  must(smtp_client_can_auth(c) && is_secret(name) && is_secret(password));
+  if (c->capabilities.auth_plain) {
+    FMT_LITERAL(out, "AUTH PLAIN ");
+    write_plain(name, password, out);
+    owe(c, SENT_AUTH_PLAIN);
+  } else {
+    FMT_LITERAL(out, "AUTH LOGIN\r\n");
+    owe(c, SENT_AUTH_LOGIN);
+    c->_name = name;
+    c->_password = password;
+  }
+  must(!out->overflow);
+  c->_state = CLIENT_ASKING;
+}
+
+/* What a server of LOGIN asks for is not looked at: the order is always the same, the words are not. */
+static enum smtp_client_event on_login(struct smtp_client *c, struct fmt *out) {
+  base64_encode(out, c->_name);
+  FMT_LITERAL(out, "\r\n");
+  owe(c, SENT_NAME);
+  return NO_EVENT;
+}
+
+static enum smtp_client_event on_name(struct smtp_client *c, struct fmt *out) {
+  base64_encode(out, c->_password);
+  FMT_LITERAL(out, "\r\n");
+  owe(c, SENT_PASSWORD);
+  return NO_EVENT;
+}
+
+static enum smtp_client_event auth_ended(struct smtp_client *c, enum smtp_client_event event) {
+  c->_state = CLIENT_READY;
+  c->_name = c->_password = (struct span){NULL, 0};
+  return event;
+}
+
+static enum smtp_client_event on_authenticated(struct smtp_client *c, struct fmt *out) {
+  (void)out;
+  return auth_ended(c, SMTP_CLIENT_AUTHENTICATED);
+}
+
+static enum smtp_client_event on_auth_refused(struct smtp_client *c, struct fmt *out) {
+  (void)out;
+  return auth_ended(c, SMTP_CLIENT_AUTH_REFUSED);
 }
 
 /* ---- the envelope. A reply always belongs to the older transaction: all its commands were written before those of the next. ---- */
@@ -394,6 +518,8 @@ static bool is_early(const struct smtp_client *c, enum command command) {
   return (command == SENT_CONTENT || command == SENT_BDAT) && c->_transaction[0].state == TRANSACTION_SENDING;
 }
 
+static const char behind_starttls[] = "bytes in the clear behind the answer to STARTTLS";
+
 /* One reply meets the oldest command. A command whose answer ends the connection stays, so that smtp_client_stage can name it. */
 static enum smtp_client_event reply_take(struct smtp_client *c, struct span *in, struct fmt *out) {
   struct span before = *in;
@@ -417,6 +543,7 @@ static enum smtp_client_event reply_take(struct smtp_client *c, struct span *in,
   enum smtp_client_event event = handle(c, out);
   must(!out->overflow);
   if (event == SMTP_CLIENT_REFUSED || event == SMTP_CLIENT_BROKEN) return event;
+  if (event == SMTP_CLIENT_TLS) return in->len > 0 ? break_off(c, behind_starttls) : event; /* the command is under way until smtp_client_secured */
   command_answered(c);
   if (early) {
     c->broken = "the content was refused before its end was sent";
@@ -439,6 +566,7 @@ enum smtp_client_event smtp_client_next(struct smtp_client *c, struct span *in, 
       *in = span_skip(*in, in->len);
       return SMTP_CLIENT_NEED_INPUT;
     }
+    if (c->_state == CLIENT_SECURING) return in->len == 0 ? SMTP_CLIENT_NEED_INPUT : break_off(c, behind_starttls);
     enum smtp_client_event event = reply_take(c, in, out);
     if (event != NO_EVENT) return event;
   }
@@ -562,9 +690,9 @@ enum smtp_client_stage smtp_client_stage(const struct smtp_client *c) {
 
 const char *smtp_client_stage_text(enum smtp_client_stage stage) {
   static const char *const text[] = {
-      [SMTP_STAGE_GREETING] = "connection", [SMTP_STAGE_EHLO] = "EHLO",       [SMTP_STAGE_MAIL] = "MAIL",         [SMTP_STAGE_RCPT] = "RCPT",
-      [SMTP_STAGE_DATA] = "DATA",           [SMTP_STAGE_CONTENT] = "content", [SMTP_STAGE_FINAL] = "end of DATA", [SMTP_STAGE_RSET] = "RSET",
-      [SMTP_STAGE_QUIT] = "QUIT",           [SMTP_STAGE_IDLE] = "idle",
+      [SMTP_STAGE_GREETING] = "connection", [SMTP_STAGE_EHLO] = "EHLO", [SMTP_STAGE_STARTTLS] = "STARTTLS", [SMTP_STAGE_AUTH] = "AUTH",
+      [SMTP_STAGE_MAIL] = "MAIL",           [SMTP_STAGE_RCPT] = "RCPT", [SMTP_STAGE_DATA] = "DATA",         [SMTP_STAGE_CONTENT] = "content",
+      [SMTP_STAGE_FINAL] = "end of DATA",   [SMTP_STAGE_RSET] = "RSET", [SMTP_STAGE_QUIT] = "QUIT",         [SMTP_STAGE_IDLE] = "idle",
   };
   return text[stage];
 }

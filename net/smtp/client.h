@@ -1,6 +1,6 @@
 /*
  * client: the sending side of SMTP as a pure state machine (RFC 5321; PIPELINING 2920, SIZE 1870, 8BITMIME 6152, SMTPUTF8 6531, CHUNKING 3030,
- * DSN 3461, LIMITS 9422).
+ * DSN 3461, LIMITS 9422, STARTTLS 3207, AUTH 4954 with PLAIN and LOGIN).
  *
  * Owner: one connection. Bytes of replies in, commands out, one event at a time. It knows nothing of sites, retries or scope: it
  * reports replies with the stage they belong to. At most SMTP_CLIENT_TRANSACTIONS are under way: the one whose content is
@@ -13,6 +13,8 @@
  * The events of one transaction, in this order and no other (of two transactions, all of the older come first):
  *   MAIL DONE  |  RCPT+ DONE  |  RCPT+ DATA DONE  |  RCPT+ CONTENT FINAL DONE  |  RCPT+ CONTENT DATA DONE (BDAT)
  * CONTENT is left out where smtp_client_begin returned true. REFUSED or BROKEN may cut this off anywhere, and is the last event.
+ * STARTTLS and AUTH come between READY and the first transaction, each alone: smtp_client_starttls brings TLS (then, when the handshake is done,
+ * smtp_client_secured, and READY comes again) or TLS_REFUSED; smtp_client_auth brings AUTHENTICATED or AUTH_REFUSED.
  * What the server answers to commands that were pointless after a refusal (RFC 2920 3.1: 503 to RCPT and DATA behind a refused MAIL) is
  * swallowed, and DONE comes behind the last of it.
  */
@@ -63,22 +65,28 @@ struct smtp_client_envelope {
 enum smtp_client_event {
   SMTP_CLIENT_INVALID = 0,
   SMTP_CLIENT_NEED_INPUT,
-  SMTP_CLIENT_READY,   /* greeted and introduced: capabilities are known, transactions may begin */
-  SMTP_CLIENT_REFUSED, /* c->reply: the server will not talk to us (greeting, or EHLO and HELO, or a 421 at any time); the connection is
+  SMTP_CLIENT_READY,         /* greeted and introduced: capabilities are known, transactions may begin */
+  SMTP_CLIENT_TLS,           /* the server waits for the handshake: what comes from now on is for that, until smtp_client_secured */
+  SMTP_CLIENT_TLS_REFUSED,   /* c->reply; all is as before STARTTLS */
+  SMTP_CLIENT_AUTHENTICATED, /* as smtp_client_auth wanted */
+  SMTP_CLIENT_AUTH_REFUSED,  /* c->reply; all is as before AUTH */
+  SMTP_CLIENT_REFUSED,       /* c->reply: the server will not talk to us (greeting, or EHLO and HELO, or a 421 at any time); the connection is
                           of no more use. Transactions under way got no verdict. smtp_client_stage still says which command it answered */
-  SMTP_CLIENT_MAIL,    /* c->reply refuses MAIL of transaction c->tag (only sent on refusal). Followed by its DONE */
-  SMTP_CLIENT_RCPT,    /* c->reply to recipient number c->recipient of transaction c->tag, good or bad */
-  SMTP_CLIENT_DATA,    /* c->reply refuses DATA or BDAT of c->tag while some recipients had been accepted. Followed by its DONE. BDAT has one
+  SMTP_CLIENT_MAIL,          /* c->reply refuses MAIL of transaction c->tag (only sent on refusal). Followed by its DONE */
+  SMTP_CLIENT_RCPT,          /* c->reply to recipient number c->recipient of transaction c->tag, good or bad */
+  SMTP_CLIENT_DATA,          /* c->reply refuses DATA or BDAT of c->tag while some recipients had been accepted. Followed by its DONE. BDAT has one
                           reply for command and content: when it is a refusal it comes as this, else as FINAL */
-  SMTP_CLIENT_CONTENT, /* send `out` and then the content of c->tag now, then call smtp_client_content_sent */
-  SMTP_CLIENT_FINAL,   /* c->reply answers the content of c->tag. Followed by its DONE */
-  SMTP_CLIENT_DONE,    /* transaction c->tag is over: the envelope is released */
-  SMTP_CLIENT_BROKEN,  /* what came is no SMTP (c->broken says what); the connection is of no more use. smtp_client_stage as with REFUSED */
+  SMTP_CLIENT_CONTENT,       /* send `out` and then the content of c->tag now, then call smtp_client_content_sent */
+  SMTP_CLIENT_FINAL,         /* c->reply answers the content of c->tag. Followed by its DONE */
+  SMTP_CLIENT_DONE,          /* transaction c->tag is over: the envelope is released */
+  SMTP_CLIENT_BROKEN,        /* what came is no SMTP (c->broken says what); the connection is of no more use. smtp_client_stage as with REFUSED */
 };
 
 enum smtp_client_stage { /* what we wait for: the oldest transaction's content on its way, else the oldest unanswered command */
                          SMTP_STAGE_GREETING,
                          SMTP_STAGE_EHLO,
+                         SMTP_STAGE_STARTTLS /* and the handshake */,
+                         SMTP_STAGE_AUTH,
                          SMTP_STAGE_MAIL,
                          SMTP_STAGE_RCPT,
                          SMTP_STAGE_DATA,
@@ -90,7 +98,7 @@ enum smtp_client_stage { /* what we wait for: the oldest transaction's content o
 };
 
 struct smtp_client_capabilities {
-  bool esmtp, pipelining, size, eight_bit, smtputf8, chunking, dsn, starttls, enhanced_codes;
+  bool esmtp, pipelining, size, eight_bit, smtputf8, chunking, dsn, starttls, enhanced_codes, auth_plain, auth_login;
   uint64_t size_max;       /* 0: no limit said */
   uint32_t recipients_max; /* LIMITS RCPTMAX; 0: not said */
   uint32_t messages_max;   /* LIMITS MAILMAX; 0: not said */
@@ -106,9 +114,10 @@ struct smtp_client {
   /* private: */
   const struct smtp_client_options *_options;
   uint8_t _state;
-  uint8_t _follow;         /* an event that is still owed after the present one (DONE, CONTENT) */
-  bool _dirty;             /* the server may have a transaction open that is over for us: RSET before the next MAIL */
-  uint16_t _command_first; /* ring of commands that were written and not answered yet */
+  uint8_t _follow;              /* an event that is still owed after the present one (DONE, CONTENT) */
+  struct span _name, _password; /* of the AUTH under way; borrowed */
+  bool _dirty;                  /* the server may have a transaction open that is over for us: RSET before the next MAIL */
+  uint16_t _command_first;      /* ring of commands that were written and not answered yet */
   uint16_t _command_count;
   uint8_t _commands[SMTP_CLIENT_COMMANDS_MAX];
   struct smtp_client_transaction {
@@ -135,6 +144,22 @@ void smtp_client_init(struct smtp_client *c, const struct smtp_client_options *o
  */
 #define SMTP_CLIENT_ROOM 4096 /* MAIL and two RCPT of the largest size: what a server that answers before it is asked can draw in one call */
 enum smtp_client_event smtp_client_next(struct smtp_client *c, struct span *in, struct fmt *out);
+
+/*
+ * Writes STARTTLS. Needs READY, a server that offers it, no transaction and no TLS so far. Bytes that come behind the answer in the clear are nobody's, or
+ * an attacker's (RFC 3207 section 5 and its errata, CVE-2011-0411): BROKEN.
+ */
+void smtp_client_starttls(struct smtp_client *c, struct fmt *out);
+/* After TLS: the handshake is done. What the server said of itself in the clear is forgotten, and it is asked again (RFC 3207 section 4.2). */
+void smtp_client_secured(struct smtp_client *c, struct fmt *out);
+/* Can it be asked with one of the mechanisms we have? */
+bool smtp_client_can_auth(const struct smtp_client *c);
+/*
+ * Writes AUTH with PLAIN (RFC 4616), or with LOGIN where only that is offered. Needs READY, smtp_client_can_auth and no transaction; once. Whether the
+ * password may travel is the caller's to know. Both are borrowed until the event: each at most SMTP_CLIENT_SECRET_MAX bytes, and no NUL in them.
+ */
+#define SMTP_CLIENT_SECRET_MAX 255
+void smtp_client_auth(struct smtp_client *c, struct span name, struct span password, struct fmt *out);
 
 /* May a transaction begin now? (ready, not quitting, the server's LIMITS MAILMAX not used up, and either none is under way, or only one whose
  * content has been sent, and pipelining over messages is allowed) */

@@ -51,7 +51,9 @@ struct tls {
   uint8_t state; /* enum tls_state */
   bool tls12, resumed, judged, said_bye;
   struct tls_trust trust, session_trust;
-  uint8_t policy[32]; /* a digest of what was expected, for sessions */
+  bool offered;               /* a session was, */
+  uint8_t offered_ticket[32]; /* with a ticket of this digest */
+  uint8_t policy[32];         /* a digest of what was expected, for sessions */
   char host[HELLO_HOST_MAX + 1];
   char peer[TLS_NAME_MAX];
   char cipher[64];

@@ -32,6 +32,18 @@ void tls_policy_digest(const struct tls_client *client, const struct tls_expect 
   }
 }
 
+#define TICKET_MAX 8192
+
+/* Of the ticket that a new session would have; false: there is none (or one of a size not seen in use). */
+static bool ticket_digest(const struct tls *tls, uint8_t digest[32]) {
+  uint8_t room[TICKET_MAX];
+  word32 len = sizeof room;
+  if (wolfSSL_get_SessionTicket(tls->ssl, room, &len) != WOLFSSL_SUCCESS || len == 0) return false;
+  struct span ticket = span_of(room, len);
+  crypto_sha256(&ticket, 1, digest);
+  return true;
+}
+
 bool tls_session_offer(struct tls *tls, const struct tls_session *session) {
   if (memcmp(session->policy, tls->policy, sizeof tls->policy) != 0) return false;
   const unsigned char *at = session->bytes;
@@ -39,16 +51,26 @@ bool tls_session_offer(struct tls *tls, const struct tls_session *session) {
   bool ok = made != NULL && wolfSSL_set_session(tls->ssl, made) == WOLFSSL_SUCCESS;
   wolfSSL_SESSION_free(made);
   if (!ok) return false;
+  tls->offered = ticket_digest(tls, tls->offered_ticket);
   tls->session_trust = session->trust;
   memcpy(tls->peer, session->peer, sizeof tls->peer);
   return true;
+}
+
+/*
+ * As long as the server has sent no new ticket in a connection, wolfSSL has the old one there, beside the new connection's secret: nothing that fits
+ * together. A server that does not get what the old ticket says ends the handshake.
+ */
+static bool has_new_ticket(const struct tls *tls) {
+  uint8_t digest[32];
+  return ticket_digest(tls, digest) && !(tls->offered && memcmp(digest, tls->offered_ticket, sizeof digest) == 0);
 }
 
 struct tls_session *tls_session_take(struct tls *tls) {
   if (tls->client == NULL || tls->ssl == NULL || (tls->state != TLS_OPEN && tls->state != TLS_CLOSED)) return NULL;
   if (tls->tls12) return NULL; /* a server that does not take the ticket any more ends the handshake: wolfSSL 5.5 believes that it does */
   WOLFSSL_SESSION *inner = wolfSSL_get_session(tls->ssl);
-  if (inner == NULL || !wolfSSL_SESSION_has_ticket(inner)) return NULL;
+  if (inner == NULL || !wolfSSL_SESSION_has_ticket(inner) || !has_new_ticket(tls)) return NULL;
   int len = wolfSSL_i2d_SSL_SESSION(inner, NULL);
   if (len <= 0) return NULL;
   struct tls_session *session = malloc(sizeof *session + (size_t)len);

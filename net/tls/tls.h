@@ -93,8 +93,8 @@ struct tls_trust tls_trust(const struct tls *tls);
 const char *tls_peer_name(const struct tls *tls);
 
 /*
- * A client's, for the next connection with the same expectations: the caller's to free. NULL: the server gave nothing to resume with (so far), or speaks
- * TLS 1.2, whose sessions this client does not resume (as a server we do).
+ * A client's, for the next connection with the same expectations: the caller's to free. NULL: the server gave nothing to resume with (so far; what this
+ * one was resumed with may serve again), or speaks TLS 1.2, whose sessions this client does not resume (as a server we do).
  */
 struct tls_session *tls_session_take(struct tls *tls);
 void tls_session_free(struct tls_session *session);

@@ -1,7 +1,7 @@
 /*
- * A script of bytes plays the server and the caller: below 0x80 a byte from the server, from 0x80 a whole reply, from 0x90 an act of the caller.
+ * A script of bytes plays the server and the caller: below 0x80 a byte from the server, from 0x80 a whole reply, from 0xa0 one more of these, from 0x90 an act of the caller.
  * Properties: the same events and commands however the server's bytes are cut; the events of a transaction in legal order, older before younger,
- * one DONE at its end; never more replies taken than commands written; and when nothing is owed to us, nothing is left open (no deadlock).
+ * one DONE at its end; nothing taken that came between STARTTLS and TLS; never more replies taken than commands written; and when nothing is owed to us, nothing is left open (no deadlock).
  */
 #include "net/smtp/client.h"
 #include "net/smtp/server.h"
@@ -26,6 +26,12 @@ static const struct span replies[16] = {
     SPAN("250 ok\r\n550 no\r\n503 no\r\n"),
     SPAN("550 no\r\n503 no\r\n503 no\r\n"),
     SPAN("221 bye\r\n"),
+};
+static const struct span secure_replies[4] = {
+    SPAN("250-mx\r\n250-PIPELINING\r\n250-AUTH PLAIN LOGIN\r\n250 STARTTLS\r\n"),
+    SPAN("250-mx\r\n250-AUTH=LOGIN\r\n250 STARTTLS\r\n"),
+    SPAN("220 go\r\n"),
+    SPAN("235 2.7.0 welcome\r\n"),
 };
 
 static const struct smtp_client_recipient recipients[3] = {
@@ -59,6 +65,8 @@ struct play {
   struct belief beliefs[BEGUN_MAX];
   unsigned begun, done;
   bool dead, quit, ready;
+  bool asking;   /* STARTTLS or AUTH is under way */
+  bool securing; /* ... the handshake */
 };
 
 static void mix(struct play *p, uint64_t value) { p->hash = (p->hash ^ value) * 0x100000001b3u; }
@@ -79,11 +87,22 @@ static void take_output(struct play *p, struct fmt *out) {
 static void check_event(struct play *p, enum smtp_client_event event) {
   const struct smtp_client *c = &p->client;
   struct belief *t = &p->beliefs[p->done];
-  mix(p, (uint64_t)event);
   must(!p->dead);
+  if (event == SMTP_CLIENT_TLS) { /* of bytes in one piece it would be BROKEN, if there are more */
+    must(p->asking && !p->securing && p->ready);
+    p->asking = p->ready = false;
+    p->securing = true;
+    return;
+  }
+  mix(p, (uint64_t)event);
   if (event == SMTP_CLIENT_READY) {
-    must(!p->ready);
+    must(!p->ready && !p->securing && !p->asking);
     p->ready = true;
+    return;
+  }
+  if (event == SMTP_CLIENT_TLS_REFUSED || event == SMTP_CLIENT_AUTHENTICATED || event == SMTP_CLIENT_AUTH_REFUSED) {
+    must(p->asking && p->ready && (event == SMTP_CLIENT_AUTHENTICATED ? p->client.reply.code / 100 == 2 : p->client.reply.code >= 400));
+    p->asking = false;
     return;
   }
   if (event == SMTP_CLIENT_REFUSED || event == SMTP_CLIENT_BROKEN) {
@@ -91,7 +110,7 @@ static void check_event(struct play *p, enum smtp_client_event event) {
     p->dead = true;
     return;
   }
-  must(p->ready && p->done < p->begun && c->tag == p->done && !(t->verdict && event != SMTP_CLIENT_DONE));
+  must(!p->asking && p->ready && p->done < p->begun && c->tag == p->done && !(t->verdict && event != SMTP_CLIENT_DONE));
   switch (event) {
   case SMTP_CLIENT_MAIL:
     must(!t->mail_refused && t->answered == 0 && c->reply.code >= 400);
@@ -126,10 +145,13 @@ static void check_rest(struct play *p) {
   enum smtp_client_stage stage = smtp_client_stage(&p->client);
   const struct belief *t = &p->beliefs[p->done];
   bool sending = p->done < p->begun && t->asked && !t->sent;
-  must(p->owed >= 0 && sending == (stage == SMTP_STAGE_CONTENT) && (stage == SMTP_STAGE_IDLE) == (p->owed == 0 && !sending));
+  must(p->owed >= 0 && sending == (stage == SMTP_STAGE_CONTENT) && (stage == SMTP_STAGE_IDLE) == (p->owed == 0 && !sending && !p->securing));
   must(p->owed > 0 || sending || p->done == p->begun);
   uint32_t most = p->client.capabilities.messages_max;
-  if (p->ready && !p->quit && p->done == p->begun) must(smtp_client_can_begin(&p->client) == (most == 0 || p->begun < most));
+  if (p->asking || p->securing) {
+    must(!smtp_client_can_begin(&p->client));
+  } else if (p->ready && !p->quit && p->done == p->begun)
+    must(smtp_client_can_begin(&p->client) == (most == 0 || p->begun < most));
   mix(p, stage);
 }
 
@@ -181,7 +203,7 @@ static void send_content(struct play *p) {
 
 /* QUIT where the contract allows it. */
 static void quit(struct play *p) {
-  if (p->quit || !(p->ready || p->dead)) return;
+  if (p->quit || !(p->ready || p->dead) || p->asking) return;
   for (unsigned tag = p->done; tag < p->begun && !p->dead; tag++)
     if (!p->beliefs[tag].sent) return;
   if (p->owed > 0 && !p->dead && !(p->options.pipelining && p->client.capabilities.pipelining)) return;
@@ -192,6 +214,22 @@ static void quit(struct play *p) {
   p->quit = true;
 }
 
+/* STARTTLS, AUTH, the end of a handshake: whichever may be now. */
+static void secure(struct play *p, bool tls) {
+  uint8_t room[1024];
+  struct fmt out = fmt_over(room, sizeof room);
+  if (p->dead || p->quit) return;
+  if (p->securing) {
+    smtp_client_secured(&p->client, &out);
+    p->securing = false;
+  } else if (p->ready && !p->asking && p->owed == 0 && p->begun == 0 && (tls ? p->client.capabilities.starttls : smtp_client_can_auth(&p->client))) {
+    if (tls) smtp_client_starttls(&p->client, &out);
+    if (!tls) smtp_client_auth(&p->client, SPAN("name"), SPAN("password"), &out);
+    p->asking = true;
+  }
+  take_output(p, &out);
+}
+
 static uint64_t play(struct play *p, struct span script, bool dribble) {
   memset(p, 0, sizeof *p);
   uint8_t bits = script.at[0];
@@ -200,8 +238,8 @@ static uint64_t play(struct play *p, struct span script, bool dribble) {
   smtp_client_init(&p->client, &p->options);
   for (size_t i = 1; i < script.len; i++) {
     uint8_t byte = script.at[i];
-    if (byte < 0x90) {
-      struct span said = byte < 0x80 ? span_of(&script.at[i], 1) : replies[byte - 0x80];
+    if (byte < 0x90 || byte >= 0xa0) {
+      struct span said = byte < 0x80 ? span_of(&script.at[i], 1) : byte < 0x90 ? replies[byte - 0x80] : secure_replies[byte % 4];
       if (said.len > INPUT_MAX - p->input_len) break;
       memcpy(p->input + p->input_len, said.at, said.len);
       p->input_len += said.len;
@@ -211,6 +249,7 @@ static uint64_t play(struct play *p, struct span script, bool dribble) {
     if (byte < 0x98) begin(p, &envelopes[byte - 0x90]);
     if (byte == 0x98) send_content(p);
     if (byte == 0x99) quit(p);
+    if (byte == 0x9a || byte == 0x9b) secure(p, byte == 0x9a);
   }
   listen(p, dribble);
   return p->hash;

@@ -1,5 +1,6 @@
 #include "tests/lib/conf_sound.h"
 
+#include "core/conf/routes.h"
 #include "core/conf/setting.h"
 #include "core/conf/sites.h"
 
@@ -44,6 +45,14 @@ static const char *unsound_routes(const struct conf *conf) {
       if (*c >= 'A' && *c <= 'Z') return "a route's domain with a capital";
     for (unsigned k = 0; k < i; k++)
       if (strcmp(route->domain, conf->routes[k].domain) == 0) return "two routes of one domain";
+    if (routes_find(conf, span_of_text(route->domain)) != route) return "a route that is not found";
+    if (route->tls > CONF_SECURITY_IMPLICIT || route->action > CONF_REJECT) return "a route that does what there is not";
+    if ((route->user == NULL) != (route->password_file == NULL)) return "a user without a password, or a password without a user";
+    if (route->user != NULL && route->tls == CONF_SECURITY_OPPORTUNISTIC) return "a password in the clear by chance";
+    if (route->action != CONF_DELIVER) {
+      if (route->hosts_count > 0 || route->user != NULL) return "a route that delivers and does not";
+      continue;
+    }
     const char *hosts = unsound_addresses(route->hosts, route->hosts_count);
     if (hosts != NULL) return hosts;
   }

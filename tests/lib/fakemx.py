@@ -2,16 +2,20 @@
 
     mx = FakeMx(t, address, port, script={"RCPT": ["451 4.2.1 later"], "FINAL": Cut()})
 
-The script maps a stage (GREETING EHLO HELO MAIL RCPT DATA BDAT FINAL RSET NOOP QUIT) to what is done there: a reply as text (more lines with
+With tls=tls_context(certificate) it offers STARTTLS, or, with implicit=True, speaks TLS from the first byte; with accounts={name: password} it offers AUTH.
+
+The script maps a stage (GREETING EHLO HELO STARTTLS HANDSHAKE AUTH MAIL RCPT DATA BDAT FINAL RSET NOOP QUIT) to what is done there: a reply as text (more lines with
 "\\r\\n" between), an action below, None for the usual good reply, a list of these (one each time, then None), or a function
 (session, argument) that returns one of them. Whatever the client does against RFC 5321, 2920, 3030, 1870, 6152 or 6531, or against what this
 server offered, is put into mx.violations, which must be empty at the test's end.
 """
 import asyncio
+import base64
 import dataclasses
 import errno
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -66,6 +70,23 @@ class Raw:
         self.data = data
 
 
+def tls_context(certificate, most=ssl.TLSVersion.TLSv1_3, tickets=2):
+    """For certificate = {"cert": FILE, "key": FILE}."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate["cert"], certificate["key"])
+    context.maximum_version = most
+    context.num_tickets = tickets
+    return context
+
+
+@dataclasses.dataclass
+class Handshake:
+    connection: int
+    version: str
+    resumed: bool
+    host: str  # that was asked for; None: none
+
+
 @dataclasses.dataclass
 class Received:
     sender: str
@@ -76,6 +97,8 @@ class Received:
     at: float  # time.time() when the answer to the content was decided
     chunked: bool
     answer: str  # the reply to the content, or the name of the action
+    tls: str = ""  # version
+    user: str = ""
 
 
 class Gauge:
@@ -135,6 +158,8 @@ class Session:
         self.parameters = ""
         self.recipients = []
         self.transactions = 0
+        self.user = ""
+        self.tls = None
         self._chunks = None
 
     def established(self):
@@ -146,20 +171,70 @@ class Session:
     def violation(self, text):
         self.mx.violations.append("connection %d: %s" % (self.number, text))
 
+    async def _send(self, data):
+        if self.tls:
+            self.tls.write(data)
+            data = self._tls_out.read()
+        await _loop.get().sock_sendall(self.socket, data)
+
     async def _flush(self):
         out, self._out = self._out, b""
         if out:
-            await _loop.get().sock_sendall(self.socket, out)
+            await self._send(out)
 
-    async def _more(self):
-        await self._flush()
+    async def _receive(self):
         try:
             data = await _loop.get().sock_recv(self.socket, 262144)
         except OSError:
             data = b""
         if not data:
             raise _Gone
-        self._in += data
+        return data
+
+    async def _more(self):
+        await self._flush()
+        while True:
+            if not self.tls:
+                self._in += await self._receive()
+                return
+            try:
+                data = self.tls.read(262144)
+                if not data:
+                    raise _Gone
+                self._in += data
+                return
+            except ssl.SSLWantReadError:
+                self._tls_in.write(await self._receive())
+            except ssl.SSLError:
+                raise _Gone from None
+
+    async def _secure(self):
+        """The server's side of a handshake."""
+        self._tls_in, self._tls_out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._host = None
+        tls = self.mx.tls.wrap_bio(self._tls_in, self._tls_out, server_side=True)
+        self.mx.hosts[tls] = None
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await _loop.get().sock_sendall(self.socket, self._tls_out.read())
+                self._tls_in.write(await self._receive())
+            except ssl.SSLError as error:
+                self.mx.tls_errors.append(str(error))
+                raise _Gone from None
+        await _loop.get().sock_sendall(self.socket, self._tls_out.read())
+        self.tls = tls
+        self.mx.handshakes.append(Handshake(self.number, tls.version(), tls.session_reused, self.mx.hosts.pop(tls)))
+
+    async def _shake(self):
+        if await self._act("HANDSHAKE", "", "000") == 0 and self._out == b"000\r\n":
+            self._out = b""
+            await self._secure()
+            return True
+        await self._flush()
+        return False
 
     async def _line(self):
         while b"\n" not in self._in:
@@ -233,7 +308,7 @@ class Session:
         if isinstance(action, Drip):
             await self._flush()
             for byte in action.reply.encode() + b"\r\n":
-                await _loop.get().sock_sendall(self.socket, bytes([byte]))
+                await self._send(bytes([byte]))
                 await asyncio.sleep(action.pause_s)
             reply = action.reply
         else:
@@ -246,6 +321,8 @@ class Session:
         return code
 
     async def run(self):
+        if self.mx.implicit and not await self._shake():
+            return
         if await self._act("GREETING", "", "220 %s ESMTP" % self.mx.name) not in (0, 220):
             while True:  # RFC 5321 3.1: 503 to everything but QUIT
                 if await self._command(await self._line(), refused=True):
@@ -258,6 +335,8 @@ class Session:
 
     async def _command(self, line, refused=False):
         self.mx.commands.append((self.number, line))
+        if not self.tls:
+            self.mx.in_clear.append((self.number, line))
         verb, _, argument = line.partition(" ")
         verb = verb.upper()
         if self._in and not self.mx.offers("PIPELINING") and verb != "BDAT":
@@ -284,6 +363,8 @@ class Session:
             self.violation("EHLO %r" % name)
         self._reset()
         lines = [self.mx.name] + list(self.mx.capabilities)
+        lines += ["STARTTLS"] if self.mx.tls and not self.tls else []
+        lines += ["AUTH " + self.mx.mechanisms] if self.mx.accounts and (self.tls or not self.mx.tls) else []
         code = await self._act("EHLO", name, "\r\n".join("250%s%s" % ("-" if i + 1 < len(lines) else " ", text) for i, text in enumerate(lines)))
         self.esmtp = code == 250
 
@@ -291,6 +372,33 @@ class Session:
         self._reset()
         await self._act("HELO", name, "250 " + self.mx.name)
         self.esmtp = False
+
+    async def _do_starttls(self, argument):
+        if argument or self.tls or not self.mx.tls:
+            self.violation("STARTTLS out of place")
+        if self._in:
+            self.violation("goes on behind STARTTLS in the clear: %r" % self._in[:80])
+        if await self._act("STARTTLS", "", "220 2.0.0 go on") != 220:
+            return
+        await self._flush()
+        if not await self._shake():
+            raise _Gone
+        self._reset()
+
+    async def _do_auth(self, argument):
+        mechanism, _, initial = argument.partition(" ")
+        if mechanism not in self.mx.mechanisms.split() or (self.mx.tls and not self.tls) or self.sender is not None:
+            self.violation("AUTH %s out of place" % mechanism)
+        if mechanism == "PLAIN":
+            _, name, password = base64.b64decode(initial, validate=True).split(b"\0")
+        else:
+            self._out += b"334 VXNlcm5hbWU6\r\n"
+            name = base64.b64decode(await self._line(), validate=True)
+            self._out += b"334 UGFzc3dvcmQ6\r\n"
+            password = base64.b64decode(await self._line(), validate=True)
+        right = self.mx.accounts.get(name.decode()) == password.decode()
+        if await self._act("AUTH", name.decode(), "235 2.7.0 welcome" if right else "535 5.7.8 wrong name or password") == 235:
+            self.user = name.decode()
 
     def _reset(self):
         self.sender = None
@@ -379,7 +487,9 @@ class Session:
         declared = re.search(r"SIZE=(\d+)", self.parameters, re.I)
         if declared and abs(int(declared.group(1)) - len(content)) > len(content) // 10 + 4096:
             self.violation("SIZE=%s for %d bytes" % (declared.group(1), len(content)))
-        received = Received(self.sender, list(self.recipients), content, self.parameters, self.number, time.time(), chunked, "")
+        received = Received(
+            self.sender, list(self.recipients), content, self.parameters, self.number, time.time(), chunked, "", self.tls.version() if self.tls else "", self.user
+        )
         self._reset()
         self.mx.contents.append(received)
         received.answer = "250"  # what the client may take for granted as soon as bytes of it are out
@@ -399,14 +509,39 @@ class Session:
 
 
 class FakeMx:
-    def __init__(self, case, address, port, script=None, capabilities=CAPABILITIES, name=None, gauge=None, lawful=True, backlog=1024):
+    def __init__(
+        self,
+        case,
+        address,
+        port,
+        script=None,
+        capabilities=CAPABILITIES,
+        name=None,
+        gauge=None,
+        lawful=True,
+        backlog=1024,
+        tls=None,
+        implicit=False,
+        accounts=None,
+        mechanisms="PLAIN LOGIN",
+    ):
         self.address = address
         self.port = port
         self.capabilities = list(capabilities)
         self.name = name or "mx.fake.example"
         self.script = dict(script or {})
         self.gauge = gauge or Gauge()
+        self.tls = tls
+        self.implicit = implicit
+        self.accounts = accounts or {}
+        self.mechanisms = mechanisms
+        self.handshakes = []
+        self.tls_errors = []
+        self.hosts = {}  # that handshakes under way ask for
+        if tls:
+            tls.sni_callback = self._asked_for
         self.commands = []  # (connection number, line)
+        self.in_clear = []  # those of them that came without TLS
         self.contents = []  # Received: all whole contents that came, whatever was answered
         self.violations = []
         self.connections = 0
@@ -423,6 +558,9 @@ class FakeMx:
         if lawful:
             case.at_end(self._judge)
         case.at_end(self.close)
+
+    def _asked_for(self, tls, host, _context):
+        self.hosts[tls] = host
 
     def _bind(self):
         """A program being started by another test may hold our probe of this port for an instant, between fork and exec."""

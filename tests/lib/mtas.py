@@ -87,7 +87,7 @@ class _Receiver:
 class Postfix(_Receiver):
     """An own instance: configuration, queue and data under the test's directory; virtual(8) delivers everything into one maildir."""
 
-    def __init__(self, case, address=None, port=None, settings=None):
+    def __init__(self, case, address=None, port=None, settings=None, certified=None):
         _needed(mtasetup.need_postfix)
         owner = user_of("postfix")
         self.address = address or free_address()
@@ -107,6 +107,16 @@ class Postfix(_Receiver):
             "smtputf8_enable": "yes",
             "default_process_limit": "20",
         }
+        if certified:  # {"cert": FILE, "key": FILE}
+            parameters.update(
+                {
+                    "smtpd_tls_security_level": "may",
+                    "smtpd_tls_cert_file": certified["cert"],
+                    "smtpd_tls_key_file": certified["key"],
+                    "smtpd_tls_loglevel": "1",
+                    "smtpd_tls_received_header": "yes",
+                }
+            )
         parameters.update(settings or {})
         self._home = mtasetup.PostfixHome(case.directory("postfix"), self.address, self.port, parameters)
         self.config = self._home.config
@@ -158,7 +168,7 @@ smtputf8_advertise_hosts = *
 accept_8bitmime = true
 chunking_advertise_hosts = {chunking}
 pipelining_advertise_hosts = *
-tls_advertise_hosts =
+{tls}
 never_users =
 keep_environment =
 log_selector = +smtp_connection +smtp_protocol_error +smtp_syntax_error +pipelining
@@ -181,9 +191,25 @@ begin retry
 * * F,1h,1m
 begin rewrite
 begin authenticators
+{authenticators}
+"""
+    TLS = """
+tls_advertise_hosts = *
+tls_resumption_hosts = *
+tls_certificate = {home}/cert.pem
+tls_privatekey = {home}/key.pem
+tls_on_connect_ports = {implicit}
+"""
+    AUTHENTICATOR = """
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_advertise_condition = ${if def:tls_in_cipher}
+  server_condition = ${if and{{eq{$auth2}{%s}}{eq{$auth3}{%s}}}}
+  server_set_id = $auth2
 """
 
-    def __init__(self, case, address=None, port=None, chunking=True):
+    def __init__(self, case, address=None, port=None, chunking=True, certified=None, implicit=False, account=None):
         need_root("Exim")
         self.binary = need_program(os.path.join(PEERS, "exim4-daemon-light/usr/sbin/exim4"))
         owner = user_of("Debian-exim")
@@ -194,9 +220,18 @@ begin authenticators
         for part in ("spool", "mail"):
             os.chown(case.directory("exim", part), owner.pw_uid, owner.pw_gid)
         self.maildir = os.path.join(self.home, "mail")
+        if certified:
+            for part in ("cert", "key"):
+                copy = os.path.join(self.home, part + ".pem")
+                shutil.copyfile(certified[part], copy)
+                os.chown(copy, owner.pw_uid, owner.pw_gid)
+                os.chmod(copy, 0o600)
         self.config = case.write(
             "exim/exim.conf",
-            self.CONFIG.replace("{home}", self.home)
+            self.CONFIG.replace("{tls}", self.TLS if certified else "tls_advertise_hosts =")
+            .replace("{authenticators}", self.AUTHENTICATOR % account if account else "")
+            .replace("{implicit}", str(self.port) if implicit else "")
+            .replace("{home}", self.home)
             .replace("{address}", self.address)
             .replace("{port}", str(self.port))
             .replace("{chunking}", "*" if chunking else ""),

@@ -101,6 +101,7 @@ class PostfixHome:
     def _services(address, port, processes):
         rows = [
             "%s:%d inet n - n - - smtpd" % (address, port),
+            "tlsmgr unix - - n 1000? 1 tlsmgr",
             "pickup unix n - n 60 1 pickup",
             "cleanup unix n - n - 0 cleanup",
             "qmgr unix n - n 300 1 qmgr",

@@ -342,7 +342,7 @@ def check_event(event):
         return "created"
     if not _is_count(event.get("size")) or not _is_count(event.get("num_attempts")):
         return "size or num_attempts"
-    if event["type"] == "Delivery":
+    if event["type"] == "Delivery" and event.get("response", {}).get("command") != "route":  # what a route discards goes nowhere
         if not _is_text(event.get("site")) or not _is_text(event.get("peer_address", {}).get("addr")) or event["num_attempts"] < 1:
             return "site, peer_address or num_attempts"
         if not _is_text(event.get("source_address")) and not isinstance(event.get("source_address"), dict):

@@ -23,7 +23,7 @@ ALLOWED = {
     "queue/policy": ["core/*"],
     "queue/spool": ["core/*"],
     "queue": ["queue/*", "core/*"],
-    "net/smtp": ["core/base"],
+    "net/smtp": ["net/auth", "core/base"],
     "net/mail": ["core/base"],
     "net/tls": ["core/base"],
     "net/auth": ["core/*"],

@@ -131,7 +131,7 @@ static const struct refusal {
     {"sites: [{match: a.b}]\n", E_SYNTAX, "c.yaml:2: sites[0].match: must be a list, like [one, two]"},
     {"sites:\n - match: [a.b]\n   idle: 1s\n", E_SYNTAX,
      "c.yaml:4: sites[0].idle: unknown key; known here are: match, retry_initial, retry_factor, retry_max, retry_jitter, max_age, "
-     "connections_per_site, messages_per_connection"},
+     "connections_per_site, messages_per_connection, tls"},
     {"sites: []\n", E_SYNTAX, "c.yaml:2: sites: the list is empty; it needs one entry at least, or leave the key out"},
     {"sites: [{match: [\"*\"]}]\n", E_SYNTAX,
      "c.yaml:2: sites[0].match[0]: '*' would be for all destinations; what holds for all belongs into queue and delivery"},

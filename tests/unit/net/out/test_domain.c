@@ -24,6 +24,7 @@ static struct {
   struct resolver_query *query;
   struct job *job; /* enqueued or ended last */
   const struct conf_site *heeded;
+  const struct conf_route *route; /* that is special */
   char site[MX_SITE_NAME_MAX + 1];
   struct failure failure;
 } told;
@@ -66,6 +67,12 @@ bool site_set_hosts(struct site *of, const struct mx_set *set, uint16_t port) {
   return set->hosts > 0;
 }
 
+bool site_set_route(struct site *of, const struct conf_route *route) {
+  (void)of;
+  told.route = route;
+  return true;
+}
+
 void site_enqueue(struct site *to, struct job *job) {
   (void)to;
   told.job = job;
@@ -98,12 +105,16 @@ void outlet_job_end(struct outlet *of, struct job *job) {
 
 /* ---- the world ---- */
 
+static struct span route_key(const void *object) { return span_of_text(((const struct conf_route *)object)->domain); }
+
 static void open_routes(unsigned count) {
   shard.now_ms = 1000;
   conf = (struct conf){.routes = routes, .routes_count = count};
+  map_init(&conf.routes_by_domain, route_key, 0);
+  for (unsigned i = 0; i < count; i++) ck_assert_int_eq(map_insert(&conf.routes_by_domain, &routes[i]), E_OK);
   outlet = (struct outlet){.o = {.shard = &shard, .conf = &conf, .schedule = &schedule, .map_seed = 5}};
   domain_queues_init(&schedule.domains, 5);
-  ck_assert_int_eq(domains_open(&outlet), E_OK);
+  domains_open(&outlet);
   no_memory = hangs = false;
   site.entry = NULL;
 }
@@ -112,6 +123,11 @@ static void close_domains(void) {
   domains_close(&outlet);
   for (struct domain_queue *queue = schedule.domains.first; queue != NULL; queue = queue->next) ck_assert_ptr_null(queue->outgoing);
   domain_queues_fini(&schedule.domains);
+}
+
+static void close_routes(void) {
+  close_domains();
+  map_fini(&conf.routes_by_domain);
 }
 
 static void set_route(unsigned i, const char *domain) {
@@ -181,7 +197,7 @@ START_TEST(a_route_is_for_its_domain_and_no_other) {
   check_asked("other.example.org");
   check_asked("org");
   check_asked("xexample.org");
-  close_domains();
+  close_routes();
 }
 END_TEST
 
@@ -194,7 +210,7 @@ START_TEST(a_star_is_for_all_others) {
   check_route("example.org", 2);
   check_route("sub.example.org", 1);
   check_route("com", 1);
-  close_domains();
+  close_routes();
 }
 END_TEST
 
@@ -210,14 +226,77 @@ START_TEST(many_routes) {
     check_route(domain, i);
   }
   check_asked("d3000.example");
-  close_domains();
+  close_routes();
+}
+END_TEST
+
+/* Neither DNS nor a site; and after a reload that takes the route away the domain goes its way again. */
+START_TEST(routes_that_deliver_nothing) {
+  set_route(0, "discarded.example");
+  set_route(1, "rejected.example");
+  routes[0] = (struct conf_route){.domain = names[0], .action = CONF_DISCARD};
+  routes[1] = (struct conf_route){.domain = names[1], .action = CONF_REJECT};
+  open_routes(2);
+  for (unsigned i = 0; i < 4; i++) {
+    dispatch(i % 2 == 0 ? "Discarded.example" : "rejected.example");
+    ck_assert(told.ended == 1 && told.asked == 0 && told.enqueued == 0);
+    ck_assert_int_eq(told.failure.kind, FAILURE_ROUTE);
+    ck_assert(told.failure.rejected == (i % 2 == 1));
+  }
+  routes[0] = (struct conf_route){.domain = names[0], .hosts = &hosts[0], .hosts_count = 1};
+  domains_take_conf(&outlet, false);
+  check_route("discarded.example", 0);
+  routes[0] = (struct conf_route){.domain = names[0], .action = CONF_DISCARD};
+  domains_take_conf(&outlet, false);
+  dispatch("discarded.example");
+  ck_assert_int_eq(told.failure.kind, FAILURE_ROUTE);
+  ck_assert_uint_eq(site.domains, 0);
+  close_routes();
+}
+END_TEST
+
+/* How hosts are spoken to, and as whom, is part of the site: nobody's password goes over another's connection. */
+START_TEST(routes_with_a_way_of_their_own) {
+  char long_user[200], prefix[64], bob[] = "bob", name[] = "smtp.example";
+  memset(long_user, 'u', sizeof long_user - 1);
+  long_user[sizeof long_user - 1] = '\0';
+  for (unsigned i = 0; i < 6; i++) {
+    snprintf(prefix, sizeof prefix, "%c.example", 'a' + (int)i);
+    set_route(i, prefix);
+    hosts[i].port = 465;
+  }
+  routes[1].tls = CONF_SECURITY_REQUIRE;
+  routes[2].tls = CONF_SECURITY_IMPLICIT, routes[2].user = bob, routes[2].tls_name = name;
+  routes[3].user = bob;
+  routes[4].user = routes[5].user = long_user;
+  hosts[5].port = 466;
+  open_routes(6);
+  static const char *const names_of_sites[] = {"192.0.2.1:465", "tls=require,192.0.2.1:465", "tls=implicit,user=bob,smtp.example=192.0.2.1:465",
+                                               "tls=none,user=bob,192.0.2.1:465"};
+  for (unsigned i = 0; i < 4; i++) {
+    dispatch(routes[i].domain);
+    ck_assert_str_eq(told.site, names_of_sites[i]);
+    ck_assert_ptr_eq(told.route, i == 0 ? NULL : &routes[i]);
+  }
+  struct netaddr many[16];
+  for (unsigned i = 0; i < 16; i++) many[i] = hosts[4];
+  routes[4].hosts = routes[5].hosts = many;
+  routes[4].hosts_count = 16, routes[5].hosts_count = 15;
+  char first[MX_SITE_NAME_MAX + 1];
+  dispatch("e.example");
+  snprintf(first, sizeof first, "%s", told.site);
+  ck_assert_uint_eq(strlen(first), MX_SITE_NAME_MAX);
+  ck_assert_int_eq(first[MX_SITE_NAME_MAX - 17], '#');
+  dispatch("f.example");
+  ck_assert_str_ne(told.site, first);
+  close_routes();
 }
 END_TEST
 
 START_TEST(no_routes) {
   open_routes(0);
   check_asked("example.org");
-  close_domains();
+  close_routes();
 }
 END_TEST
 
@@ -233,7 +312,7 @@ START_TEST(a_lack_of_memory_is_ours_and_not_remembered) {
   }
   no_memory = false;
   check_route("example.org", 0);
-  close_domains();
+  close_routes();
 }
 END_TEST
 
@@ -255,7 +334,7 @@ START_TEST(what_is_suspended_is_held_without_a_question) {
   check_held("example.net");
   site.held = false;
   check_enqueued("example.net");
-  close_domains();
+  close_routes();
 }
 END_TEST
 
@@ -286,7 +365,7 @@ START_TEST(the_site_of_what_waits_is_remembered) {
   ck_assert(waits->outgoing != NULL && waits->site == NULL);
   waits->waiting = 0;
   map_fini(sites);
-  close_domains();
+  close_routes();
 }
 END_TEST
 
@@ -305,7 +384,7 @@ static void open_sites(const char *sites) {
   shard.wall_ms = 1764000000000;
   outlet = (struct outlet){.o = {.shard = &shard, .conf = &conf, .schedule = &schedule, .map_seed = 5}};
   domain_queues_init(&schedule.domains, 5);
-  ck_assert_int_eq(domains_open(&outlet), E_OK);
+  domains_open(&outlet);
   slab_init(&slab, 1 << 20);
   messages_count = 0;
   no_memory = hangs = false;
@@ -391,7 +470,7 @@ START_TEST(what_is_known_of_a_domain_that_was_never_looked_up) {
   answer(told.query, NULL);
   job_free(&slab, job);
   domains_close(&outlet);
-  ck_assert_int_eq(domains_open(&outlet), E_OK);
+  domains_open(&outlet);
   ck_assert_ptr_eq(domain_entry(&outlet, messages[1], 0), &conf.sites[0]);
   close_sites();
 }
@@ -424,7 +503,7 @@ START_TEST(what_waits_for_dns_gets_old) {
   job_free(&slab, last);
   domains_close(&outlet);
   ck_assert_uint_eq(told.cancelled, 1); /* though nobody waits any more */
-  ck_assert_int_eq(domains_open(&outlet), E_OK);
+  domains_open(&outlet);
   close_sites();
 }
 END_TEST
@@ -434,6 +513,8 @@ int main(void) {
   tcase_add_test(all, a_route_is_for_its_domain_and_no_other);
   tcase_add_test(all, a_star_is_for_all_others);
   tcase_add_test(all, many_routes);
+  tcase_add_test(all, routes_that_deliver_nothing);
+  tcase_add_test(all, routes_with_a_way_of_their_own);
   tcase_add_test(all, no_routes);
   tcase_add_test(all, what_is_suspended_is_held_without_a_question);
   tcase_add_test(all, the_site_of_what_waits_is_remembered);

@@ -72,6 +72,89 @@ START_TEST(of_several_domains_the_lowest_value_of_each_counts) {
 }
 END_TEST
 
+/* ---- how safe it has to be ---- */
+
+static void check_security(struct site *site, enum conf_security tls, unsigned calls) {
+  ck_assert_int_eq(site->tls, tls);
+  ck_assert_uint_eq(lax_retired, calls);
+}
+
+START_TEST(of_several_domains_the_strictest_counts) {
+  static const struct conf_site none = {.tls = CONF_SECURITY_NONE}, verify = {.tls = CONF_SECURITY_VERIFY}, require = {.tls = CONF_SECURITY_REQUIRE};
+  struct site *site = sites[home];
+  conf.delivery_tls = CONF_SECURITY_OPPORTUNISTIC;
+  lax_retired = 0;
+  site_heed(site, &none);
+  check_security(site, CONF_SECURITY_NONE, 0);
+  site_heed(site, NULL); /* a domain without an entry has a say too */
+  check_security(site, CONF_SECURITY_OPPORTUNISTIC, 1);
+  site_heed(site, &require);
+  site_heed(site, &none);
+  check_security(site, CONF_SECURITY_REQUIRE, 2);
+  site_heed(site, &verify);
+  site_heed(site, &require);
+  check_security(site, CONF_SECURITY_VERIFY, 3);
+}
+END_TEST
+
+START_TEST(what_is_said_of_hosts_is_heeded_alone) {
+  static const struct conf_site verify = {.tls = CONF_SECURITY_VERIFY};
+  conf = read_conf("[{match: [\"*.google.com\"], tls: none}]");
+  struct site *site = site_get(&outlets[0], "aspmx.l.google.com");
+  lax_retired = 0;
+  site_heed(site, NULL);
+  site_heed(site, &verify);
+  check_security(site, CONF_SECURITY_NONE, 0);
+  conf_free(&conf);
+}
+END_TEST
+
+START_TEST(a_route_has_its_own_idea) {
+  static const struct conf_site verify = {.tls = CONF_SECURITY_VERIFY};
+  char bob[] = "bob", secret[] = "secret", another[] = "other";
+  struct conf_route route = {.tls = CONF_SECURITY_REQUIRE, .user = bob, .password = secret};
+  struct site *site = sites[home];
+  lax_retired = 0;
+  retired_to[home] = 99;
+  ck_assert(site_set_route(site, &route));
+  ck_assert_uint_eq(retired_to[home], 0);
+  ck_assert(site->tls == CONF_SECURITY_REQUIRE && strcmp(site->user, "bob") == 0 && strcmp(site->password, "secret") == 0);
+  site_heed(site, &verify);
+  check_security(site, CONF_SECURITY_REQUIRE, 0);
+  retired_to[home] = 99;
+  ck_assert(site_set_route(site, &route)); /* nothing new */
+  ck_assert_uint_eq(retired_to[home], 99);
+  route.password = another;
+  ck_assert(site_set_route(site, &route));
+  ck_assert_str_eq(site->password, "other");
+  ck_assert_uint_eq(retired_to[home], 0);
+}
+END_TEST
+
+/* What is known of an address stays when the answer of DNS is another, and goes with it. */
+START_TEST(an_address_keeps_what_is_known_of_its_tls) {
+  struct site *site = sites[home];
+  struct mx_host host = {
+      .addresses = 2, .name = "mx.example", .address = {{.family = 4, .bytes = {192, 0, 2, 1}}, {.family = 4, .bytes = {192, 0, 2, 2}}}};
+  struct mx_set set = {.status = MX_OK, .hosts = 1, .host = &host};
+  struct tls_session *session = (struct tls_session *)&host; /* not looked at */
+  ck_assert(site_set_hosts(site, &set, 25));
+  site_target(site, &site->targets[1].address)->tls_broken_until_ms = 5;
+  site->targets[1].session = session;
+  host.address[0] = host.address[1];
+  host.address[1] = (struct netaddr){.family = 4, .bytes = {192, 0, 2, 3}};
+  ck_assert(site_set_hosts(site, &set, 25));
+  ck_assert_uint_eq(site->targets[0].tls_broken_until_ms, 5);
+  ck_assert_ptr_eq(site->targets[0].session, session);
+  ck_assert(site->targets[1].tls_broken_until_ms == 0 && site->targets[1].session == NULL);
+  host.address[0] = (struct netaddr){.family = 4, .bytes = {192, 0, 2, 4}};
+  sessions_forgotten = 0;
+  ck_assert(site_set_hosts(site, &set, 25));
+  ck_assert_uint_eq(sessions_forgotten, 1);
+  ck_assert(site_target(site, &(struct netaddr){.family = 4, .bytes = {192, 0, 2, 2}, .port = 25}) == NULL);
+}
+END_TEST
+
 START_TEST(the_home_hears_of_it_once) {
   site_heed(sites[guest], &narrow);
   site_heed(sites[guest], &narrow);
@@ -246,6 +329,10 @@ int main(void) {
   tcase_add_test(all, what_is_said_of_hosts_goes_before_what_is_said_of_domains);
   tcase_add_test(all, of_several_domains_the_lowest_value_of_each_counts);
   tcase_add_test(all, the_home_hears_of_it_once);
+  tcase_add_test(all, of_several_domains_the_strictest_counts);
+  tcase_add_test(all, what_is_said_of_hosts_is_heeded_alone);
+  tcase_add_test(all, a_route_has_its_own_idea);
+  tcase_add_test(all, an_address_keeps_what_is_known_of_its_tls);
   tcase_add_test(all, a_home_that_has_forgotten_hears_of_it_before_it_grants);
   tcase_add_test(all, a_lower_limit_takes_back_what_there_is_above_it);
   tcase_add_loop_test(all, the_lower_limit_holds_whatever_crosses, 0, 30);

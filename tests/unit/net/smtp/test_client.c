@@ -53,6 +53,50 @@ START_TEST(capabilities) {
 }
 END_TEST
 
+START_TEST(mechanisms) {
+  const struct smtp_client_capabilities *can = &client.capabilities;
+  greet("250-mx\r\n250 auth scram-sha-1 Plain\r\n");
+  ck_assert(can->auth_plain && !can->auth_login && smtp_client_can_auth(&client));
+  greet("250-mx\r\n250-AUTHPLAIN\r\n250 AUTH PLAINER XLOGIN\r\n");
+  ck_assert(!can->auth_plain && !can->auth_login && !smtp_client_can_auth(&client));
+  greet("250-mx\r\n250 AUTH=LOGIN PLAIN\r\n");
+  ck_assert(can->auth_plain && can->auth_login);
+}
+END_TEST
+
+/* CVE-2011-0411: what an attacker puts behind the answer must not be taken for something said under TLS. */
+START_TEST(bytes_behind_starttls) {
+  static const char *const said[] = {"220 go\r\n250 mx\r\n", "220 go\r\n\n", "220-go\r\n220 on\r\n2"};
+  greet("250-mx\r\n250 STARTTLS\r\n");
+  smtp_client_starttls(&client, &out);
+  ck_assert(span_equal(fmt_span(&out), SPAN("STARTTLS\r\n")));
+  ck_assert_int_eq(say(said[_i]), SMTP_CLIENT_BROKEN);
+  ck_assert_str_eq(client.broken, "bytes in the clear behind the answer to STARTTLS");
+  ck_assert_int_eq(smtp_client_stage(&client), SMTP_STAGE_STARTTLS);
+  ck_assert_int_eq(say("250 more\r\n"), SMTP_CLIENT_NEED_INPUT);
+}
+END_TEST
+
+START_TEST(bytes_before_the_handshake) {
+  greet("250-mx\r\n250 STARTTLS\r\n");
+  smtp_client_starttls(&client, &out);
+  ck_assert_int_eq(say("220 go\r\n"), SMTP_CLIENT_TLS);
+  ck_assert_int_eq(say(""), SMTP_CLIENT_NEED_INPUT);
+  ck_assert_int_eq(say("2"), SMTP_CLIENT_BROKEN);
+  ck_assert_int_eq(smtp_client_stage(&client), SMTP_STAGE_STARTTLS);
+}
+END_TEST
+
+/* The longest name and password in the room that is promised. */
+START_TEST(longest_secret) {
+  struct span longest = span_of(long_text, SMTP_CLIENT_SECRET_MAX);
+  greet("250-mx\r\n250 AUTH PLAIN\r\n");
+  out = fmt_over(room, SMTP_CLIENT_ROOM);
+  smtp_client_auth(&client, longest, longest, &out);
+  ck_assert_uint_eq(out.len, sizeof "AUTH PLAIN \r\n" - 1 + 684);
+}
+END_TEST
+
 /* The greatest transactions, over and over: the ring of commands turns several times, and two envelopes are under way at once. */
 START_TEST(hundred_recipients_twice_under_way) {
   struct smtp_client_recipient recipients[SMTP_CLIENT_RECIPIENTS_MAX];
@@ -204,12 +248,39 @@ START_TEST(broken_promise) {
 }
 END_TEST
 
+START_TEST(broken_promise_of_security) {
+  greet(_i == 1 ? "250 mx\r\n" : "250-mx\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n");
+  switch (_i) {
+  case 0: smtp_client_secured(&client, &out); return;  /* unasked */
+  case 1: smtp_client_starttls(&client, &out); return; /* not offered */
+  case 2: smtp_client_auth(&client, SPAN("a"), span_of(long_text, SMTP_CLIENT_SECRET_MAX + 1), &out); return;
+  case 3: smtp_client_auth(&client, SPAN("a\0b"), SPAN("x"), &out); return;
+  case 4: /* within a transaction */
+    smtp_client_begin(&client, &simple, 1, &out);
+    smtp_client_starttls(&client, &out);
+    return;
+  case 5: /* both at once */
+    smtp_client_starttls(&client, &out);
+    smtp_client_auth(&client, SPAN("a"), SPAN("b"), &out);
+    return;
+  case 6: /* a transaction in between */
+    smtp_client_starttls(&client, &out);
+    smtp_client_begin(&client, &simple, 1, &out);
+    return;
+  }
+}
+END_TEST
+
 int main(void) {
   TCase *cases[] = {tcase_create("client"), tcase_create("contract")};
   tcase_add_checked_fixture(cases[0], setup, NULL);
   tcase_add_checked_fixture(cases[1], setup, NULL);
   tcase_add_test(cases[0], size_of_the_machine);
   tcase_add_test(cases[0], capabilities);
+  tcase_add_test(cases[0], mechanisms);
+  tcase_add_loop_test(cases[0], bytes_behind_starttls, 0, 3);
+  tcase_add_test(cases[0], bytes_before_the_handshake);
+  tcase_add_test(cases[0], longest_secret);
   tcase_add_test(cases[0], hundred_recipients_twice_under_way);
   tcase_add_test(cases[0], longest_lines);
   tcase_add_test(cases[0], overlong_dsn_parameters);
@@ -221,5 +292,6 @@ int main(void) {
   tcase_add_loop_test_raise_signal(cases[1], unclean_recipient, SIGABRT, 0, kinds);
   tcase_add_loop_test_raise_signal(cases[1], unclean_orcpt, SIGABRT, 0, kinds);
   tcase_add_loop_test_raise_signal(cases[1], broken_promise, SIGABRT, 0, 12);
+  tcase_add_loop_test_raise_signal(cases[1], broken_promise_of_security, SIGABRT, 0, 7);
   return unit_main("net/smtp/client", cases, 2);
 }

@@ -8,7 +8,7 @@
  *   begin TAG from=A to=B [to=..] [size=N] [8bit] [utf8] [leading-dot] [ret=full|hdrs] [envid=X] [notify=N] [orcpt=X]
  *                                                     notify= and orcpt= belong to the to= before them; from= alone is <>
  *   content sent TAG
- *   quit
+ *   quit, starttls, secured, auth NAME PASSWORD
  *   expect EVENT [TAG] [RECIPIENT] [CODE]             the next event; AHEAD TAG is smtp_client_begin returning true; BROKEN WHY
  *   stage TEXT, can-begin yes|no, recipients-max N, dot TAG yes|no, fit ok|size|8bit|utf8 ATTRIBUTES..
  *
@@ -60,6 +60,10 @@ static void note_event(struct play *p, enum smtp_client_event event) {
   char text[128];
   switch (event) {
   case SMTP_CLIENT_READY: snprintf(text, sizeof text, "READY"); break;
+  case SMTP_CLIENT_TLS: snprintf(text, sizeof text, "TLS"); break;
+  case SMTP_CLIENT_TLS_REFUSED: snprintf(text, sizeof text, "TLS_REFUSED %u", c->reply.code); break;
+  case SMTP_CLIENT_AUTHENTICATED: snprintf(text, sizeof text, "AUTHENTICATED"); break;
+  case SMTP_CLIENT_AUTH_REFUSED: snprintf(text, sizeof text, "AUTH_REFUSED %u", c->reply.code); break;
   case SMTP_CLIENT_REFUSED: snprintf(text, sizeof text, "REFUSED %u", c->reply.code); break;
   case SMTP_CLIENT_MAIL: snprintf(text, sizeof text, "MAIL %u %u", c->tag, c->reply.code); break;
   case SMTP_CLIENT_RCPT: snprintf(text, sizeof text, "RCPT %u %u %u", c->tag, c->recipient, c->reply.code); break;
@@ -231,6 +235,24 @@ static void do_quit(struct play *p, char *words) {
   smtp_client_quit(&p->client, &p->out);
 }
 
+static void do_starttls(struct play *p, char *words) {
+  (void)words;
+  nothing_may_be_left(p);
+  smtp_client_starttls(&p->client, &p->out);
+}
+
+static void do_secured(struct play *p, char *words) {
+  (void)words;
+  nothing_may_be_left(p);
+  smtp_client_secured(&p->client, &p->out);
+}
+
+static void do_auth(struct play *p, char *words) {
+  nothing_may_be_left(p);
+  struct span name = keep(p, strsep(&words, " ")), password = keep(p, words);
+  smtp_client_auth(&p->client, name, password, &p->out);
+}
+
 static void check_line(struct play *p, char *text) { expect_line(p, text); }
 static void check_event(struct play *p, char *text) { expect_event(p, text); }
 static void check_stage(struct play *p, char *text) { check_word(p, smtp_client_stage_text(smtp_client_stage(&p->client)), text); }
@@ -251,6 +273,9 @@ static const struct {
     {"recipients-max ", check_recipients_max},
     {"options ", do_options},
     {"quit", do_quit},
+    {"starttls", do_starttls},
+    {"secured", do_secured},
+    {"auth ", do_auth},
 };
 
 static void directive_run(struct play *p, char *line, size_t *heard) {

@@ -312,6 +312,33 @@ START_TEST(libssl_as_a_server_that_asks_for_a_certificate) {
 }
 END_TEST
 
+/* A server that resumes need not send a new ticket, nor one that does not: then there is no new session, and the old one serves again. */
+START_TEST(without_a_new_ticket_there_is_no_new_session) {
+  struct mixed m;
+  struct tls_client *client = our_client();
+  SSL_CTX *ctx = their_server("ec", TLS1_3_VERSION), *restarted = their_server("ec", TLS1_3_VERSION);
+  begin_with_our_client(&m, client, NULL, ctx);
+  run(&m);
+  struct tls_session *session = tls_session_take(m.us.tls);
+  ck_assert_ptr_nonnull(session);
+  end(&m);
+  SSL_CTX_set_num_tickets(ctx, 0);
+  SSL_CTX_set_num_tickets(restarted, 0);
+  for (unsigned i = 0; i < 3; i++) {
+    begin_with_our_client(&m, client, session, i < 2 ? ctx : restarted);
+    run(&m);
+    talk(&m);
+    ck_assert_int_eq(tls_resumed(m.us.tls), i < 2);
+    ck_assert_ptr_null(tls_session_take(m.us.tls));
+    end(&m);
+  }
+  tls_session_free(session);
+  SSL_CTX_free(ctx);
+  SSL_CTX_free(restarted);
+  tls_client_put(client);
+}
+END_TEST
+
 START_TEST(we_resume_with_libssls_tickets) {
   struct mixed m;
   struct tls_client *client = our_client();
@@ -448,6 +475,7 @@ int main(void) {
   tcase_add_loop_test(libssl, libssl_resumes_with_our_tickets, 0, 2);
   LOOP(libssl, old_versions_and_suites_are_refused, refused);
   LOOP(libssl, libssl_as_a_server_that_asks_for_a_certificate, servers);
+  tcase_add_test(libssl, without_a_new_ticket_there_is_no_new_session);
   tcase_add_test(libssl, we_resume_with_libssls_tickets);
   tcase_add_test(libssl, a_server_with_tls_1_1_at_most_is_refused);
   tcase_add_loop_test(libssl, renegotiation_is_refused, 0, 2);

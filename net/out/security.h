@@ -1,0 +1,27 @@
+/*
+ * security: how safe a connection to a host has to be, and by what its certificate is judged: the one place that decides it. From the configuration (of its
+ * route, of its site, in general) and from what was found out about the host. Pure.
+ */
+#ifndef NET_OUT_SECURITY_H
+#define NET_OUT_SECURITY_H
+
+#include "net/out/outlet.h"
+#include "net/tls/tls.h"
+
+enum security_mode {
+  SECURITY_CLEAR = 1, /* no TLS */
+  SECURITY_MAY,       /* TLS if it works; without it in the clear */
+  SECURITY_MUST,      /* TLS as `expect` says, or not at all */
+};
+
+struct security {
+  enum security_mode mode;
+  bool implicit;            /* from the first byte; else by STARTTLS */
+  struct tls_expect expect; /* of the handshake; borrows from the site, the host's name and this struct, which therefore must not be moved */
+  struct span name;         /* whom the certificate is for, where it is verified */
+};
+
+/* `host`: the name of the MX host, or an address as text; `plain`: its TLS was broken lately, so nobody hopes for it. */
+void security_decide(const struct site *site, const char *host, bool plain, struct security *security);
+
+#endif
