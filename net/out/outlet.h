@@ -104,14 +104,8 @@ struct outlet {
     bool under_way;
     struct site *site; /* at which it is */
   } recall;
-  struct order *orders; /* what is to end as soon as it is loaded */
-  uint64_t ordered;     /* recipients that were loaded and are to end, and have not yet */
-  struct map routes;    /* struct conf_route, of the configuration */
-  struct {              /* a configuration that is being prepared; conf NULL: none */
-    const struct conf *conf;
-    struct map routes;
-  } next;
   struct order *orders;    /* what is to end as soon as it is loaded */
+  uint64_t ordered;        /* recipients that were loaded and are to end, and have not yet */
   const struct conf *next; /* a configuration that is being prepared; NULL: none */
   struct pool connections;
   struct connection *dirty_connections;
