@@ -97,11 +97,10 @@ static json_t *entry_json(const struct sts_entry *entry, uint8_t *room) {
 
 int sts_cache_save(const struct sts_cache *cache, const char *path, uint64_t now_ms) {
   static const size_t flags = JSON_INDENT(1) | JSON_ENSURE_ASCII;
-  const struct sts_entry *entry;
   uint8_t *room = malloc(STS_POLICY_BYTES_MAX);
   json_t *policies = json_array(), *whole = json_pack("{s:i, s:O}", "version", VERSION, "policies", policies);
   int failed = room == NULL || whole == NULL;
-  TAILQ_FOREACH_REVERSE(entry, &cache->recent, sts_entries, _recent) {
+  for (const struct sts_entry *entry = TAILQ_LAST(&cache->recent, sts_entries); entry != NULL; entry = TAILQ_PREV(entry, sts_entries, _recent)) {
     if (!failed && sts_entry_holds(entry, now_ms)) failed = json_array_append_new(policies, entry_json(entry, room));
   }
   char *text = failed ? NULL : json_dumps(whole, flags);

@@ -107,10 +107,9 @@ static void fetch(struct sts *sts, struct sts_entry *entry, const char *id) {
 }
 
 static void refresh_due(struct sts *sts, uint64_t now_ms) {
-  struct sts_entry *entry;
   if (now_ms < sts->look_ms) return;
   sts->look_ms = now_ms + LOOK_MS;
-  TAILQ_FOREACH(entry, &sts->cache.recent, _recent) {
+  for (struct sts_entry *entry = TAILQ_FIRST(&sts->cache.recent); entry != NULL; entry = TAILQ_NEXT(entry, _recent)) {
     if (entry->refresh_ms > now_ms || entry->fetching || now_ms - entry->used_ms > UNUSED_MS) continue;
     if (sts_entry_holds(entry, now_ms)) {
       fetch(sts, entry, entry->id);
@@ -172,14 +171,13 @@ static void save(struct sts *sts, uint64_t now_ms) {
 
 static void load(struct sts *sts) {
   unsigned left_out = 0;
-  struct sts_entry *entry;
   uint64_t now_ms = wall_ms();
   if (sts->o.file == NULL) return;
   int error = sts_cache_load(&sts->cache, sts->o.file, now_ms, &left_out);
   if (error != E_OK)
     say(sts, "%s is passed over: %s; MTA-STS policies are fetched anew", sts->o.file, error == E_SYNTAX ? "it is damaged" : error_text(error));
   if (left_out > 0) say(sts, "%s: %u MTA-STS policies are too old or damaged", sts->o.file, left_out);
-  TAILQ_FOREACH(entry, &sts->cache.recent, _recent) plan_refresh(sts, entry);
+  for (struct sts_entry *entry = TAILQ_FIRST(&sts->cache.recent); entry != NULL; entry = TAILQ_NEXT(entry, _recent)) plan_refresh(sts, entry);
 }
 
 /* ---- the thread ---- */

@@ -239,6 +239,44 @@ START_TEST(a_stop_in_between_is_clean) {
 }
 END_TEST
 
+/* The answer is on its way when the shard ends: the policy that it brings belongs to nobody else. */
+START_TEST(an_answer_that_comes_too_late_is_dropped) {
+  struct side side;
+  struct asked asked;
+  const struct io_completion *completions;
+  begin(&side);
+  ask(&side, &asked, "d0.org");
+  shard_turn(&side.shard, io_now_ns(side.shard.io) + 1000000);
+  if (asked.calls == 0) (void)io_wait(side.shard.io, io_now_ns(side.shard.io) + 2000000000, &completions); /* until the thread wakes it */
+  finish(&side);
+}
+END_TEST
+
+static struct asked second;
+
+static void ask_on(struct sts_query *query, const struct sts_answer *answer) {
+  struct asked *asked = query->context;
+  done(query, answer);
+  ask(asked->side, &second, "d2.org");
+}
+
+START_TEST(done_may_ask_on_with_one_place_alone) {
+  struct side side;
+  struct asked asked;
+  options.places_max = 1;
+  begin(&side);
+  ask(&side, &asked, "d1.org");
+  asked.query.done = ask_on;
+  await(&side);
+  ck_assert_int_eq(asked.state, STS_KNOWN);
+  ck_assert(second.calls == 1 && second.state == STS_FETCHING); /* the only place is just being told */
+  ask(&side, &second, "d2.org");
+  await(&side);
+  ck_assert_int_eq(second.state, STS_KNOWN);
+  finish(&side);
+}
+END_TEST
+
 /* ---- several shards ---- */
 
 static void *shard_thread(void *argument) {
@@ -289,6 +327,8 @@ int main(void) {
   tcase_add_test(cases[0], a_policy_ends_with_its_max_age_on_the_shard_too);
   tcase_add_test(cases[0], more_domains_than_places);
   tcase_add_test(cases[0], a_stop_in_between_is_clean);
+  tcase_add_test(cases[0], an_answer_that_comes_too_late_is_dropped);
+  tcase_add_test(cases[0], done_may_ask_on_with_one_place_alone);
   tcase_add_test(cases[0], shards_do_not_disturb_each_other);
   return unit_main("net/sts", cases, 1);
 }
