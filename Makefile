@@ -145,7 +145,7 @@ $(BUILD)/golden: $(BUILD)/obj/tests/golden/write.o $(BUILD)/libringpost.a
 	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # ---- what needs threads that race: with ThreadSanitizer ----
-TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c %/test_errand.c %/test_message.c %/test_worker.c %/test_guard.c %/test_verify.c %/test_directory.c %/tls/test_threads.c,$(UNITS))
+TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c %/test_errand.c %/test_message.c %/test_worker.c %/test_guard.c %/test_verify.c %/test_sts.c %/test_directory.c %/tls/test_threads.c,$(UNITS))
 TSANMAKE := $(MAKE) --no-print-directory BUILD=$(BUILD)/tsan HARDEN= CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread'
 tsan:
 	@$(TSANMAKE) $(TSAN_UNITS:tests/%.c=$(BUILD)/tsan/unit/%)

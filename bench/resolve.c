@@ -1,9 +1,10 @@
 /*
  * resolve: what the relay's own resolver finds for domains, one line each. For trying a set-up, and for tests against real name servers.
  *
- *   resolve [--server ADDRESS[:PORT]]... [--hostname NAME] [--no-ipv6] [--timeout MS] [--repeat N] [--stats] DOMAIN... | --domains N
+ *   resolve [--server ADDRESS[:PORT]]... [--hostname NAME] [--no-ipv6] [--timeout MS] [--repeat N] [--stats] [--dane [--port N]] DOMAIN... | --domains N
  *
  * Without --server the nameserver lines of /etc/resolv.conf count. All domains are asked at once; --repeat asks N times, one round after the other.
+ * --dane believes the servers' AD bit, and says of each host, in a line below the domain's, whether DANE is to be used, and with which records (for --port, 25).
  * --domains N asks for the first N of d%05d.test, which `sink --dns` has, and says only how long that took: of each from the beginning on.
  * Exit status: 0 if every domain has hosts, 1 if not, 2 for bad usage.
  */
@@ -20,6 +21,7 @@
 #define SERVERS_MAX SYSTEM_RESOLVERS_MAX
 #define KIND 1
 #define NAME_SIZE 32
+#define HEX_MAX 8 /* of a record's bytes: enough to tell them apart */
 
 struct run {
   struct netaddr servers[SERVERS_MAX];
@@ -27,6 +29,9 @@ struct run {
   unsigned repeat;
   unsigned domains; /* not 0: so many, numbered, and no line for each */
   bool stats;
+  bool dane;
+  uint16_t port;
+  struct resolver *resolver;
   uint64_t begun_ns;
   unsigned found;
   struct histogram took;
@@ -38,6 +43,12 @@ struct domain {
   struct run *run;
   const char *name;
   struct resolver_query query;
+};
+
+struct host { /* that is asked about */
+  struct run *run;
+  struct dane_query query;
+  char name[512];
 };
 
 static void print_hosts(const struct mx_set *set, struct fmt *out) {
@@ -65,6 +76,7 @@ static void print(const char *name, const struct mx_set *set) {
   fmt_u64(&out, set->ttl_s);
   if (set->implicit) fmt_text(&out, " implicit");
   if (set->secure) fmt_text(&out, " secure");
+  if (set->mx_secure && !set->secure) fmt_text(&out, " mx-secure");
   if (set->stale) fmt_text(&out, " stale");
   if (set->status == MX_OK) {
     fmt_text(&out, " site=");
@@ -78,6 +90,36 @@ static void print(const char *name, const struct mx_set *set) {
   printf("%.*s\n", (int)out.len, room);
 }
 
+static void print_record(const struct dane_record *record) {
+  printf(" %u %u %u ", record->usage, record->selector, record->matching);
+  for (size_t i = 0; i < record->association.len && i < HEX_MAX; i++) printf("%02x", record->association.at[i]);
+  printf("/%zu", record->association.len);
+}
+
+static void host_done(struct dane_query *query) {
+  struct host *host = query->context;
+  const struct dane *dane = &query->dane;
+  printf("%s dane=%s ttl=%u", host->name, dane_status_text(dane->status), dane->ttl_s);
+  if (dane->base.len > 0) printf(" base=%s", dane->base.text);
+  printf(" reason=\"%s\"", dane->reason);
+  for (unsigned i = 0; i < dane->count; i++) print_record(&dane->record[i]);
+  puts("");
+  host->run->waiting--;
+  if (dane->status == DANE_DEFER) host->run->failed = true;
+  free(host);
+}
+
+static void ask_about_hosts(struct run *run, const char *domain, const struct mx_set *set) {
+  for (unsigned i = 0; i < set->hosts; i++) {
+    struct host *host = calloc(1, sizeof *host);
+    if (host == NULL) exit(1);
+    *host = (struct host){.run = run, .query = {.done = host_done, .context = host}};
+    snprintf(host->name, sizeof host->name, "%s/%s", domain, set->host[i].name);
+    run->waiting++;
+    resolver_dane(run->resolver, set, &set->host[i], span_of_text(domain), run->port, &host->query);
+  }
+}
+
 static void done(struct resolver_query *query, const struct mx_set *set) {
   struct domain *domain = query->context;
   struct run *run = domain->run;
@@ -85,6 +127,7 @@ static void done(struct resolver_query *query, const struct mx_set *set) {
   run->found += set->status == MX_OK;
   if (set->status != MX_OK) run->failed = true;
   if (run->domains == 0) print(domain->name, set);
+  if (run->dane) ask_about_hosts(run, domain->name, set);
   histogram_record(&run->took, process_now_ns() - run->begun_ns);
 }
 
@@ -127,6 +170,7 @@ static int resolve(struct run *run, char **names, unsigned count) {
   }
   wheel_init(wheel, io_now_ns(io) / 1000000);
   if (resolver_open(&resolver, io, wheel, &run->options, KIND) != E_OK) return 1;
+  run->resolver = resolver;
   struct process_usage before = process_usage();
   for (unsigned round = 0; round < run->repeat; round++) {
     run->begun_ns = process_now_ns();
@@ -155,7 +199,9 @@ static unsigned system_servers(struct netaddr *servers) {
 }
 
 static int usage(void) {
-  fputs("usage: resolve [--server ADDRESS[:PORT]]... [--hostname NAME] [--no-ipv6] [--timeout MS] [--repeat N] [--stats] DOMAIN... | --domains N\n",
+  fputs("usage: resolve [--server ADDRESS[:PORT]]... [--hostname NAME] [--no-ipv6] [--timeout MS] [--repeat N] [--stats] [--dane [--port N]] "
+        "DOMAIN... | "
+        "--domains N\n",
         stderr);
   return 2;
 }
@@ -176,8 +222,9 @@ static int resolve_numbered(struct run *run) {
 
 int main(int argc, char **argv) {
   static const struct option names[] = {{"server", 1, NULL, 's'}, {"hostname", 1, NULL, 'h'}, {"no-ipv6", 0, NULL, '4'}, {"timeout", 1, NULL, 't'},
-                                        {"repeat", 1, NULL, 'r'}, {"stats", 0, NULL, 'S'},    {"domains", 1, NULL, 'd'}, {NULL, 0, NULL, 0}};
-  static struct run run = {.repeat = 1, .options = {.ipv6 = true}};
+                                        {"repeat", 1, NULL, 'r'}, {"stats", 0, NULL, 'S'},    {"domains", 1, NULL, 'd'}, {"dane", 0, NULL, 'D'},
+                                        {"port", 1, NULL, 'p'},   {NULL, 0, NULL, 0}};
+  static struct run run = {.repeat = 1, .port = 25, .options = {.ipv6 = true}};
   run.options.servers = run.servers;
   for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
     switch (option) {
@@ -191,6 +238,8 @@ int main(int argc, char **argv) {
     case 'r': run.repeat = (unsigned)strtoul(optarg, NULL, 10); break;
     case 'S': run.stats = true; break;
     case 'd': run.domains = (unsigned)strtoul(optarg, NULL, 10); break;
+    case 'D': run.dane = run.options.dnssec = true; break;
+    case 'p': run.port = (uint16_t)strtoul(optarg, NULL, 10); break;
     default: return usage();
     }
   }

@@ -183,6 +183,21 @@ static void keep_address(struct dns_answer *answer, const ldns_rdf *field, uint8
   memcpy(address->bytes, ldns_rdf_data(field), len);
 }
 
+/* The fields of a TLSA record as they are; of a TXT record each without its length. */
+static void keep_bytes(struct dns_answer *answer, const ldns_rr *record, size_t skipped) {
+  struct dns_bytes *bytes = &answer->bytes;
+  unsigned last = answer->count - 1u;
+  size_t at = answer->count == 0 ? 0 : (size_t)bytes->piece[last].at + bytes->piece[last].len;
+  struct fmt out = fmt_over(bytes->room + at, sizeof bytes->room - at);
+  for (size_t i = 0; i < ldns_rr_rd_count(record); i++) fmt_put(&out, span_skip(wire_of(ldns_rr_rdf(record, i)), skipped));
+  if (answer->count == DNS_ANSWERS_MAX || out.overflow) {
+    answer->cut = true;
+    return;
+  }
+  bytes->piece[answer->count].at = (uint16_t)at;
+  bytes->piece[answer->count++].len = (uint16_t)out.len;
+}
+
 static void keep(struct dns_answer *answer, const ldns_rr *record, uint16_t type) {
   switch (type) {
   case DNS_MX:
@@ -194,6 +209,8 @@ static void keep(struct dns_answer *answer, const ldns_rr *record, uint16_t type
   case DNS_AAAA:
     if (is(record, DNS_AAAA, 1)) keep_address(answer, ldns_rr_rdf(record, 0), 6);
     break;
+  case DNS_TLSA: keep_bytes(answer, record, 0); break;
+  case DNS_TXT: keep_bytes(answer, record, 1); break;
   default: break;
   }
 }
@@ -214,6 +231,7 @@ static void failed(struct dns_answer *answer, uint16_t rcode) { *answer = (struc
 static void set_negative(const struct reader *r, struct dns_answer *answer, enum dns_outcome outcome) {
   answer->outcome = outcome;
   answer->count = answer->total = 0;
+  answer->cut = false;
   answer->ttl_s = r->has_soa ? least(answer->ttl_s, r->negative_ttl_s) : 0;
 }
 
@@ -227,7 +245,7 @@ static void conclude(const struct reader *r, struct dns_reply *reply) {
     failed(answer, reply->rcode);
     return;
   }
-  if (follow_aliases(r, &owner, &answer->ttl_s) != E_OK) {
+  if (reply->type != DNS_CNAME && follow_aliases(r, &owner, &answer->ttl_s) != E_OK) {
     failed(answer, DNS_SERVFAIL);
     return;
   }
@@ -301,6 +319,9 @@ const char *dns_type_text(uint16_t type) {
   case DNS_A: return "A";
   case DNS_AAAA: return "AAAA";
   case DNS_MX: return "MX";
+  case DNS_CNAME: return "CNAME";
+  case DNS_TXT: return "TXT";
+  case DNS_TLSA: return "TLSA";
   default: return "?";
   }
 }

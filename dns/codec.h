@@ -13,7 +13,7 @@
 #include "core/base/netaddr.h"
 #include "dns/name.h"
 
-enum dns_type { DNS_A = 1, DNS_NS = 2, DNS_CNAME = 5, DNS_SOA = 6, DNS_MX = 15, DNS_AAAA = 28, DNS_OPT = 41 };
+enum dns_type { DNS_A = 1, DNS_NS = 2, DNS_CNAME = 5, DNS_SOA = 6, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28, DNS_OPT = 41, DNS_TLSA = 52 };
 enum dns_rcode { DNS_NOERROR = 0, DNS_FORMERR = 1, DNS_SERVFAIL = 2, DNS_NXDOMAIN = 3, DNS_NOTIMP = 4, DNS_REFUSED = 5 };
 
 #define DNS_QUERY_MAX 320          /* the longest query: header, 255 bytes of name, type, class, OPT */
@@ -21,6 +21,7 @@ enum dns_rcode { DNS_NOERROR = 0, DNS_FORMERR = 1, DNS_SERVFAIL = 2, DNS_NXDOMAI
 #define DNS_ANSWERS_MAX 32         /* kept; of MX records the best, of addresses the first */
 #define DNS_PACKET_RECORDS_MAX 512 /* a packet with more is refused */
 #define DNS_CHAIN_MAX 8            /* aliases followed */
+#define DNS_BYTES_MAX 7680         /* of TLSA or TXT records, all of one answer */
 #define DNS_TTL_MAX_S 0x7fffffffu  /* RFC 2181 8 */
 
 enum dns_outcome {
@@ -36,9 +37,17 @@ struct dns_mx {
   struct dns_name target; /* lower case; empty: the root, "no mail here" (RFC 7505) */
 };
 
+struct dns_bytes { /* records that are bytes to us: TLSA as on the wire (RFC 6698 2.1), TXT with its strings joined */
+  struct {
+    uint16_t at, len;
+  } piece[DNS_ANSWERS_MAX];
+  uint8_t room[DNS_BYTES_MAX];
+};
+
 struct dns_answer {
   enum dns_outcome outcome;
-  bool secure;               /* the AD bit */
+  bool secure;               /* the AD bit: of the records and all aliases, or of the proof that there are none (RFC 4035 3.2.3) */
+  bool cut;                  /* TLSA, TXT: not all of them had room */
   bool silent;               /* DNS_FAILED because no server said a word */
   uint16_t rcode;            /* of DNS_FAILED */
   uint32_t ttl_s;            /* the smallest of records and aliases; negative: RFC 2308 5, without a SOA 0 */
@@ -48,8 +57,14 @@ struct dns_answer {
   union {
     struct dns_mx mx[DNS_ANSWERS_MAX]; /* ordered by preference, then name */
     struct netaddr address[DNS_ANSWERS_MAX];
+    struct dns_bytes bytes;
   };
 };
+
+/* One of `count` TLSA or TXT records; valid as long as the answer. */
+static inline struct span dns_answer_bytes(const struct dns_answer *answer, unsigned i) {
+  return span_of(answer->bytes.room + answer->bytes.piece[i].at, answer->bytes.piece[i].len);
+}
 
 struct dns_question {
   uint16_t type;
@@ -70,7 +85,7 @@ struct dns_reply {
 
 enum dns_match_result { DNS_NO_MATCH = 0, DNS_MATCH, DNS_MATCH_BUT_CASE };
 
-/* A query with RD and AD set (RFC 6840 5.7: "tell me whether it is authentic"), class IN. E_SYNTAX if the name is none or the type 0; E_FULL
+/* A query with RD and AD set (RFC 6840 5.7: "tell me whether it is authentic"; DO would bring the signatures too, which we do not check), class IN. E_SYNTAX if the name is none or the type 0; E_FULL
  * without room. */
 must_check int dns_encode(const struct dns_question *question, uint16_t id, bool edns, struct fmt *out);
 

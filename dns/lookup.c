@@ -83,6 +83,7 @@ void lookup_take_mx(struct lookup *lookup, const struct dns_answer *answer, stru
   struct mx_set *set = &lookup->set;
   bool done = true;
   note(lookup, answer, DNS_MX);
+  set->mx_secure = answer->secure;
   switch (answer->outcome) {
   case DNS_FOUND: done = mx_set_records(set, answer, self, random); break;
   case DNS_NO_DATA: done = mx_set_implicit(set, lookup_domain(lookup), self); break; /* RFC 5321 5.1 */
@@ -104,13 +105,19 @@ static uint8_t copy_addresses(struct netaddr *to, const struct dns_answer *answe
   return (uint8_t)count;
 }
 
+static void set_canonical(struct mx_host *host, const struct dns_name *canonical) {
+  memcpy(host->canonical, canonical->text, canonical->len + 1u);
+  host->canonical_len = canonical->len;
+}
+
 void lookup_take_address(struct lookup_need *need, const struct dns_answer *answer) {
   struct lookup *lookup = need->lookup;
   struct lookup_found *found = &lookup->_found[need->host];
   note(lookup, answer, need->type);
   if (answer->outcome == DNS_FAILED) found->failed = true;
   if (answer->outcome != DNS_FOUND) return;
-  if (lookup->set.implicit && answer->canonical.len > 0) lookup->_canonical = answer->canonical;
+  found->insecure = found->insecure || !answer->secure;
+  if (answer->canonical.len > 0) set_canonical(&lookup->set.host[need->host], &answer->canonical);
   if (need->type == DNS_AAAA) {
     found->v6_count = copy_addresses(found->v6, answer);
   } else {
@@ -122,11 +129,10 @@ void lookup_take_address(struct lookup_need *need, const struct dns_answer *answ
 
 /* RFC 5321 5.1: the name an alias leads to is treated as if it were the first one; so all aliases of one host are one site. */
 static void use_canonical_name(struct lookup *lookup, struct span self) {
-  const struct dns_name *canonical = &lookup->_canonical;
   struct mx_host *host = &lookup->set.host[0];
-  if (dns_name_check(dns_name_span(canonical)) != E_OK) return;
-  memcpy(host->name, canonical->text, canonical->len + 1u);
-  host->name_len = canonical->len;
+  if (dns_name_check(span_of(host->canonical, host->canonical_len)) != E_OK) return;
+  memcpy(host->name, host->canonical, host->canonical_len + 1u);
+  host->name_len = host->canonical_len;
   mx_order(&lookup->set, self, 0); /* it may be ours */
 }
 
@@ -135,6 +141,7 @@ static bool spread_addresses(struct lookup *lookup) {
   for (unsigned i = 0; i < lookup->set.hosts; i++) {
     const struct lookup_found *found = &lookup->_found[i];
     mx_host_set_addresses(&lookup->set.host[i], found->v6, found->v6_count, found->v4, found->v4_count);
+    lookup->set.host[i].secure = lookup->set.host[i].addresses > 0 && !found->insecure;
     any = any || lookup->set.host[i].addresses > 0;
   }
   return any;

@@ -15,8 +15,8 @@
 #define LOOKUP_PARTIAL_TTL_S 300 /* of a set some of whose addresses could not be found out */
 #define LOOKUP_KEY 0             /* the type in the key of a set: none of DNS */
 
-struct lookup_need { /* one answer that a lookup waits for */
-  struct lookup *lookup;
+struct lookup_need {        /* one answer that a lookup waits for */
+  struct lookup *lookup;    /* NULL: of a single question of the resolver's */
   struct lookup_need *next; /* whoever waits for the same answer */
   uint16_t type;
   uint16_t host; /* which one's address */
@@ -27,7 +27,8 @@ struct lookup_found { /* a host's addresses so far */
   struct netaddr v4[MX_ADDRESSES_MAX];
   uint8_t v6_count;
   uint8_t v4_count;
-  bool failed; /* a server could not say */
+  bool failed;   /* a server could not say */
+  bool insecure; /* some of them are */
 };
 
 struct resolver_query;
@@ -44,7 +45,6 @@ struct lookup {
   bool _failed;     /* something failed */
   uint16_t _failed_type;
   uint16_t _failed_rcode;
-  struct dns_name _canonical; /* where the aliases of an implicit host lead */
   struct lookup_found *_found;
   /* the resolver's */
   struct lookup_callers callers;

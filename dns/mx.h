@@ -27,7 +27,10 @@ struct mx_host {
   uint16_t preference;
   uint8_t addresses; /* 0: none was found. The host stays in the set, so that the site's name does not change with it */
   uint8_t name_len;
+  uint8_t canonical_len;
+  bool secure;                              /* its addresses, and aliases on the way to them, had the AD bit */
   char name[DNS_NAME_MAX + 1];              /* lower case, no trailing dot, NUL-terminated */
+  char canonical[DNS_NAME_MAX + 1];         /* where aliases of the name lead; empty: there are none. Of an implicit host it has become the name */
   struct netaddr address[MX_ADDRESSES_MAX]; /* port 0 */
 };
 
@@ -35,6 +38,7 @@ struct mx_set {
   enum mx_status status;
   bool implicit;  /* no MX: the domain's own address records (RFC 5321 5.1) */
   bool secure;    /* every answer had the AD bit */
+  bool mx_secure; /* that about MX had it: these records, or that there are none */
   bool stale;     /* expired answers, used because no resolver replied (RFC 8767) */
   uint32_t ttl_s; /* the smallest of all that went in; for negative answers as RFC 2308 */
   unsigned hosts;

@@ -6,6 +6,7 @@
  */
 #include "dns/resolver.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "core/base/error.h"
@@ -16,10 +17,18 @@
 
 #define LOOKUPS_MAX 100000       /* waiting ones included; more are refused with MX_TEMPORARY */
 #define LOOKUPS_ACTIVE_MAX 4096  /* asking at once: about 20,000 questions */
+#define SINGLES_MAX 100000       /* more are answered with SERVFAIL */
 #define STALE_MAX_MS 86400000ull /* RFC 8767 5 suggests one to three days */
 #define STALE_AGAIN_MS 30000ull  /* RFC 8767 5: servers that do not reply are tried again after 30 s */
 
 TAILQ_HEAD(lookups, lookup);
+
+struct single { /* one question on its way, for one caller */
+  struct lookup_need need;
+  struct record_query *query; /* NULL: he does not wait any more */
+  LIST_ENTRY(single) link;
+};
+LIST_HEAD(singles, single);
 
 struct resolver {
   struct io *io;
@@ -27,9 +36,12 @@ struct resolver {
   struct cache cache;
   struct map lookups; /* by domain; all that have not ended */
   struct lookups waiting;
+  struct singles singles;
+  unsigned singles_count;
   unsigned active;
   bool pumping;
   bool ipv6;
+  bool dnssec;
   struct dns_name self;
   uint32_t ttl_max_s;
   uint32_t negative_ttl_max_s;
@@ -109,7 +121,17 @@ static void finish(struct resolver *r, struct lookup *lookup) {
 
 static void ask(struct resolver *r, struct lookup_need *need);
 
-static void answered(struct resolver *r, struct lookup_need *need, const struct dns_answer *answer) {
+static void single_answered(struct resolver *r, struct single *single, const struct dns_answer *answer) {
+  struct record_query *query = single->query;
+  LIST_REMOVE(single, link);
+  r->singles_count--;
+  free(single);
+  if (query == NULL) return;
+  query->_single = NULL;
+  query->done(query, answer);
+}
+
+static void lookup_answered(struct resolver *r, struct lookup_need *need, const struct dns_answer *answer) {
   struct lookup *lookup = need->lookup;
   if (need->type != DNS_MX) {
     lookup_take_address(need, answer);
@@ -120,6 +142,14 @@ static void answered(struct resolver *r, struct lookup_need *need, const struct 
     lookup->pending--;
   }
   if (lookup->pending == 0) finish(r, lookup);
+}
+
+static void answered(struct resolver *r, struct lookup_need *need, const struct dns_answer *answer) {
+  if (need->lookup != NULL) {
+    lookup_answered(r, need, answer);
+  } else {
+    single_answered(r, (struct single *)((char *)need - offsetof(struct single, need)), answer);
+  }
 }
 
 /* ---- answers ---- */
@@ -133,26 +163,34 @@ static bool answer_from_cache(struct resolver *r, const struct dns_key *key) {
   return true;
 }
 
-static void ask(struct resolver *r, struct lookup_need *need) {
-  struct dns_key key;
-  dns_key_make(&key, need->type, lookup_need_name(need));
-  if (answer_from_cache(r, &key)) {
+static const struct dns_answer *no_room(struct resolver *r) {
+  r->known = (struct dns_answer){.outcome = DNS_FAILED, .rcode = DNS_SERVFAIL};
+  return &r->known;
+}
+
+static void ask_about(struct resolver *r, const struct dns_key *key, struct lookup_need *need) {
+  if (answer_from_cache(r, key)) {
     answered(r, need, &r->known);
     return;
   }
-  struct question *question = ask_find(&r->asker, &key);
+  struct question *question = ask_find(&r->asker, key);
   if (question != NULL) {
     r->stats.merged++;
   } else {
-    question = ask_start(&r->asker, &key);
+    question = ask_start(&r->asker, key);
   }
   if (question == NULL) {
-    r->known = (struct dns_answer){.outcome = DNS_FAILED, .rcode = DNS_SERVFAIL};
-    answered(r, need, &r->known);
+    answered(r, need, no_room(r));
     return;
   }
   need->next = question->waiters;
   question->waiters = need;
+}
+
+static void ask(struct resolver *r, struct lookup_need *need) {
+  struct dns_key key;
+  dns_key_make(&key, need->type, lookup_need_name(need));
+  ask_about(r, &key, need);
 }
 
 static void answer_store(struct resolver *r, const struct dns_key *key, const struct dns_answer *answer) {
@@ -167,10 +205,11 @@ static void answer_store(struct resolver *r, const struct dns_key *key, const st
 
 static void question_done(void *context, struct question *question, struct dns_answer *answer) {
   struct resolver *r = context;
+  if (!r->dnssec) answer->secure = false;
   answer->ttl_s = least(answer->ttl_s, answer->outcome == DNS_FOUND ? r->ttl_max_s : r->negative_ttl_max_s);
   answer_store(r, &question->key, answer);
   for (struct lookup_need *need = question->waiters, *next; need != NULL; need = next) {
-    next = need->next; /* the lookup of this one may end in the call; those of the others cannot, they still wait */
+    next = need->next; /* what this one is of may end in the call; the others still wait */
     answered(r, need, answer);
   }
 }
@@ -260,6 +299,63 @@ void resolver_cancel(struct resolver *r, struct resolver_query *query) {
   query->_lookup = NULL;
 }
 
+/* ---- records ---- */
+
+void resolver_records(struct resolver *r, uint16_t type, struct span name, struct record_query *query) {
+  static const struct dns_answer nothing = {.outcome = DNS_NO_NAME};
+  struct dns_key key;
+  must(query->_single == NULL);
+  if (dns_name_check(name) != E_OK) {
+    query->done(query, &nothing);
+    return;
+  }
+  struct single *single = r->singles_count < SINGLES_MAX ? calloc(1, sizeof *single) : NULL;
+  if (single == NULL) {
+    query->done(query, no_room(r));
+    return;
+  }
+  dns_key_make(&key, type, name);
+  single->need.type = type;
+  single->query = query;
+  query->_single = single;
+  LIST_INSERT_HEAD(&r->singles, single, link);
+  r->singles_count++;
+  ask_about(r, &key, &single->need);
+}
+
+void resolver_records_cancel(struct resolver *r, struct record_query *query) {
+  (void)r;
+  if (query->_single != NULL) query->_single->query = NULL; /* the answer is for the cache */
+  query->_single = NULL;
+}
+
+static void dane_go_on(struct dane_query *query) {
+  struct dns_key key;
+  if (query->dane.status != DANE_PENDING) {
+    query->done(query);
+    return;
+  }
+  dane_needs(&query->dane, &key);
+  resolver_records(query->_resolver, dns_key_type(&key), dns_key_name(&key), &query->_records);
+}
+
+static void dane_answered(struct record_query *records, const struct dns_answer *answer) {
+  struct dane_query *query = records->context;
+  dane_take(&query->dane, answer);
+  dane_go_on(query); /* three questions at most */
+}
+
+void resolver_dane(struct resolver *r, const struct mx_set *set, const struct mx_host *host, struct span domain, uint16_t port,
+                   struct dane_query *query) {
+  must(query->_records._single == NULL);
+  query->_resolver = r;
+  query->_records = (struct record_query){.done = dane_answered, .context = query};
+  dane_begin(&query->dane, set, host, domain, port);
+  dane_go_on(query);
+}
+
+void resolver_dane_cancel(struct resolver *r, struct dane_query *query) { resolver_records_cancel(r, &query->_records); }
+
 /* ---- life ---- */
 
 static uint32_t or_default(uint32_t value, uint32_t otherwise) { return value > 0 ? value : otherwise; }
@@ -269,10 +365,12 @@ int resolver_open(struct resolver **out, struct io *io, struct wheel *wheel, con
   if (r == NULL) return E_NO_MEMORY;
   r->io = io;
   r->ipv6 = options->ipv6;
+  r->dnssec = options->dnssec;
   r->ttl_max_s = least(or_default(options->ttl_max_s, 86400), DNS_TTL_MAX_S);
   r->negative_ttl_max_s = least(or_default(options->negative_ttl_max_s, 900), DNS_TTL_MAX_S);
   if (dns_name_parse(&r->self, options->hostname) != E_OK) r->self = (struct dns_name){0}; /* no name of ours can be in a set */
   TAILQ_INIT(&r->waiting);
+  LIST_INIT(&r->singles);
   cache_init(&r->cache, or_default(options->cache_entries, 65536), chance(r));
   map_init(&r->lookups, lookup_key, chance(r));
   int error = ask_open(&r->asker, io, wheel, options, token_kind, &r->stats, question_done, r);
@@ -291,6 +389,10 @@ void resolver_close(struct resolver *r) {
   if (r == NULL) return;
   ask_close(&r->asker);
   for (struct lookup *lookup; (lookup = map_next(&r->lookups, &cursor)) != NULL;) lookup_free(lookup);
+  for (struct single *single; (single = LIST_FIRST(&r->singles)) != NULL;) {
+    LIST_REMOVE(single, link);
+    free(single);
+  }
   map_fini(&r->lookups);
   cache_fini(&r->cache);
   free(r);

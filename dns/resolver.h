@@ -6,6 +6,10 @@
  * (RFC 2308), expired answers served while no server replies (RFC 8767), at most for a day.
  *
  *   resolver_mx(r, SPAN("example.org"), &query);   // later, maybe at once: query.done(&query, set)
+ *   resolver_dane(r, set, host, domain, 25, &dane_query);
+ *   resolver_records(r, DNS_TXT, SPAN("_mta-sts.example.org"), &record_query);
+ *
+ * Whether answers are secure is what the servers say in the AD bit, believed only with options.dnssec.
  */
 #ifndef DNS_RESOLVER_H
 #define DNS_RESOLVER_H
@@ -14,6 +18,8 @@
 
 #include "core/base/wheel.h"
 #include "core/io/io.h"
+#include "dns/codec.h"
+#include "dns/dane.h"
 #include "dns/mx.h"
 
 struct resolver;
@@ -29,6 +35,28 @@ struct resolver_query { /* the caller's memory, from resolver_mx until done or r
   struct lookup *_lookup; /* NULL: not waiting; so it must be before the first use */
 };
 
+struct single;
+struct record_query;
+struct dane_query;
+
+/* `answer` is borrowed for the call only. */
+typedef void (*record_done)(struct record_query *query, const struct dns_answer *answer);
+struct record_query { /* as struct resolver_query */
+  record_done done;
+  void *context;
+  struct single *_single;
+};
+
+/* query->dane is complete; its records are borrowed for the call (dane_copy). */
+typedef void (*dane_done)(struct dane_query *query);
+struct dane_query { /* as struct resolver_query */
+  dane_done done;
+  void *context;
+  struct dane dane;
+  struct resolver *_resolver;
+  struct record_query _records;
+};
+
 struct resolver_options {
   const struct netaddr *servers; /* with ports; borrowed for the life of the resolver */
   unsigned servers_count;
@@ -39,6 +67,7 @@ struct resolver_options {
   uint32_t ttl_max_s;          /* cap for positive answers (default 86400) */
   uint32_t negative_ttl_max_s; /* (default 900) */
   bool ipv6;                   /* ask for AAAA as well */
+  bool dnssec;                 /* all servers validate, and nobody is between them and us: their AD bit counts */
 };
 
 struct resolver_stats { /* monotonic; read by the owner */
@@ -63,6 +92,18 @@ void resolver_close(struct resolver *resolver);
 void resolver_mx(struct resolver *resolver, struct span domain, struct resolver_query *query);
 /* Harmless if it is not waiting. */
 void resolver_cancel(struct resolver *resolver, struct resolver_query *query);
+
+/*
+ * Asks for the records of one type (DNS_TLSA, DNS_TXT, DNS_CNAME) of a name in lower case. Cached as long as they may be; expired ones are never used. A name that one
+ * cannot ask for is answered DNS_NO_NAME, not secure. As resolver_mx, `done` may be called before this returns.
+ */
+void resolver_records(struct resolver *resolver, uint16_t type, struct span name, struct record_query *query);
+void resolver_records_cancel(struct resolver *resolver, struct record_query *query);
+
+/* What dane.h says of this host of a set that was found for `domain`. As resolver_mx, `done` may be called before this returns; set and host are not needed afterwards. */
+void resolver_dane(struct resolver *resolver, const struct mx_set *set, const struct mx_host *host, struct span domain, uint16_t port,
+                   struct dane_query *query);
+void resolver_dane_cancel(struct resolver *resolver, struct dane_query *query);
 
 void resolver_complete(struct resolver *resolver, const struct io_completion *completion);
 const struct resolver_stats *resolver_stats(const struct resolver *resolver);

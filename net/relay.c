@@ -307,7 +307,8 @@ static int open_resolver(struct relay *relay, struct fmt *why) {
                                      .cache_entries = 65536,
                                      .ttl_max_s = 86400,
                                      .negative_ttl_max_s = 900,
-                                     .ipv6 = conf->dns_ipv6};
+                                     .ipv6 = conf->dns_ipv6,
+                                     .dnssec = conf->dns_dnssec};
   int error = resolver_open(&relay->resolver, relay->shard.io, &relay->shard.wheel, &options, KIND_RESOLVER);
   if (error != E_OK) {
     fmt_text(why, "cannot open the resolver: ");

@@ -29,6 +29,7 @@ const char *conf_needs_restart(const struct conf *a, const struct conf *b) {
       {"dns.servers", same_addresses(a->dns_servers, a->dns_servers_count, b->dns_servers, b->dns_servers_count)},
       {"dns.timeout", a->dns_timeout_ms == b->dns_timeout_ms},
       {"dns.ipv6", a->dns_ipv6 == b->dns_ipv6},
+      {"dns.dnssec", a->dns_dnssec == b->dns_dnssec},
       {"users", same_text(a->users_path, b->users_path)},
       {"events.path", same_text(a->events_path, b->events_path)},
       {"events.file_size", a->events_file_size_bytes == b->events_file_size_bytes},

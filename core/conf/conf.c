@@ -118,6 +118,17 @@ static int default_dns_servers(struct conf *conf, const struct conf_system *syst
   return E_OK;
 }
 
+/* On the way from another machine anybody may set the AD bit; on this one only the server, if it validates. */
+static void default_dnssec(struct conf *conf, const struct raw *raw) {
+  static const struct network loopback[] = {{{.family = 4, .bytes = {127}}, 8}, {{.family = 6, .bytes = {[15] = 1}}, 128}};
+  if (raw->dns.dnssec != NULL) return;
+  conf->dns_dnssec = true;
+  for (unsigned i = 0; i < conf->dns_servers_count; i++) {
+    const struct netaddr *server = &conf->dns_servers[i];
+    if (!network_contains(&loopback[0], server) && !network_contains(&loopback[1], server)) conf->dns_dnssec = false;
+  }
+}
+
 static void default_http(struct conf *conf, const struct raw *raw) {
   static const uint8_t loopback[4] = {127, 0, 0, 1};
   if (raw->http.address == NULL && raw->http.port == NULL) return; /* no endpoint */
@@ -142,6 +153,7 @@ static int set_defaults(struct conf *conf, const struct raw *raw, const struct c
   int error = default_hostname(conf, system, r);
   if (error == E_OK) error = listeners_default(conf);
   if (error == E_OK) error = default_dns_servers(conf, system);
+  if (error == E_OK) default_dnssec(conf, raw);
   if (error == E_OK && conf->spool_path == NULL) error = value_copy(&conf->spool_path, "/var/spool/ringpost");
   return error;
 }

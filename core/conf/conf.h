@@ -107,6 +107,7 @@ struct conf {
   unsigned dns_servers_count;
   uint32_t dns_timeout_ms; /* dns.timeout, default 2s */
   bool dns_ipv6;           /* dns.ipv6, default true: ask for AAAA, deliver over IPv6 */
+  bool dns_dnssec;         /* dns.dnssec: the servers' word on what is secure counts; default: if all of them are on this machine */
   uint64_t retry_initial_ms, retry_max_ms, max_age_ms;
   double retry_factor;
   uint32_t retry_jitter_ppm; /* queue.retry_jitter, default 10%, 0 to 50%: in millionths of the delay, to each side */

@@ -73,6 +73,7 @@ static const cyaml_schema_field_t dns_fields[] = {
     LIST(struct raw_dns, servers, &word_entry, SERVERS_MAX),
     WORD(struct raw_dns, timeout),
     WORD(struct raw_dns, ipv6),
+    WORD(struct raw_dns, dnssec),
     CYAML_FIELD_END,
 };
 

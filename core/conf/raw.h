@@ -38,7 +38,7 @@ struct raw_clients {
 struct raw_dns {
   char **servers;
   unsigned servers_count;
-  char *timeout, *ipv6;
+  char *timeout, *ipv6, *dnssec;
 };
 
 struct raw_queue {

@@ -53,6 +53,7 @@ static const struct setting settings[] = {
     SETTING(clients.error_delay, error_delay_ms, DURATION, 0, MINUTE, 0),
     SETTING(dns.timeout, dns_timeout_ms, DURATION, 10, MINUTE, 2 * SECOND),
     SETTING(dns.ipv6, dns_ipv6, SWITCH, 0, 1, true),
+    SETTING(dns.dnssec, dns_dnssec, SWITCH, 0, 1, false), /* default: conf.c looks where the servers are */
     SETTING(queue.retry_initial, retry_initial_ms, DURATION, 1, 30 * DAY, 5 * MINUTE),
     SETTING(queue.retry_max, retry_max_ms, DURATION, 1, 30 * DAY, 4 * HOUR),
     SETTING(queue.retry_jitter, retry_jitter_ppm, SHARE, 0, 50 * PERCENT, 10 * PERCENT),

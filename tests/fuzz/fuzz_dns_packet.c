@@ -21,6 +21,10 @@ static void answer_is_sane(const struct dns_answer *answer, uint16_t type) {
   must((answer->total > 0) == (answer->outcome == DNS_FOUND));
   name_is_sane(&answer->canonical);
   for (unsigned i = 0; i < answer->count; i++) {
+    if (type == DNS_TLSA || type == DNS_TXT) {
+      must(answer->bytes.piece[i].at + answer->bytes.piece[i].len <= DNS_BYTES_MAX);
+      continue;
+    }
     if (type != DNS_MX) {
       must(answer->address[i].family == (type == DNS_A ? 4 : 6) && answer->address[i].port == 0);
       continue;
@@ -31,7 +35,9 @@ static void answer_is_sane(const struct dns_answer *answer, uint16_t type) {
   dns_answer_pack(answer, type, &packed);
   must(!packed.overflow);
   dns_answer_unpack(fmt_span(&packed), type, &back);
-  must(back.outcome == answer->outcome && back.count == answer->count && back.total == answer->total);
+  must(back.outcome == answer->outcome && back.count == answer->count && back.total == answer->total && back.cut == answer->cut);
+  for (unsigned i = 0; (type == DNS_TLSA || type == DNS_TXT) && i < back.count; i++)
+    must(span_equal(dns_answer_bytes(&back, i), dns_answer_bytes(answer, i)));
   for (unsigned i = 0; type == DNS_MX && i < back.count; i++) must(strcmp(back.mx[i].target.text, answer->mx[i].target.text) == 0);
 }
 

@@ -3,7 +3,7 @@
 #
 # usage: tests/lib/get-peers.sh [BUILD_DIRECTORY]      (default: build)
 #
-# NSD, unbound, swaks, msmtp, curl, Postfix come from apt, never started as services. Exim and OpenSMTPD conflict with Postfix as packages, so theirs are
+# NSD, unbound, ldnsutils (which signs zones), swaks, msmtp, curl, Postfix come from apt, never started as services. Exim and OpenSMTPD conflict with Postfix as packages, so theirs are
 # downloaded and unpacked into BUILD_DIRECTORY/peers/ and only their shared libraries are installed. nodemailer comes from npm.
 # Whatever cannot be had is named on stderr and the tests that need it report "skipped"; the exit code is then 1.
 set -u
@@ -78,6 +78,7 @@ unpacked() {
 
 installed nsd /usr/sbin/nsd
 installed unbound /usr/sbin/unbound
+installed ldnsutils /usr/bin/ldns-signzone
 installed swaks /usr/bin/swaks
 installed libnet-ssleay-perl /usr/lib/x86_64-linux-gnu/perl5/5.36/Net/SSLeay.pm
 installed msmtp /usr/bin/msmtp

@@ -3,16 +3,20 @@
     zone = {"example": ["one MX 10 mx.one", "mx.one A 127.3.2.1"]}
     dns = Resolver(t, zone)          # NSD behind unbound
     Ringpost(t, {"dns": {"servers": [dns.where]}, ...})
+
+    dns = SignedResolver(t, {"test": [...], "good.test": [...], "plain.test": [...]}, plain={"plain.test"})     # signed, but for "plain"; unbound validates
 """
 import os
 import random
 import socket
 import struct
+import subprocess
 
 from harness import Process, free_address, free_port, need_program, until
 
 RCODE_NOERROR, RCODE_SERVFAIL, RCODE_NXDOMAIN = 0, 2, 3
 TYPE_A, TYPE_SOA, TYPE_MX = 1, 6, 15
+HEAD = "$ORIGIN %s.\n$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n"
 
 
 def ask(address, port, name, kind=TYPE_A, timeout_s=1.0):
@@ -32,7 +36,7 @@ def ask(address, port, name, kind=TYPE_A, timeout_s=1.0):
 
 
 class Nsd:
-    """`zones`: name -> list of record lines, with names relative to the zone; None: a zone that cannot be loaded (SERVFAIL)."""
+    """`zones`: name -> list of record lines, with names relative to the zone; or the text of a whole zone; None: a zone that cannot be loaded (SERVFAIL)."""
 
     def __init__(self, case, zones, port=None, address=None):
         program = need_program("/usr/sbin/nsd")
@@ -60,7 +64,7 @@ class Nsd:
             file = "%s.zone" % zone
             config += ["zone:", "  name: " + zone, "  zonefile: " + file]
             if records is not None:
-                text = "$ORIGIN %s.\n$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n%s\n" % (zone, "\n".join(records))
+                text = records if isinstance(records, str) else HEAD % zone + "\n".join(records) + "\n"
                 case.write(os.path.join(directory, file), text)
         path = case.write(os.path.join(directory, "nsd.conf"), "\n".join(config) + "\n")
         self.process = Process(case, "nsd-%d" % self.port, [program, "-d", "-c", path])
@@ -78,9 +82,9 @@ class Nsd:
 
 
 class Unbound:
-    """A caching resolver that asks one server (Nsd or a script) for everything."""
+    """A caching resolver that asks one server (Nsd or a script) for everything. `anchor`: a file with the key by which it validates."""
 
-    def __init__(self, case, upstream, probe_zone):
+    def __init__(self, case, upstream, probe_zone, anchor=None):
         program = need_program("/usr/sbin/unbound")
         self.address = free_address()
         self.port = free_port(self.address)
@@ -101,9 +105,13 @@ class Unbound:
             "  verbosity: 1",
             "  num-threads: 1",
             "  do-not-query-localhost: no",
-            '  module-config: "iterator"',
+            '  module-config: "%s"' % ("validator iterator" if anchor else "iterator"),
             '  local-zone: "test." nodefault',
             '  local-zone: "invalid." nodefault',
+        ]
+        if anchor:
+            config.append('  trust-anchor-file: "%s"' % anchor)
+        config += [
             "  infra-host-ttl: 1",
             "remote-control:",
             "  control-enable: no",
@@ -129,3 +137,42 @@ class Resolver(Unbound):
     def __init__(self, case, zones):
         self.nsd = Nsd(case, zones)
         super().__init__(case, self.nsd, next(zone for zone, records in zones.items() if records is not None))
+
+
+class SignedResolver(Unbound):
+    """
+    NSD with these zones, signed, and unbound before it, which validates from the key of the first one on: a parent of all the others. `plain` zones are not signed,
+    and the parent proves that. `after`: a function from the text of a signed zone, and its name, to what is served: for what is broken. With NSEC3 records if `nsec3`.
+    """
+
+    def __init__(self, case, zones, plain=(), after=None, nsec3=False, expired=()):
+        self._programs = need_program("/usr/bin/ldns-keygen"), need_program("/usr/bin/ldns-signzone")
+        self._directory = case.directory("keys")
+        self._case = case
+        parent = next(iter(zones))
+        served, ds = {}, []
+        for zone in [name for name in zones if name != parent] + [parent]:
+            records = list(zones[zone])
+            if zone == parent:
+                children = [name for name in zones if name != parent]
+                records += ["%s. NS ns" % name for name in children] + ds
+            if zone in plain:
+                served[zone] = records
+                continue
+            text, own_ds = self._sign(zone, records, nsec3, zone in expired)
+            ds.append(own_ds)
+            served[zone] = after(text, zone) if after else text
+        self.nsd = Nsd(case, served)
+        super().__init__(case, self.nsd, parent, anchor=os.path.join(self._directory, "%s.anchor" % parent))
+
+    def _sign(self, zone, records, nsec3, expired):
+        keygen, signzone = self._programs
+        run = {"cwd": self._directory, "check": True, "stdout": subprocess.PIPE, "text": True, "timeout": 60}
+        key = subprocess.run([keygen, "-k", "-a", "ECDSAP256SHA256", "-r", "/dev/urandom", zone], **run).stdout.strip()
+        self._case.write(os.path.join(self._directory, zone), HEAD % zone + "\n".join(records) + "\n")
+        dates = ["-i", "20200101000000", "-e", "20200201000000"] if expired else []
+        subprocess.run([signzone] + (["-n"] if nsec3 else []) + dates + ["-o", zone, zone, key], **run)
+        os.rename(os.path.join(self._directory, key + ".key"), os.path.join(self._directory, zone + ".anchor"))
+        with open(os.path.join(self._directory, zone + ".signed"), encoding="ascii") as signed:
+            with open(os.path.join(self._directory, key + ".ds"), encoding="ascii") as ds:
+                return signed.read(), ds.read().strip()

@@ -27,19 +27,20 @@ ALLOWED = {
     "net/mail": ["core/base"],
     "net/tls": ["core/base"],
     "net/auth": ["core/*"],
+    "net/sts": ["dns", "core/*"],
     "net/in": ["net/auth", "net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
-    "net/out": ["net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
+    "net/out": ["net/sts", "net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
     "net/http": ["net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
-    "net": ["net/auth", "net/in", "net/out", "net/http", "net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
+    "net": ["net/sts", "net/auth", "net/in", "net/out", "net/http", "net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
     "net/control": ["net", "net/auth", "net/in", "net/out", "net/http", "queue", "queue/*", "dns", "core/*"],
-    "net/cli": ["net", "net/auth", "net/control", "net/in", "net/out", "net/http", "net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
+    "net/cli": ["net", "net/sts", "net/auth", "net/control", "net/in", "net/out", "net/http", "net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
     "": ["net", "net/*", "queue", "queue/*", "dns", "core/*"],  # main.c
 }
 # May include anything of the tree; nothing above may include from them.
 FREE = ("tests", "bench")
 
 # Prefixes of paths whose files neither do I/O nor know the time, and the exceptions among them.
-PURE = ("core/base/", "core/event/event.", "dns/", "net/auth/base64.", "net/auth/sasl.", "net/auth/lockout.", "net/smtp/", "net/mail/", "queue/policy/", "queue/spool/record.")
+PURE = ("core/base/", "core/event/event.", "dns/", "net/auth/base64.", "net/auth/sasl.", "net/auth/lockout.", "net/sts/policy.", "net/sts/security.", "net/smtp/", "net/mail/", "queue/policy/", "queue/spool/record.")
 IMPURE = ("dns/resolver.", "queue/policy/lease.")
 NOT_IN_PURE = {"liburing.h", "sys/socket.h", "time.h", "sys/time.h", "unistd.h", "pthread.h", "netinet/in.h", "arpa/inet.h", "sys/random.h"}
 

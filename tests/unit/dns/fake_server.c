@@ -38,6 +38,7 @@ enum fault {
 
 struct fake_servers {
   const char *const *zone;
+  const char *insecure; /* answers about this name come without AD */
   enum fault fault[FAKE_SERVERS];
   unsigned asked[FAKE_SERVERS]; /* UDP queries */
   unsigned asked_tcp[FAKE_SERVERS];
@@ -71,7 +72,27 @@ static unsigned type_number(const char *type) {
   if (strcmp(type, "A") == 0) return 1;
   if (strcmp(type, "AAAA") == 0) return 28;
   if (strcmp(type, "MX") == 0) return 15;
+  if (strcmp(type, "TLSA") == 0) return 52;
+  if (strcmp(type, "TXT") == 0) return 16;
   return strcmp(type, "CNAME") == 0 ? 5 : 0;
+}
+
+/* "3:1:1:32": usage, selector, matching, and how many bytes (of ones) follow. */
+static void put_tlsa(struct fmt *out, const struct fake_record *record) {
+  unsigned usage, selector, matching, len;
+  must(sscanf(record->first, "%u:%u:%u:%u", &usage, &selector, &matching, &len) == 4);
+  uint8_t bytes[3 + 256] = {(uint8_t)usage, (uint8_t)selector, (uint8_t)matching};
+  must(len <= 256);
+  memset(bytes + 3, 1, len);
+  packet_bytes(out, record->name, 52, record->ttl_s, bytes, 3 + len);
+}
+
+/* Two strings. */
+static void put_txt(struct fmt *out, const struct fake_record *record) {
+  size_t start = packet_record(out, PACKET_ANSWER, record->name, 16, record->ttl_s);
+  fmt_char(out, (char)strlen(record->first)), fmt_text(out, record->first);
+  fmt_char(out, (char)strlen(record->second)), fmt_text(out, record->second);
+  packet_end(out, start);
 }
 
 static void put_record(struct fmt *out, const struct fake_record *record) {
@@ -81,6 +102,8 @@ static void put_record(struct fmt *out, const struct fake_record *record) {
   case 28: must(inet_pton(AF_INET6, record->first, bytes) == 1), packet_bytes(out, record->name, 28, record->ttl_s, bytes, 16); break;
   case 15: packet_mx(out, record->name, record->ttl_s, (unsigned)atoi(record->first), strcmp(record->second, ".") == 0 ? "" : record->second); break;
   case 5: packet_named(out, PACKET_ANSWER, record->name, 5, record->ttl_s, record->first); break;
+  case 52: put_tlsa(out, record); break;
+  case 16: put_txt(out, record); break;
   default: must(false);
   }
 }
@@ -95,7 +118,7 @@ static bool put_matching(struct fmt *out, const char *name, unsigned type, unsig
     unsigned is = type_number(record.type);
     if (is != type && is != 5) continue;
     put_record(out, &record);
-    if (is == 5) {
+    if (is == 5 && type != 5) {
       strcpy(alias, record.first);
     } else {
       ++*put;
@@ -109,11 +132,16 @@ static void put_answer(struct fmt *out, const char *name, unsigned type) {
   unsigned put = 0;
   bool exists = true;
   snprintf(at, sizeof at, "%s", name);
+  if (servers.insecure != NULL && strcmp(servers.insecure, name) == 0) out->at[3] &= (uint8_t)~PACKET_AD;
   for (unsigned steps = 0; steps < 12; steps++) {
     alias[0] = '\0';
     exists = put_matching(out, at, type, &put, alias);
     if (alias[0] == '\0') break;
     strcpy(at, alias);
+    if (strncmp(at, "servfail", 8) == 0) {
+      out->at[3] |= DNS_SERVFAIL;
+      return;
+    }
   }
   if (!exists) out->at[3] |= DNS_NXDOMAIN;
   if (put == 0) packet_soa(out, "zone.invalid", 600, 60);

@@ -337,6 +337,58 @@ START_TEST(texts) {
 }
 END_TEST
 
+/* ---- records that are bytes ---- */
+
+START_TEST(tlsa_records_come_as_they_are) {
+  static const uint8_t one[] = {3, 1, 1, 0xaa, 0, 0xbb}, bare[] = {3, 0, 0};
+  begin_about("_25._tcp.a.b", DNS_TLSA);
+  packet_bytes(&out, "_25._tcp.a.b", 52, 70, one, sizeof one);
+  packet_bytes(&out, "_25._tcp.a.b", 52, 60, bare, sizeof bare);
+  packet_bytes(&out, "_25._tcp.c.b", 52, 50, one, sizeof one);
+  conclude(DNS_FOUND);
+  ck_assert(reply.answer.count == 2 && reply.answer.total == 2 && reply.answer.ttl_s == 60 && !reply.answer.cut);
+  ck_assert(span_equal(dns_answer_bytes(&reply.answer, 0), span_of(one, sizeof one)));
+  ck_assert(span_equal(dns_answer_bytes(&reply.answer, 1), span_of(bare, sizeof bare)));
+}
+END_TEST
+
+START_TEST(strings_of_a_text_are_joined) {
+  begin_about("_mta-sts.a.b", DNS_TXT);
+  packet_bytes(&out, "_mta-sts.a.b", 16, 70, "\3abc\0\2de", 8);
+  packet_bytes(&out, "_mta-sts.a.b", 16, 70, "\1f", 2);
+  conclude(DNS_FOUND);
+  ck_assert_uint_eq(reply.answer.count, 2);
+  ck_assert(span_equal(dns_answer_bytes(&reply.answer, 0), SPAN("abcde")));
+  ck_assert(span_equal(dns_answer_bytes(&reply.answer, 1), SPAN("f")));
+}
+END_TEST
+
+START_TEST(what_has_no_room_is_told) {
+  static uint8_t large[4000] = {3, 0, 0};
+  static const uint8_t small[] = {3, 1, 0, 9};
+  begin_about("a.b", DNS_TLSA);
+  packet_bytes(&out, "a.b", 52, 70, large, sizeof large);
+  packet_bytes(&out, "a.b", 52, 70, large, sizeof large);
+  packet_bytes(&out, "a.b", 52, 70, small, sizeof small);
+  conclude(DNS_FOUND);
+  ck_assert(reply.answer.count == 2 && reply.answer.total == 3 && reply.answer.cut);
+  ck_assert_uint_eq(dns_answer_bytes(&reply.answer, 0).len, sizeof large);
+  ck_assert(span_equal(dns_answer_bytes(&reply.answer, 1), span_of(small, sizeof small)));
+  begin_about("a.b", DNS_TLSA);
+  for (unsigned i = 0; i < DNS_ANSWERS_MAX + 1; i++) packet_bytes(&out, "a.b", 52, 70, small, sizeof small);
+  conclude(DNS_FOUND);
+  ck_assert(reply.answer.count == DNS_ANSWERS_MAX && reply.answer.total == DNS_ANSWERS_MAX + 1 && reply.answer.cut);
+}
+END_TEST
+
+START_TEST(who_asks_for_an_alias_gets_that_and_not_where_it_leads) {
+  begin_about("a.b", DNS_CNAME);
+  packet_named(&out, PACKET_ANSWER, "a.b", 5, 60, "c.d");
+  conclude(DNS_FOUND);
+  ck_assert(reply.answer.total == 1 && reply.answer.count == 0 && reply.answer.canonical.len == 0);
+}
+END_TEST
+
 int main(void) {
   TCase *cases[] = {tcase_create("queries"), tcase_create("answers"), tcase_create("hostile")};
   tcase_add_test(cases[0], query_bytes_are_exact);
@@ -360,5 +412,9 @@ int main(void) {
   tcase_add_test(cases[2], every_cut_is_refused);
   tcase_add_test(cases[2], pointer_loops_and_foreign_questions_are_refused);
   tcase_add_test(cases[2], records_are_bounded);
+  tcase_add_test(cases[1], tlsa_records_come_as_they_are);
+  tcase_add_test(cases[1], strings_of_a_text_are_joined);
+  tcase_add_test(cases[1], what_has_no_room_is_told);
+  tcase_add_test(cases[1], who_asks_for_an_alias_gets_that_and_not_where_it_leads);
   return unit_main("dns/codec", cases, 3);
 }

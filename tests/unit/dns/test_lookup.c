@@ -44,6 +44,28 @@ START_TEST(needs_an_mx_answer_first) {
 }
 END_TEST
 
+START_TEST(each_host_is_as_secure_as_its_addresses) {
+  take_mx(mx(3));
+  ck_assert(lookup->set.mx_secure);
+  for (unsigned i = 0; i < 6; i++) {
+    struct dns_answer *a = i < 5 ? address(i % 2 == 0 ? 4 : 6, (uint8_t)i) : reply(DNS_NO_DATA, 60);
+    a->secure = i != 3 && i != 5; /* one of the second host's; that the third has no other is not proven */
+    lookup_take_address(&lookup->needs[i], a);
+  }
+  lookup_conclude(lookup, SPAN("us.org"));
+  ck_assert(lookup->set.mx_secure && !lookup->set.secure);
+  ck_assert(lookup->set.host[0].secure && !lookup->set.host[1].secure && lookup->set.host[2].secure);
+}
+END_TEST
+
+START_TEST(mx_that_are_not_secure_say_so) {
+  struct dns_answer *a = mx(1);
+  a->secure = false;
+  take_mx(a);
+  ck_assert(!lookup->set.mx_secure);
+}
+END_TEST
+
 START_TEST(then_both_addresses_of_each_host) {
   take_mx(mx(2));
   ck_assert_uint_eq(lookup->pending, 4);
@@ -113,6 +135,8 @@ int main(void) {
   tcase_add_checked_fixture(tests, setup, teardown);
   tcase_add_test(tests, needs_an_mx_answer_first);
   tcase_add_test(tests, then_both_addresses_of_each_host);
+  tcase_add_test(tests, each_host_is_as_secure_as_its_addresses);
+  tcase_add_test(tests, mx_that_are_not_secure_say_so);
   tcase_add_test(tests, a_failed_address_shortens_the_life_of_the_set);
   tcase_add_test(tests, one_failure_makes_no_address_temporary);
   tcase_add_test(tests, an_alias_of_our_own_host_is_a_loop);

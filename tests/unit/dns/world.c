@@ -95,6 +95,18 @@ static const char *const zone[] = {
     "backup.org 300 MX 30 b.two.org",
     "zero.org 0 MX 10 mx1.one.org",
     "xn--bcher-kva.example 300 MX 10 mx1.one.org",
+    "_25._tcp.mx1.one.org 150 TLSA 3:1:1:32",
+    "_25._tcp.mx1.one.org 150 TLSA 1:1:1:32", /* none for SMTP */
+    "_25._tcp.a.two.org 300 TLSA 0:1:1:32",
+    "_25._tcp.b.two.org 300 CNAME servfail.b.two.org",
+    "_25._tcp.plain.org 300 CNAME tlsa.plain.org",
+    "tlsa.plain.org 50 TLSA 2:0:2:64",
+    "mxcname.org 300 MX 10 way.org",
+    "way.org 300 CNAME end.org",
+    "end.org 300 A 192.0.2.7",
+    "_25._tcp.way.org 300 TLSA 3:1:1:32",
+    "texts.org 300 TXT v=STSv1;_id=1; more",
+    "texts.org 300 TXT second",
     NULL,
 };
 
@@ -116,7 +128,7 @@ static void start_with(unsigned servers_count) {
 }
 
 static void setup(void) {
-  options = (struct resolver_options){0};
+  options = (struct resolver_options){.dnssec = true};
   start_with(2);
 }
 

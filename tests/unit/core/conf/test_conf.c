@@ -20,7 +20,7 @@ START_TEST(what_is_not_said) {
   ck_assert_uint_eq(conf.dns_servers_count, 2);
   check_address(&conf.dns_servers[1], "192.0.2.54:53");
   ck_assert_uint_eq(conf.dns_timeout_ms, 2000);
-  ck_assert(conf.dns_ipv6);
+  ck_assert(conf.dns_ipv6 && !conf.dns_dnssec);
   ck_assert_uint_eq(conf.retry_initial_ms, 300000);
   ck_assert_double_eq(conf.retry_factor, 2);
   ck_assert_uint_eq(conf.retry_max_ms, 14400000);
@@ -104,7 +104,7 @@ START_TEST(every_key_is_taken_over) {
   check_address(&conf.dns_servers[1], "[::1]:5353");
   check_address(&conf.dns_servers[2], "127.0.0.1:5300");
   ck_assert_uint_eq(conf.dns_timeout_ms, 300);
-  ck_assert(!conf.dns_ipv6);
+  ck_assert(!conf.dns_ipv6 && conf.dns_dnssec);
   ck_assert_uint_eq(conf.retry_initial_ms, 100);
   ck_assert_double_eq(conf.retry_factor, 1.25);
   ck_assert_uint_eq(conf.retry_max_ms, 7200000);
@@ -294,6 +294,7 @@ START_TEST(the_example_parses_and_tells_the_defaults) {
   SAME(spool_max_bytes);
   SAME(dns_timeout_ms);
   SAME(dns_ipv6);
+  ck_assert(conf.dns_dnssec); /* its servers are on loopback */
   SAME(retry_initial_ms);
   SAME(retry_max_ms);
   SAME(retry_jitter_ppm);

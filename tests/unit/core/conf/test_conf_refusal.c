@@ -81,6 +81,7 @@ static const struct refusal {
     {LISTENERS "limits: {memory: 99999999TiB}\n", E_RANGE, "c.yaml:2: limits.memory: '99999999TiB' is out of range; it may be 1MiB to 16TiB"},
     {LISTENERS "limits: {recipients: 65536}\n", E_RANGE, "c.yaml:2: limits.recipients: '65536' is out of range; it may be 1 to 65535"},
     {LISTENERS "spool: {segment_size: 1023KiB}\n", E_RANGE, "c.yaml:2: spool.segment_size: '1023KiB' is out of range; it may be 8MiB to 1GiB"},
+    {LISTENERS "dns: {dnssec: perhaps}\n", E_SYNTAX, "c.yaml:2: dns.dnssec: 'perhaps' is neither true nor false"},
     {LISTENERS "dns: {ipv6: maybe}\n", E_SYNTAX, "c.yaml:2: dns.ipv6: 'maybe' is neither true nor false"},
     {LISTENERS "spool: {durability: always}\n", E_SYNTAX, "c.yaml:2: spool.durability: 'always' must be sync, lazy or memory"},
     {LISTENERS "spool: {path: \"\"}\n", E_SYNTAX, "c.yaml:2: spool.path: is empty; it must name a file or a directory"},
