@@ -88,10 +88,7 @@ static int find_user(const char *name, struct passwd **user, struct fmt *why) {
 
 static int begin_as_root(const struct conf *conf, struct fmt *why) {
   struct passwd *user = NULL;
-  if (conf->user == NULL) {
-    fprintf(stderr, "ringpost: this is root, and stays so; `user:` in the configuration names somebody who may do less\n");
-    return E_OK;
-  }
+  if (conf->user == NULL) return E_OK;
   int error = find_user(conf->user, &user, why);
   if (error == E_OK) error = make_directories(conf, user, why);
   return error == E_OK ? become(user, why) : error;

@@ -32,7 +32,10 @@ int guard_open(struct guard **out, uint32_t entries, uint64_t seed) {
     return E_NO_MEMORY;
   }
   uintptr_t first = ((uintptr_t)memory + sizeof(struct guard_entry) - 1) / sizeof(struct guard_entry) * sizeof(struct guard_entry);
-  *guard = (struct guard){memory, (struct guard_entry *)first, entries - 1, seed};
+  guard->memory = memory;
+  guard->entries = (struct guard_entry *)first;
+  guard->mask = entries - 1;
+  guard->seed = seed;
   *out = guard;
   return E_OK;
 }
