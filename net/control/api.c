@@ -165,7 +165,7 @@ static struct reply post_reload(struct control *control, const struct http_reque
   (void)request, (void)rest;
   if (json_object_size(body) > 0) return reply_error(400, "reload has no keys");
   if (control->o.reload(control->o.reload_context, &why) != 0) return reply_error(409, "%.*s", (int)why.len, room);
-  suspend_set_ages(control);
+  suspend_reconsider(control);
   return reply_ok(json_pack("{s:b}", "reloaded", 1));
 }
 

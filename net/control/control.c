@@ -257,7 +257,7 @@ int control_reload(struct control *control, struct fmt *why, bool *now) {
   *now = pthread_mutex_trylock(&control->lock) == 0;
   if (!*now) return E_BUSY; /* whoever handles signals waits for no operation under way, but for its own: a walk over what is suspended */
   int error = control->o.reload(control->o.reload_context, why);
-  if (error == E_OK) suspend_set_ages(control);
+  if (error == E_OK) suspend_reconsider(control);
   pthread_mutex_unlock(&control->lock);
   return error;
 }

@@ -122,8 +122,8 @@ void suspend_close(struct control *control);
 must_check int suspend_load(struct control *control, struct fmt *why);
 void suspend_start(struct control *control);
 void suspend_expire(struct control *control);
-/* Another configuration is in use: what is suspended ends when that says. */
-void suspend_set_ages(struct control *control);
+/* Another configuration is in use: what is suspended ends when that says, and what a route leads elsewhere now may go. */
+void suspend_reconsider(struct control *control);
 /* To the file; asks no shard. */
 int suspend_save(struct control *control);
 

@@ -108,8 +108,16 @@ static bool set_ages_step(struct errand *errand, void *relay) {
   return walk_on(release, relay);
 }
 
-void suspend_set_ages(struct control *control) {
-  if (control->suspensions != NULL) (void)release_all(control, set_ages_step); /* if the relay is stopping it reads the file again when it starts */
+static bool is_any_of_site(const struct control *control) {
+  const struct suspension *one = control->suspensions;
+  while (one != NULL && one->target.kind != TARGET_SITE) one = one->next;
+  return one != NULL;
+}
+
+/* If the relay is stopping it reads the file again when it starts. */
+void suspend_reconsider(struct control *control) {
+  if (control->suspensions != NULL) (void)release_all(control, set_ages_step);
+  if (is_any_of_site(control)) (void)suspend_release(control); /* a route may lead elsewhere now */
 }
 
 bool suspend_open(struct control *control) {

@@ -312,8 +312,18 @@ static struct span domain_key(const void *object) { return span_of_text(((const 
 
 void domains_open(struct outlet *outlet) { map_init(&outlet->domains, domain_key, outlet->o.map_seed); }
 
-void domains_take_conf(struct outlet *outlet, bool other_limits) {
+/* Where mail of domains went that are not known now: it may go elsewhere. */
+static void forget_sites(struct outlet *outlet) {
+  for (struct domain_queue *queue = outlet->o.schedule->domains.first; queue != NULL; queue = queue->next) {
+    if (queue->outgoing != NULL) continue;
+    free(queue->site);
+    queue->site = NULL;
+  }
+}
+
+void domains_take_conf(struct outlet *outlet, bool other_limits, bool other_routes) {
   uint32_t cursor = 0;
+  if (other_routes) forget_sites(outlet);
   for (struct domain *domain; (domain = map_next(&outlet->domains, &cursor)) != NULL;) {
     domain->valid_until_ms = 0;
     domain->entry = entry_of_name(outlet->o.conf, span_of_text(domain->name));

@@ -1,9 +1,15 @@
 /* What is suspended: jobs that may not be begun go back to their owners. */
 #include "net/out/outlet.h"
 
-bool outlet_is_held(const struct outlet *outlet, const struct domain_queue *queue) {
+/* Of a domain that has to be looked up again since the configuration changed nobody knows: it may have another route. */
+static const struct site *site_of(const struct outlet *outlet, const struct domain_queue *queue) {
   const struct domain *domain = queue->outgoing;
-  const struct site *site = domain != NULL ? domain->site : queue->site != NULL ? map_find(&outlet->sites, span_of_text(queue->site)) : NULL;
+  if (domain != NULL) return domain->valid_until_ms > 0 ? domain->site : NULL;
+  return queue->site != NULL ? map_find(&outlet->sites, span_of_text(queue->site)) : NULL;
+}
+
+bool outlet_is_held(const struct outlet *outlet, const struct domain_queue *queue) {
+  const struct site *site = site_of(outlet, queue);
   return outlet->held_all || queue->held || (site != NULL && site->held);
 }
 

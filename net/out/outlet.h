@@ -213,7 +213,7 @@ const struct conf_site *domain_entry(const struct outlet *outlet, const struct m
 bool domains_sweep(struct outlet *outlet);
 void domains_close(struct outlet *outlet);
 /* The configuration has changed: what is known of where they lead is not believed any more. */
-void domains_take_conf(struct outlet *outlet, bool other_limits);
+void domains_take_conf(struct outlet *outlet, bool other_limits, bool other_routes);
 
 /* ---- target.c ---- */
 /* New answers: addresses that stay keep their state. Takes nothing. False: no memory, the old ones stay. */

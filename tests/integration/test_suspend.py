@@ -6,7 +6,7 @@ import time
 
 from ctl import CONTENT, MANY, PATIENT, ask, blocked, contains, ctl, dead_site, domain_row, refused, send_many, states, until_states
 from fakemx import FakeMx
-from harness import Process, equal, run_all, run_program, test, until
+from harness import Process, equal, free_port, run_all, run_program, test, until
 from relay import SANITIZER, Ringpost, binary, relay_and_mx, route, yaml
 
 # ---- suspend, resume ----
@@ -282,6 +282,26 @@ def a_signal_does_not_disturb_an_operation(t):
     until_states(relay, numbers, "suspended")
     ctl(relay, "resume", "--all")
     relay.wait_outcomes(MANY)
+
+
+@test
+def a_route_leads_around_a_suspended_site(t):
+    """A dead host is suspended, and a new route takes its mail elsewhere; other mail for that host stays."""
+    relay, mx = relay_and_mx(t)
+    other = FakeMx(t, mx.address, free_port(mx.address))
+    ctl(relay, "suspend", "--site", "%s:%d" % (mx.address, mx.port))
+    numbers = send_many(relay, "moved.example")
+    kept = send_many(relay, "kept.example")
+    until_states(relay, numbers + kept, "suspended")
+    relay.config["routes"].insert(0, route("moved.example", (other.address, other.port)))
+    relay.case.write(os.path.basename(relay.config_path), yaml(relay.config) + "\n")
+    ctl(relay, "reload")
+    relay.wait_outcomes(len(numbers))
+    equal((len(other.recipients), len(mx.recipients)), (len(numbers), 0))
+    until_states(relay, kept, "suspended")
+    ctl(relay, "resume", "--all")
+    relay.wait_outcomes(len(numbers) + len(kept))
+    equal(len(mx.recipients), len(kept))
 
 
 run_all()
