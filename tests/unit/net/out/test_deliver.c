@@ -91,7 +91,8 @@ bool sites_sweep(struct outlet *of) {
 }
 void domains_open(struct outlet *of) { (void)of; }
 void domains_close(struct outlet *of) { (void)of; }
-void domains_take_conf(struct outlet *of, bool other_limits) {
+void domains_take_conf(struct outlet *of, bool other_limits, bool other_routes) {
+  (void)other_routes;
   (void)of;
   (void)other_limits;
 }
