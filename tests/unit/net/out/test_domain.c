@@ -244,10 +244,10 @@ START_TEST(routes_that_deliver_nothing) {
     ck_assert(told.failure.rejected == (i % 2 == 1));
   }
   routes[0] = (struct conf_route){.domain = names[0], .hosts = &hosts[0], .hosts_count = 1};
-  domains_take_conf(&outlet, false);
+  domains_take_conf(&outlet, false, false);
   check_route("discarded.example", 0);
   routes[0] = (struct conf_route){.domain = names[0], .action = CONF_DISCARD};
-  domains_take_conf(&outlet, false);
+  domains_take_conf(&outlet, false, false);
   dispatch("discarded.example");
   ck_assert_int_eq(told.failure.kind, FAILURE_ROUTE);
   ck_assert_uint_eq(site.domains, 0);
