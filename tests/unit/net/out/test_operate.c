@@ -76,7 +76,7 @@ START_TEST(what_comes_while_it_is_suspended_is_not_begun) {
 END_TEST
 
 START_TEST(it_is_known_what_is_suspended) {
-  struct domain domain = {.status = MX_OK, .site = site};
+  struct domain domain = {.status = MX_OK, .valid_until_ms = 99999, .site = site};
   struct domain_queue *queue = domain_queue_get(&schedule.domains, SPAN("one.example"));
   ck_assert(!operate_is_held(&outlet, queue));
   hold_domain("one.example", true);
@@ -87,6 +87,8 @@ START_TEST(it_is_known_what_is_suspended) {
   queue->outgoing = &domain;
   ck_assert(operate_is_held(&outlet, queue));
   ck_assert_str_eq(operate_site_of(queue), NAME);
+  domain.valid_until_ms = 0; /* it has to be looked up again: it may go elsewhere */
+  ck_assert(!operate_is_held(&outlet, queue));
   queue->outgoing = NULL;
   queue->site = strdup(NAME);
   ck_assert(operate_is_held(&outlet, queue));
