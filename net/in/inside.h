@@ -150,6 +150,8 @@ bool session_open_out(struct session *session, struct fmt *out);
 void session_close_out(struct session *session, struct fmt *out);
 /* The peer's turn begins. */
 void session_await_peer(struct session *session);
+/* One that receives piece by piece asks for the next. */
+void session_receive_on(struct session *session);
 /* It was waiting, and goes on. */
 void session_go_on(struct session *session);
 /* What it is answered leaves only after that; until then nothing is read. */

@@ -70,6 +70,7 @@ void secure_received(struct session *s, struct span bytes) {
   count_memory(s);
   if (s->closing) return;
   if (s->sealed.len > 0) session_mark_dirty(s);
+  if (!s->leaving) session_receive_on(s);
   if (error == E_CLOSED) session_stream_ended(s);
   if (error == E_NO_MEMORY) session_close(s);
   if (error == E_PROTOCOL) { /* the alert may still go */

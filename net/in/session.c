@@ -454,6 +454,10 @@ static void go_on_receiving(struct session *s) {
   (s->careful ? io_receive_once : io_receive)(s->intake->o.shard->io, s->socket, session_token(s, OP_RECEIVE));
 }
 
+void session_receive_on(struct session *s) {
+  if (!s->paused && (s->careful || is_long(s))) go_on_receiving(s);
+}
+
 static void resume_receiving(struct session *s) {
   if (!s->paused || s->stash.len > STASH_HIGH / 2 || s->closing) return;
   s->paused = false;
@@ -488,7 +492,7 @@ void session_received(struct session *s, struct span bytes) {
     if (!s->closing && !s->leaving && rest.len > 0) keep_rest(s, rest);
   }
   if (s->closing) return;
-  if (!s->paused && (s->careful || is_long(s))) go_on_receiving(s);
+  if (s->tls == NULL) session_receive_on(s); /* else it is called once for all that a piece of ciphertext holds, which may be nothing */
   if (!s->waiting && !s->held && (s->progress || s->content_due_ms > 0)) session_await_peer(s);
 }
 

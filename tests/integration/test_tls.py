@@ -377,6 +377,41 @@ def byte_by_byte(t):
 
 
 @test
+def a_large_message_in_pieces_of_records(t):
+    """Of a long message bytes are asked for piece by piece; a piece may hold no whole record."""
+    relay, mx = with_tls(t, listeners=({"tls": "implicit"},))
+    ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = anyhow().wrap_bio(ours, theirs)
+    content = b"Subject: large\r\n\r\n" + b"".join(b"%070d\r\n" % number for number in range(12000))
+    with socket.create_connection((relay.address, relay.port), 20) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def send():
+            data = theirs.read()
+            for at in range(0, len(data), 5000):
+                client.sendall(data[at : at + 5000])
+                time.sleep(0.0005)
+
+        def pump(step):
+            while True:
+                try:
+                    result = step()
+                    send()
+                    return result
+                except ssl.SSLWantReadError:
+                    send()
+                    ours.write(client.recv(65536))
+
+        pump(tls.do_handshake)
+        equal(pump(lambda: tls.read(1000))[:3], b"220")
+        for line, code in ((b"EHLO a.example\r\n", b"250"), (b"MAIL FROM:<a@b.example>\r\n", b"250"), (b"RCPT TO:<c@d.example>\r\n", b"250"), (b"DATA\r\n", b"354"), (content + b".\r\n", b"250")):
+            pump(lambda text=line: tls.write(text))
+            equal(pump(lambda: tls.read(1000))[:3], code)
+    relay.wait_outcomes(1)
+    equal(mx.messages[0].content.endswith(content), True, "the content")
+
+
+@test
 def passwords_only_behind_tls(t):
     relay, _ = with_tls(t, listeners=({"tls": "starttls", "auth": "required"},), users=True)
     response = base64.b64encode(("\0%s\0%s" % (NAME, PASSWORD)).encode()).decode()
