@@ -150,6 +150,7 @@ static void tell_accepted(struct intake *intake, const struct submission *submis
 void session_say_goodbye(struct session *s) {
   struct fmt out;
   if (s->leaving || s->closing) return;
+  s->held = false; /* nothing is worth waiting for any more */
   if (s->stage != STAGE_OPEN || !session_open_out(s, &out)) {
     session_close(s);
     return;
@@ -591,5 +592,6 @@ void session_sent(struct session *s, int64_t result) {
 /* The peer may have closed its half only: it gets its replies, also those to what waits in the stash. */
 void session_stream_ended(struct session *s) {
   s->gone = true;
-  if (!s->waiting && !s->held && !clogged(s)) leave(s);
+  s->held = false; /* it does not wait, so neither do we */
+  if (!s->waiting && !clogged(s)) leave(s);
 }
