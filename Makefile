@@ -130,7 +130,7 @@ kills: all
 SIM_PARTS := $(sort $(wildcard tests/sim/*.c))
 SEEDS    ?= 1-1000
 # What is done by tests/sim/system.c and settings.c instead.
-SIM_WRAPPED := sem_wait sem_post pthread_mutex_lock system_read_file system_write_file control_wall_ms conf_read
+SIM_WRAPPED := sem_wait sem_post pthread_mutex_lock system_read_file system_write_file system_wall_ms conf_read
 SIM_LDFLAGS := $(LDFLAGS) $(SIM_WRAPPED:%=-Wl,--wrap=%)
 $(BUILD)/sim: $(SIM_PARTS:%.c=$(BUILD)/obj/%.o) $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	$(call QUIET,LINK)$(CC) $(CFLAGS) $(SIM_LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)

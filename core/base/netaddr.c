@@ -266,6 +266,12 @@ bool network_contains(const struct network *network, const struct netaddr *addre
   return true;
 }
 
+bool networks_contain(const struct network *networks, unsigned count, const struct netaddr *address) {
+  for (unsigned i = 0; i < count; i++)
+    if (network_contains(&networks[i], address)) return true;
+  return false;
+}
+
 bool netaddr_equal(const struct netaddr *a, const struct netaddr *b) {
   if (a->family != b->family || a->port != b->port) return false;
   return a->family == 0 || memcmp(a->bytes, b->bytes, a->family == 4 ? V4_BYTES : V6_BYTES) == 0;

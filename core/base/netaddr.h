@@ -34,6 +34,8 @@ void netaddr_format_with_port(const struct netaddr *address, struct fmt *out);
 
 /* Addresses only, ports ignored; an IPv4-mapped IPv6 address equals the IPv4 one, and is in no other IPv6 network (::/0 does not hold 192.0.2.1). */
 bool network_contains(const struct network *network, const struct netaddr *address);
+/* Does one of them? */
+bool networks_contain(const struct network *networks, unsigned count, const struct netaddr *address);
 /* Family, bytes and port. */
 bool netaddr_equal(const struct netaddr *a, const struct netaddr *b);
 /* 0.0.0.0 or ::, whatever the port: every address of this host. */

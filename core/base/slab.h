@@ -64,6 +64,10 @@ static inline void slab_uncount(struct slab *slab, size_t size) {
   must(slab->used_bytes >= size);
   slab->used_bytes -= size;
 }
+/* With so much more, are seven eighths enough? The last eighth is for what delivers: a queue without memory for jobs would never become shorter. */
+static inline bool slab_has_room(const struct slab *slab, size_t more) {
+  return slab->used_bytes + more <= slab->limit_bytes - slab->limit_bytes / 8;
+}
 /*
  * Gives back to the system the memory of large blocks as many as were free all the time since the last pass began; at most `most` at once (some
  * microseconds each). False: this pass is over, and the next call begins another. The addresses stay with the slab, and blocks get memory again when

@@ -211,3 +211,9 @@ void system_look(struct conf_system *system) {
   if (gethostname(system->hostname, sizeof system->hostname - 1) != 0) system->hostname[0] = '\0';
   look_at_resolvers(system);
 }
+
+uint64_t system_wall_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}

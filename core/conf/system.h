@@ -32,6 +32,9 @@ must_check int system_write_file(const char *path, struct span bytes);
  * kept is E_PERMISSION, and nothing has changed. */
 must_check int system_write_secret_file(const char *path, struct span bytes);
 
+/* Milliseconds since 1970, for threads that have no shard (whose io has a clock of its own). */
+uint64_t system_wall_ms(void);
+
 /* What tells two states of a file apart. */
 struct system_file {
   uint64_t device, inode, size;

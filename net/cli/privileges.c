@@ -85,29 +85,27 @@ static int find_user(const char *name, struct passwd **user, struct fmt *why) {
   return E_OK;
 }
 
-static int begin_as_root(const struct conf *conf, struct fmt *why) {
+/* Also if that is who we are. */
+static int begin_as(const char *name, const struct conf *conf, struct fmt *why) {
   struct passwd *user = NULL;
-  if (conf->user == NULL) return E_OK;
-  int error = find_user(conf->user, &user, why);
-  if (error == E_OK) error = make_directories(conf, user, why);
+  int error = find_user(name, &user, why);
+  if (error != E_OK || user->pw_uid == geteuid()) return error;
+  if (geteuid() != 0) {
+    fmt_text(why, "user: only root can become another user; start as root, or as ");
+    fmt_text(why, name);
+    return E_PERMISSION;
+  }
+  error = make_directories(conf, user, why);
   return error == E_OK ? become(user, why) : error;
 }
 
 int privileges_begin(const struct conf *conf, struct fmt *why) {
   uint8_t room[256];
   struct fmt unheard = fmt_over(room, sizeof room);
-  if (geteuid() == 0 && conf->user != NULL) return begin_as_root(conf, why);
-  (void)make_directories(conf, NULL, &unheard); /* what is wrong with them is said by those who use them */
-  if (geteuid() == 0) return begin_as_root(conf, why);
-  struct passwd *user = NULL;
-  int error = conf->user == NULL ? E_OK : find_user(conf->user, &user, why);
+  int error = conf->user != NULL ? begin_as(conf->user, conf, why) : E_OK;
   if (error != E_OK) return error;
-  if (user != NULL && user->pw_uid != geteuid()) {
-    fmt_text(why, "user: only root can become another user; start as root, or as ");
-    fmt_text(why, conf->user);
-    return E_PERMISSION;
-  }
-  (void)set_capabilities(permitted_capabilities() & BIND);
+  (void)make_directories(conf, NULL, &unheard); /* what is wrong with them is said by those who use them */
+  if (geteuid() != 0) (void)set_capabilities(permitted_capabilities() & BIND);
   return E_OK;
 }
 

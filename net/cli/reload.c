@@ -2,10 +2,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "core/base/error.h"
 #include "core/conf/change.h"
+#include "core/conf/system.h"
 #include "core/shard/errand.h"
 #include "net/tls/client.h"
 #include "net/tls/tls.h"
@@ -106,33 +106,34 @@ static void retire(struct reload *reload, struct conf *conf) {
 
 #define TICKETS_PERIOD_S 43200 /* a client may resume for half a day to a day */
 
+/* What a shard gets besides its configuration. */
 struct handing {
   struct errand errand;
-  struct certificates *certificates;
+  struct certificates *certificates; /* shared, the shard's to put */
+  struct tls_client *tls;            /* borrowed */
 };
 
-static bool take_certificates(struct errand *errand, void *relay) {
-  relay_take_certificates(relay, ((struct handing *)errand)->certificates);
+static bool take(struct errand *errand, void *relay) {
+  const struct handing *handing = (struct handing *)errand;
+  relay_take_certificates(relay, handing->certificates);
+  relay_take_tls(relay, handing->tls);
   return true;
 }
 
-/* A shard that has ended needs none. */
-static void hand_out(struct reload *reload, struct certificates *certificates) {
+/* A shard that has ended needs nothing. NULL `tls`: what there is does no harm. */
+static void hand_out(struct reload *reload, struct certificates *certificates, struct tls_client *tls) {
   for (unsigned i = 0; i < reload->first->shards; i++) {
-    struct handing handing = {.certificates = certificates_share(certificates)};
-    errand_init(&handing.errand, take_certificates, reload->relays[i]);
+    struct handing handing = {.certificates = certificates_share(certificates), .tls = tls};
+    errand_init(&handing.errand, take, reload->relays[i]);
     errand_ask(relay_shard(reload->relays[i]), &handing.errand);
     if (!errand_await(&handing.errand)) certificates_put(certificates);
   }
   certificates_put(reload->certificates);
-  reload->certificates = certificates;
+  reload->certificates = certificates_share(certificates);
   reload->certificates_wrong = false;
-}
-
-static uint64_t wall_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+  if (tls == NULL) return;
+  tls_client_put(reload->tls);
+  reload->tls = tls_client_share(tls);
 }
 
 static int make_ready(struct reload *reload, struct fmt *why) {
@@ -148,32 +149,10 @@ static int load(struct reload *reload, const struct conf *conf, struct certifica
   if (error != E_OK) return error;
   if (reload->tickets == NULL) reload->tickets = tls_tickets_new(TICKETS_PERIOD_S);
   if (reload->tickets == NULL) return E_NO_MEMORY;
-  return certificates_load(certificates, conf, reload->tickets, wall_ms(), why);
+  return certificates_load(certificates, conf, reload->tickets, system_wall_ms(), why);
 }
 
 /* ---- TLS of connections out ---- */
-
-struct handing_tls {
-  struct errand errand;
-  struct tls_client *tls;
-};
-
-static bool take_tls(struct errand *errand, void *relay) {
-  relay_take_tls(relay, ((struct handing_tls *)errand)->tls);
-  return true;
-}
-
-static void hand_out_tls(struct reload *reload, struct tls_client *tls) {
-  if (tls == NULL) return; /* no use for it any more: what there is does no harm */
-  for (unsigned i = 0; i < reload->first->shards; i++) {
-    struct handing_tls handing = {.tls = tls};
-    errand_init(&handing.errand, take_tls, reload->relays[i]);
-    errand_ask(relay_shard(reload->relays[i]), &handing.errand);
-    (void)errand_await(&handing.errand); /* a shard that has ended needs none */
-  }
-  tls_client_put(reload->tls);
-  reload->tls = tls_client_share(tls);
-}
 
 static bool wants_tls(const struct conf *conf) {
   bool wants = conf->delivery_tls != CONF_SECURITY_NONE;
@@ -190,7 +169,7 @@ static int load_tls(struct reload *reload, const struct conf *conf, struct tls_c
   if (!wants_tls(conf)) return E_OK;
   int error = make_ready(reload, why);
   if (error != E_OK) return error;
-  error = tls_client_new(tls, &(struct tls_client_config){.ca = conf->tls_ca}, wall_ms(), why, &warnings);
+  error = tls_client_new(tls, &(struct tls_client_config){.ca = conf->tls_ca}, system_wall_ms(), why, &warnings);
   if (warnings.len > 0) fprintf(stderr, "ringpost: tls.ca: %.*s", (int)warnings.len, (const char *)room);
   return error;
 }
@@ -207,7 +186,8 @@ int reload_look(struct reload *reload, struct fmt *why) {
   bool is_new = !reload->certificates_wrong;
   reload->certificates_wrong = error != E_OK; /* one of two files may be there before the other: it is tried again, without a word */
   if (error != E_OK) return is_new ? error : 0;
-  hand_out(reload, fresh);
+  hand_out(reload, fresh, NULL);
+  certificates_put(fresh);
   return 1;
 }
 
@@ -220,8 +200,7 @@ static int use(struct reload *reload, struct conf *next, struct certificates *ce
   if (error != E_OK) {
     if (on_all(reload, give_up, NULL, &unheard) != E_OK) error = E_CLOSED;
   } else {
-    hand_out(reload, certificates_share(certificates)); /* before a new listener accepts */
-    hand_out_tls(reload, tls);
+    hand_out(reload, certificates, tls); /* before a new listener accepts */
     error = on_all(reload, commit, NULL, why);
   }
   if (error == E_CLOSED) keep(reload, next); /* the relay is stopping: some shards may have the one, some the other, until they are gone */

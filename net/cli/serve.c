@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/base/error.h"
+#include "core/conf/system.h"
 #include "net/auth/directory.h"
 #include "net/auth/secret.h"
 #include "net/auth/verify.h"
@@ -284,12 +285,6 @@ static void raise_descriptor_limit(void) {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static uint64_t wall_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static int take_configuration(void *context, struct fmt *why) {
   struct server *server = context;
   notify_service_manager("RELOADING=1");
@@ -344,7 +339,7 @@ static int open_control(struct server *server) {
   struct control_options options = {.counters = server->counters,
                                     .shards = server->conf->shards,
                                     .spool_path = server->conf->spool_path,
-                                    .started_ms = wall_ms(),
+                                    .started_ms = system_wall_ms(),
                                     .reload = take_configuration,
                                     .look = look_at_certificates,
                                     .reload_context = server};
@@ -370,7 +365,6 @@ int serve(const struct conf *conf, const char *path) {
   pthread_sigmask(SIG_BLOCK, &signals, NULL);
   signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
-  if (lock_files(conf, path) != 0) return 1;
 
   struct server server = {.conf = conf, .reload = {.path = path, .first = conf}};
   server.workers = aligned_alloc(64, conf->shards * sizeof *server.workers);
@@ -386,12 +380,14 @@ int serve(const struct conf *conf, const char *path) {
   }
   memset(server.workers, 0, conf->shards * sizeof *server.workers);
   pthread_barrier_init(&server.barrier, NULL, conf->shards + 1);
-  int status = open_certificates(&server);
+  int status = open_certificates(&server); /* keys may be root's alone */
+  if (status == 0) status = lock_files(conf, path);
   if (status == 0) status = open_directory(&server);
   if (status == 0) status = open_verify(&server);
   if (status == 0) status = open_control(&server);
   if (status == 0) status = run(&server, &signals);
   control_close(server.control);
+  verify_stop(server.verify); /* again, unless nothing ever ran */
   verify_free(server.verify);
   directory_close(server.directory);
   reload_fini(&server.reload);

@@ -238,7 +238,7 @@ static struct reply bounce(struct control *control, const struct act *plan) {
 }
 
 struct reply act_bounce(struct control *control, const struct target_of *target, const char *reason, bool quiet) {
-  uint64_t since_ms = target->kind == TARGET_MESSAGE ? UINT64_MAX : control_wall_ms(); /* its id says enough, whatever became of the clock */
+  uint64_t since_ms = target->kind == TARGET_MESSAGE ? UINT64_MAX : system_wall_ms(); /* its id says enough, whatever became of the clock */
   struct act plan = {
       .target = target, .bounces = true, .quiet = quiet, .reason = span_of_text(reason), .since_ms = since_ms, .finder.id = target->id};
   struct reply reply;

@@ -83,7 +83,7 @@ static struct reply get_status(struct control *control, const struct http_reques
                {"shards_spool_full", GAUGE_SPOOL_FULL},
                {"shards_spool_failed", GAUGE_SPOOL_FAILED}};
   (void)request, (void)rest, (void)body;
-  uint64_t now_ms = control_wall_ms();
+  uint64_t now_ms = system_wall_ms();
   int suspensions = 0;
   for (const struct suspension *one = control->suspensions; one != NULL; one = one->next) suspensions++;
   json_t *json = json_pack("{s:s,s:i,s:f,s:i}", "version", RINGPOST_VERSION, "shards", (int)control->o.shards, "uptime_s",

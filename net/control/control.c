@@ -3,7 +3,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "core/base/error.h"
 #include "dns/name.h"
@@ -35,12 +34,6 @@ void control_retry(struct relay *relay, struct message *message, unsigned recipi
   } else {
     schedule_set_due(relay_schedule(relay), message, recipient, relay_shard(relay)->wall_ms + (number - RETRY_AT_ONCE) / RETRY_A_MS);
   }
-}
-
-uint64_t control_wall_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 /* ---- JSON ---- */

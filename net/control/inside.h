@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <pthread.h>
 
+#include "core/conf/system.h"
 #include "core/shard/errand.h"
 #include "dns/mx.h"
 #include "net/control/control.h"
@@ -50,7 +51,6 @@ struct asked {
  * are done. False: the relay is stopping.
  */
 must_check bool control_ask_all(struct control *control, errand_step step, void *tasks, size_t size);
-uint64_t control_wall_ms(void);
 
 /*
  * Recipient number `number` of those that a shard tries again at an operator's word: the first at once, the others spread over the time they will

@@ -7,7 +7,6 @@
 
 #include "core/base/canary.h"
 #include "core/base/error.h"
-#include "core/conf/system.h"
 #include "net/control/inside.h"
 
 #define FILE_NAME "suspensions.json"
@@ -315,7 +314,7 @@ struct reply suspend_begin(struct control *control, const struct target_of *targ
     free(copy);
     return (struct reply){500, NULL};
   }
-  uint64_t now_ms = control_wall_ms();
+  uint64_t now_ms = system_wall_ms();
   *one = (struct suspension){.target = *target, .reason = copy, .since_ms = now_ms, .until_ms = for_ms == 0 ? 0 : now_ms + for_ms};
   if (before != NULL) forget(control, before);
   add(control, one);
@@ -364,7 +363,7 @@ struct reply suspend_end(struct control *control, const struct target_of *target
 }
 
 void suspend_expire(struct control *control) {
-  uint64_t now_ms = control_wall_ms();
+  uint64_t now_ms = system_wall_ms();
   bool any = false;
   for (const struct suspension *one = control->suspensions, *next; one != NULL; one = next) {
     next = one->next;

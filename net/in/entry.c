@@ -54,12 +54,6 @@ static void admit(struct session *s) {
 
 /* ---- whose it is ---- */
 
-static bool is_balancer(const struct conf_listener *listener, const struct netaddr *peer) {
-  for (unsigned i = 0; i < listener->proxy_from_count; i++)
-    if (network_contains(&listener->proxy_from[i], peer)) return true;
-  return false;
-}
-
 /* What is behind the header is the client's. */
 static void take_header(struct session *s, struct span bytes) {
   struct proxy_header header = {.len = 0};
@@ -83,7 +77,7 @@ static void take_header(struct session *s, struct span bytes) {
   buffer_free(s->intake->o.slab, &rest);
 }
 
-/* ---- */
+/* ---- its stages ---- */
 
 static uint8_t kind_of(const struct intake *intake, const struct conf_listener *listener) {
   bool auth = listener->auth != CONF_AUTH_OFF && intake->o.directory != NULL;
@@ -103,7 +97,7 @@ void entry_begin(struct intake *intake, struct session *s, io_socket socket, con
   session_init_timer(s);
   io_peer(intake->o.shard->io, socket, &s->peer);
   count_add(intake->o.counters, COUNT_SESSIONS, 1);
-  if (is_balancer(listener, &s->peer)) {
+  if (networks_contain(listener->proxy_from, listener->proxy_from_count, &s->peer)) {
     s->stage = STAGE_PROXY;
     session_arm_timer(s, PROXY_MS);
   } else {
@@ -127,6 +121,7 @@ void entry_timed_out(struct session *s) {
   if (s->stage == STAGE_SILENT) {
     session_greet(s, NULL, NULL);
   } else {
+    if (s->stage == STAGE_HANDSHAKE) count_add(s->intake->o.counters, COUNT_TLS_FAILED, 1);
     session_close(s);
   }
 }

@@ -106,7 +106,7 @@ enum operation { OP_ACCEPT = 1, OP_UNLISTENED, OP_REFUSING, OP_REFUSED, OP_RECEI
 uint64_t session_token(const struct session *session, enum operation operation);
 
 /* ---- entry.c ---- */
-/* A connection that has a slot. NULL listener: it was closed meanwhile. */
+/* A connection that has a slot. The listener is borrowed for the call. */
 void entry_begin(struct intake *intake, struct session *session, io_socket socket, const struct conf_listener *listener);
 void entry_received(struct session *session, struct span bytes);
 /* The timer fired before it was open. */
@@ -118,6 +118,8 @@ void login_begin(struct session *session, struct fmt *out);
 void login_line(struct session *session, struct fmt *out);
 /* It is off, whatever it was. */
 void login_forget(struct session *session);
+/* Nobody is authenticated any more, nor about to be. What it may do besides is not looked at. */
+void login_out(struct session *session);
 /* A verify_answered: `context` is the intake. */
 void login_answered(void *context, uint64_t token, bool right);
 /* Of its user, for events: borrowed until the next call; empty: none. */
@@ -138,8 +140,6 @@ void secure_trim(struct session *session);
 void secure_fini(struct session *session);
 
 /* ---- session.c ---- */
-/* The last part of so many of the memory is for what delivers: a queue without memory for jobs would never become shorter. */
-#define MEMORY_KEPT_PART 8
 void session_mark_dirty(struct session *session);
 /* It is over, whatever was still to be answered: what is sealed may still leave. */
 void session_abandon(struct session *session);
@@ -148,6 +148,8 @@ struct session *session_find(struct intake *intake, uint64_t token);
 /* A writer over the free room of `out`, which has at least what one reply needs; false without memory: the session cannot be answered, so it ends. */
 bool session_open_out(struct session *session, struct fmt *out);
 void session_close_out(struct session *session, struct fmt *out);
+/* The answer to a message that is not taken; it is counted. Of recipients and commands there is no count. */
+void session_refuse(struct session *session, struct fmt *out, unsigned code, const char *enhanced, const char *text);
 /* The peer's turn begins. */
 void session_await_peer(struct session *session);
 /* One that receives piece by piece asks for the next. */

@@ -197,6 +197,14 @@ void login_forget(struct session *s) {
   slab_put(s->intake->o.slab, login, sizeof *login);
 }
 
+void login_out(struct session *s) {
+  login_forget(s);
+  s->user.len = 0;
+  s->user_recipients_max = 0;
+  guard_leave(s->user_guard);
+  s->user_guard = NULL;
+}
+
 /* ---- what a user may do: as the users file says now ---- */
 
 static bool is_too_fast(const struct session *s, const struct user *user) {
@@ -209,20 +217,15 @@ static bool is_too_fast(const struct session *s, const struct user *user) {
   return !all;
 }
 
-static void refuse_mail(struct session *s, struct fmt *out, unsigned code, const char *enhanced, const char *text) {
-  count_add(s->intake->o.counters, COUNT_MESSAGES_REJECTED, 1);
-  smtp_server_refuse(&s->server, out, code, enhanced, text);
-}
-
 bool login_may_send(struct session *s, struct span sender, struct fmt *out) {
   if (s->user.len == 0) return true;
   const struct user *user = users_find(directory_users(&s->intake->users), buffer_span(&s->user));
   if (user == NULL || user->disabled) {
-    refuse_mail(s, out, 550, "5.7.1", "this user may not send any more");
+    session_refuse(s, out, 550, "5.7.1", "this user may not send any more");
   } else if (!users_may_send(user, sender)) {
-    refuse_mail(s, out, 553, "5.7.1", "this user may not send as that address");
+    session_refuse(s, out, 553, "5.7.1", "this user may not send as that address");
   } else if (is_too_fast(s, user)) {
-    refuse_mail(s, out, 450, "4.7.1", "too many messages of this user, try again later");
+    session_refuse(s, out, 450, "4.7.1", "too many messages of this user, try again later");
   } else {
     s->user_recipients_max = user->recipients_max;
     return true;

@@ -2,29 +2,20 @@
 #include "core/base/error.h"
 #include "net/in/inside.h"
 
-#define TLS_BYTES ((size_t)64 << 10) /* what a connection takes about, while nobody has counted it */
-
 static struct slab *slab_of(const struct session *s) { return s->intake->o.slab; }
 
-bool secure_can_begin(const struct session *s) {
-  const struct slab *slab = slab_of(s);
-  return certificates_server(s->intake->certificates, s->certificates != CONF_CLIENTS_UNASKED) != NULL &&
-         slab->used_bytes + TLS_BYTES < slab->limit_bytes - slab->limit_bytes / MEMORY_KEPT_PART;
+static struct tls_server *server_of(const struct session *s) {
+  return certificates_server(s->intake->certificates, s->certificates != CONF_CLIENTS_UNASKED);
 }
 
+bool secure_can_begin(const struct session *s) { return server_of(s) != NULL && slab_has_room(slab_of(s), TLS_BYTES); }
+
 bool secure_begin(struct session *s) {
-  s->tls = tls_accept(certificates_server(s->intake->certificates, s->certificates != CONF_CLIENTS_UNASKED), slab_of(s), s->intake->o.shard->wall_ms);
+  s->tls = tls_accept(server_of(s), slab_of(s), s->intake->o.shard->wall_ms);
   if (s->tls == NULL) return false;
   s->stage = STAGE_HANDSHAKE;
   session_arm_timer(s, s->intake->o.conf->tls_handshake_ms);
   return true;
-}
-
-/* What the library has is ours to answer for. */
-static void count_memory(struct session *s) {
-  size_t now = tls_bytes(s->tls);
-  slab_uncount(slab_of(s), s->tls_counted);
-  s->tls_counted = slab_count(slab_of(s), now) ? now : 0; /* it is there in any case */
 }
 
 /* The handshake is done. */
@@ -57,7 +48,7 @@ void secure_trim(struct session *s) {
   bool at_rest = s->tls != NULL && s->stage == STAGE_OPEN && !s->closing && !s->waiting && !s->send_under_way;
   if (at_rest && s->quiet) {
     tls_trim(s->tls);
-    count_memory(s);
+    tls_count(s->tls, slab_of(s), &s->tls_counted);
   }
   s->quiet = at_rest;
 }
@@ -67,7 +58,7 @@ void secure_received(struct session *s, struct span bytes) {
   int error = tls_feed(s->tls, bytes, &s->sealed, take, s);
   if (s->closing) return;
   look_whether_open(s);
-  count_memory(s);
+  tls_count(s->tls, slab_of(s), &s->tls_counted);
   if (s->closing) return;
   if (s->sealed.len > 0) session_mark_dirty(s);
   if (!s->leaving) session_receive_on(s);
@@ -93,7 +84,7 @@ bool secure_seal(struct session *s) {
 
 void secure_fini(struct session *s) {
   if (s->tls == NULL) return;
-  slab_uncount(slab_of(s), s->tls_counted);
+  tls_uncount(slab_of(s), &s->tls_counted);
   tls_free(s->tls);
   s->tls = NULL;
 }

@@ -1,6 +1,7 @@
 /* One SMTP session that comes in, from its banner to its end. What concerns all of them is in intake.c. */
 #include "core/base/error.h"
 #include "core/conf/routes.h"
+#include "net/in/access.h"
 #include "net/in/inside.h"
 #include "net/in/reception.h"
 
@@ -113,18 +114,17 @@ static void count_accepted(const struct intake *intake, const struct submission 
   count_add(intake->o.counters, COUNT_BYTES_RECEIVED, submission->size);
 }
 
-/* Whoever refuses a message counts it; recipients and commands are not counted. */
-static void refuse(struct session *s, struct fmt *out, unsigned code, const char *enhanced, const char *text) {
+void session_refuse(struct session *s, struct fmt *out, unsigned code, const char *enhanced, const char *text) {
   count_add(s->intake->o.counters, COUNT_MESSAGES_REJECTED, 1);
   smtp_server_refuse(&s->server, out, code, enhanced, text);
 }
 
 static void refuse_for(struct session *s, int error, struct fmt *out) {
   switch (error) {
-  case E_NO_SPACE: refuse(s, out, 452, "4.3.1", "insufficient disk space, try again later"); break;
+  case E_NO_SPACE: session_refuse(s, out, 452, "4.3.1", "insufficient disk space, try again later"); break;
   case E_NO_MEMORY:
-  case E_FULL: refuse(s, out, 452, "4.3.1", "insufficient memory, try again later"); break;
-  default: refuse(s, out, 451, "4.3.0", "the message could not be stored, try again later"); break;
+  case E_FULL: session_refuse(s, out, 452, "4.3.1", "insufficient memory, try again later"); break;
+  default: session_refuse(s, out, 451, "4.3.0", "the message could not be stored, try again later"); break;
   }
 }
 
@@ -206,19 +206,19 @@ static void forget_submission(struct session *s) {
 static void on_mail(struct session *s, struct fmt *out) {
   const struct intake *intake = s->intake;
   if (intake->stopping) {
-    refuse(s, out, 421, "4.3.2", "shutting down, try again later");
+    session_refuse(s, out, 421, "4.3.2", "shutting down, try again later");
   } else if (spool_failed(intake->o.spool) != E_OK) {
-    refuse(s, out, 451, "4.3.0", "the spool has failed, no mail is accepted");
+    session_refuse(s, out, 451, "4.3.0", "the spool has failed, no mail is accepted");
   } else if (spool_full(intake->o.spool)) {
-    refuse(s, out, 452, "4.3.1", "insufficient disk space, try again later");
+    session_refuse(s, out, 452, "4.3.1", "insufficient disk space, try again later");
   } else if (intake->o.schedule->messages >= intake->o.conf->queue_messages_max / intake->o.conf->shards) {
-    refuse(s, out, 452, "4.3.1", "the queue is full, try again later");
-  } else if (intake->o.slab->used_bytes > intake->o.slab->limit_bytes - intake->o.slab->limit_bytes / MEMORY_KEPT_PART) {
-    refuse(s, out, 452, "4.3.1", "insufficient memory, try again later");
+    session_refuse(s, out, 452, "4.3.1", "the queue is full, try again later");
+  } else if (!slab_has_room(intake->o.slab, 0)) {
+    session_refuse(s, out, 452, "4.3.1", "insufficient memory, try again later");
   } else if (s->user.len == 0 && !guard_count(s->guard, &intake->client_limits, CLIENT_MESSAGES, intake->o.shard->now_ms)) {
-    refuse(s, out, 450, "4.7.1", "too many messages from your address, try again later");
+    session_refuse(s, out, 450, "4.7.1", "too many messages from your address, try again later");
   } else if (s->certificates == CONF_CLIENTS_REQUIRED && !s->certified) {
-    refuse(s, out, 530, "5.7.0", "a client certificate is required");
+    session_refuse(s, out, 530, "5.7.0", "a client certificate is required");
   } else if (login_may_send(s, s->server.mail.sender.whole, out)) {
     forget_submission(s);
     s->submission = submit_begin(&s->intake->submit, &s->server.mail, &s->peer, s->id);
@@ -355,6 +355,8 @@ static void on_starttls(struct session *s, struct fmt *out) {
   buffer_consume(&s->out, s->out.len);
   *out = buffer_fmt(&s->out);
   forget_submission(s);
+  login_out(s); /* RFC 3207 4.2: what was said in the clear, a name too, is forgotten */
+  s->may_relay = access_may_relay(s->intake->o.conf, &s->peer);
   s->hello.len = 0;
   if (!ready) session_close(s);
 }
@@ -563,8 +565,7 @@ void session_fini(struct session *s) {
   struct slab *slab = s->intake->o.slab;
   timer_cancel(&s->intake->o.shard->wheel, &s->timer);
   guard_leave(s->guard);
-  guard_leave(s->user_guard);
-  login_forget(s);
+  login_out(s);
   abandon_unless_ended(s);
   secure_fini(s);
   buffer_free(slab, &s->out);

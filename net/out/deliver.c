@@ -495,8 +495,8 @@ void outlet_commit(struct outlet *outlet) {
   outlet->next = NULL;
   take_conf(outlet, next);
   for (struct site *site = outlet->first_site; site != NULL; site = site->next) site_take_conf(site, other_limits);
-  domains_take_conf(outlet, other_limits,
-                    other_routes); /* which may ask for more safety, and lower limits of sites again, before any connection is opened */
+  /* Which may ask for more safety, and lower limits of sites again, before any connection is opened. */
+  domains_take_conf(outlet, other_limits, other_routes);
   for (struct site *site = outlet->first_site; other_limits && site != NULL; site = site->next) connections_retire_lax(site);
   for (struct site *site = outlet->first_site; other_routes && site != NULL; site = site->next) site_send_round(site);
 }

@@ -3,10 +3,8 @@
 #include "net/out/connection.h"
 #include "net/out/security.h"
 
-#define TLS_BYTES ((size_t)64 << 10) /* what a connection takes about, while nobody has counted it */
-#define MEMORY_KEPT_PART 8           /* of the memory is not for TLS of new connections */
-#define BROKEN_MS 259200000          /* three days: TLS that does not work may have been mended since */
-#define REFUSED_MS 3600000           /* "not available due to temporary reason" (RFC 3207 4) */
+#define BROKEN_MS 259200000 /* three days: TLS that does not work may have been mended since */
+#define REFUSED_MS 3600000  /* "not available due to temporary reason" (RFC 3207 4) */
 #define TEXT_ROOM 256
 
 static struct slab *slab_of(const struct connection *c) { return c->outlet->o.slab; }
@@ -71,20 +69,6 @@ bool safety_explain(struct connection *c, struct failure *failure, char room[SAF
   return true;
 }
 
-/* ---- memory ---- */
-
-static bool has_room(const struct connection *c) {
-  const struct slab *slab = slab_of(c);
-  return slab->used_bytes + TLS_BYTES < slab->limit_bytes - slab->limit_bytes / MEMORY_KEPT_PART;
-}
-
-/* What the library has is ours to answer for. */
-static void count_memory(struct connection *c) {
-  size_t now = tls_bytes(c->tls);
-  slab_uncount(slab_of(c), c->tls_counted);
-  c->tls_counted = slab_count(slab_of(c), now) ? now : 0; /* it is there in any case */
-}
-
 /* ---- sessions to resume ---- */
 
 void safety_forget_session(struct slab *slab, struct target *target) {
@@ -114,13 +98,14 @@ void safety_keep_session(struct connection *c) {
 static void begin_handshake(struct connection *c, const struct security *security) {
   const struct target *target = target_of(c);
   const struct tls_session *session = target != NULL ? target->session : NULL;
-  if (has_room(c)) c->tls = tls_connect(c->outlet->o.tls, &security->expect, session, slab_of(c), c->outlet->o.shard->wall_ms, &c->sealed);
+  if (slab_has_room(slab_of(c), TLS_BYTES))
+    c->tls = tls_connect(c->outlet->o.tls, &security->expect, session, slab_of(c), c->outlet->o.shard->wall_ms, &c->sealed);
   c->resuming = session != NULL;
   if (c->tls == NULL) {
     output_no_memory(c);
     return;
   }
-  count_memory(c);
+  tls_count(c->tls, slab_of(c), &c->tls_counted);
   connection_mark_dirty(c);
   connection_arm(c);
 }
@@ -169,7 +154,7 @@ static void take(void *who, struct span plaintext) {
 void safety_received(struct connection *c, struct span bytes) {
   int error = tls_feed(c->tls, bytes, &c->sealed, take, c);
   if (c->state != CONNECTION_CLOSING && error == E_OK) look_whether_open(c);
-  count_memory(c);
+  tls_count(c->tls, slab_of(c), &c->tls_counted);
   if (c->state == CONNECTION_CLOSING) return;
   if (c->idle) safety_keep_session(c);
   if (c->sealed.len > 0) connection_mark_dirty(c);
@@ -286,7 +271,7 @@ bool safety_step(struct connection *c, enum smtp_client_event event) {
 void safety_free(struct connection *c) {
   if (c->tls != NULL) {
     safety_keep_session(c);
-    slab_uncount(slab_of(c), c->tls_counted);
+    tls_uncount(slab_of(c), &c->tls_counted);
     tls_free(c->tls);
     c->tls = NULL;
   }

@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "core/base/error.h"
+#include "core/conf/system.h"
 #include "net/sts/cache.h"
 #include "net/sts/fetch.h"
 #include "net/sts/inside.h"
@@ -46,12 +46,6 @@ const struct sts_options sts_defaults = {.views = 1,
 const struct sts_options *sts_options_of(const struct sts *sts) { return &sts->o; }
 void sts_wake(struct sts *sts) { sts_fetcher_wake(sts->fetcher); }
 
-static uint64_t wall_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 __attribute__((format(printf, 2, 3))) static void say(const struct sts *sts, const char *format, ...) {
   char line[LINE_ROOM];
   va_list arguments;
@@ -82,7 +76,7 @@ static void fetched(void *context, void *owner, int error, struct span text, con
   struct sts_policy *policy = NULL;
   char phrase[96 + 1];
   struct fmt out = fmt_over(phrase, sizeof phrase - 1);
-  uint64_t now_ms = wall_ms();
+  uint64_t now_ms = system_wall_ms();
   entry->fetching = false;
   entry->tried_ms = now_ms;
   if (error == E_OK) {
@@ -141,7 +135,7 @@ static void decide(struct sts *sts, const struct sts_entry *entry, struct sts_to
 }
 
 static void work_on(struct sts *sts, struct sts_place *place) {
-  uint64_t now_ms = wall_ms();
+  uint64_t now_ms = system_wall_ms();
   struct span domain = dns_name_span(&place->domain);
   struct sts_entry *entry = place->announced ? sts_cache_get(&sts->cache, domain, now_ms) : sts_cache_find(&sts->cache, domain, now_ms);
   bool begins = place->announced && entry != NULL && !entry->fetching && wanted(sts, entry, place->id, now_ms);
@@ -171,7 +165,7 @@ static void save(struct sts *sts, uint64_t now_ms) {
 
 static void load(struct sts *sts) {
   unsigned left_out = 0;
-  uint64_t now_ms = wall_ms();
+  uint64_t now_ms = system_wall_ms();
   if (sts->o.file == NULL) return;
   int error = sts_cache_load(&sts->cache, sts->o.file, now_ms, &left_out);
   if (error != E_OK)
@@ -185,13 +179,13 @@ static void load(struct sts *sts) {
 static void *work(void *argument) {
   struct sts *sts = argument;
   while (!atomic_load_explicit(&sts->stopping, memory_order_acquire)) {
-    uint64_t now_ms = wall_ms();
+    uint64_t now_ms = system_wall_ms();
     work_on_all(sts);
     refresh_due(sts, now_ms);
     if (sts->changed_ms > 0 && now_ms - sts->changed_ms >= sts->o.save_ms) save(sts, now_ms);
     sts_fetcher_turn(sts->fetcher, sts->cache.map.count > 0 ? LOOK_MS : 60 * LOOK_MS);
   }
-  if (sts->changed_ms > 0) save(sts, wall_ms());
+  if (sts->changed_ms > 0) save(sts, system_wall_ms());
   return NULL;
 }
 

@@ -275,4 +275,15 @@ size_t tls_bytes(const struct tls *tls) {
   size_t ciphers = (tls->crypto.seal._ctx != NULL) + (tls->crypto.open._ctx != NULL);
   return (size_t)(tls->bytes > 0 ? tls->bytes : 0) + ciphers * (CRYPTO_BYTES / 2);
 }
+void tls_uncount(struct slab *slab, size_t *counted) {
+  slab_uncount(slab, *counted);
+  *counted = 0;
+}
+
+void tls_count(const struct tls *tls, struct slab *slab, size_t *counted) {
+  size_t now = tls_bytes(tls);
+  tls_uncount(slab, counted);
+  if (slab_count(slab, now)) *counted = now; /* else it is there all the same */
+}
+
 int64_t tls_bytes_all(void) { return engine_bytes(); }

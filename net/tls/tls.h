@@ -108,6 +108,10 @@ void tls_trim(struct tls *tls);
 
 /* Memory outside of the slab, now. */
 size_t tls_bytes(const struct tls *tls);
+#define TLS_BYTES ((size_t)64 << 10) /* what a new one takes about, while nobody has counted it */
+/* The slab's account of that: *counted is what it knows of (0 at first), and becomes what it knows now; tls_uncount when the connection ends. */
+void tls_count(const struct tls *tls, struct slab *slab, size_t *counted);
+void tls_uncount(struct slab *slab, size_t *counted);
 int64_t tls_bytes_all(void);
 
 #endif

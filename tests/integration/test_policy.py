@@ -73,7 +73,26 @@ def connections_a_minute(t):
 
 
 @test
-def messages_and_recipients_a_minute(t):
+def recipients_a_minute(t):
+    """Of those who may relay, but are no exception."""
+    relay, _ = guarded(t, {"recipients": 3, "messages": 2, "except": ["127.200.0.0/16"]})
+    with relay.client(source=KNOWN) as client:
+        client.hello()
+        client.ask("MAIL FROM:<a@b.example>", 250)
+        for number in range(3):
+            client.ask("RCPT TO:<c%d@d.example>" % number, 250)
+        client.ask("RCPT TO:<more@d.example>", 450, "4.7.1")
+        client.ask("RSET", 250)
+    with relay.client(source=KNOWN) as client:
+        client.hello()
+        client.ask("MAIL FROM:<a@b.example>", 250)
+        client.ask("RCPT TO:<c@d.example>", 450, "4.7.1")
+        client.ask("RSET", 250)
+        client.ask("MAIL FROM:<a@b.example>", 450, "4.7.1")
+
+
+@test
+def messages_a_minute(t):
     """Of whoever has to say who he is; nobody does, so nothing is taken, but every MAIL counts."""
     relay, _ = guarded(t, {"messages": 3, "errors": 0})
     with relay.client(source=STRANGER) as client:

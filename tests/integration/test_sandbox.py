@@ -113,6 +113,23 @@ def it_runs_no_programs(t):
 
 
 @test
+def keys_may_be_of_root_alone(t):
+    """They are read before root becomes the user."""
+    if os.geteuid() != 0:
+        raise Skip("needs root")
+    key, cert = t.path("key.pem"), t.path("cert.pem")
+    how = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", key, "-out", cert, "-subj", "/CN=own"]
+    subprocess.run(how, check=True, capture_output=True, timeout=60)
+    os.chmod(key, 0o600)
+    relay = locked(t, {"tls": {"certificates": [{"cert": cert, "key": key}]}})
+    with relay.client() as client:
+        if "STARTTLS" not in client.hello().text:
+            raise AssertionError("no STARTTLS")
+    value, number = calls(relay, opened(key))[0]
+    equal((value, number), (-1, EACCES))
+
+
+@test
 def it_goes_on_after_a_restart(t):
     relay = locked(t)
     relay.send("a@b.example", "c@d.example", CONTENT)

@@ -426,4 +426,35 @@ def passwords_only_behind_tls(t):
         equal(client.message("a@b.example", ["c@d.example"], CONTENT).code, 250)
 
 
+@test
+def who_it_was_in_the_clear_is_forgotten(t):
+    """STARTTLS behind AUTH: nobody is authenticated any more, and the next name is not the first one's."""
+    relay, _ = with_tls(t, listeners=({"tls": "starttls", "auth": "optional", "auth_in_clear": True},), users=True)
+    add = [binary(True), "ctl", "user", "--file", relay.config["users"], "add", "bob", "--password-stdin", "--senders", "bob@b.example"]
+    subprocess.run(add, input=b"another", check=True, timeout=60)
+    first, second = (base64.b64encode(("\0%s\0%s" % who).encode()).decode() for who in ((NAME, PASSWORD), ("bob", "another")))
+
+    def bob_is_known():
+        with relay.client(source=STRANGER) as client:
+            client.hello()
+            client.say("AUTH PLAIN " + second)
+            return client.reply().code == 235
+
+    until(bob_is_known, "bob")
+    with relay.client(source=STRANGER) as client:
+        client.hello()
+        client.ask("AUTH PLAIN " + first, 235)
+        client.ask("STARTTLS", 220)
+        client.socket = anyhow().wrap_socket(client.socket)
+        client.ask("EHLO again.example", 250)
+        client.ask("MAIL FROM:<a@b.example>", 250)
+        client.ask("RCPT TO:<c@d.example>", 550)
+        client.ask("RSET", 250)
+        client.ask("AUTH PLAIN " + second, 235)
+        client.ask("MAIL FROM:<a@b.example>", 553, "5.7.1")
+        equal(client.message("bob@b.example", ["c@d.example"], CONTENT).code, 250)
+    event = relay.wait_event("Reception")
+    equal(event["meta"], {"user": "bob"})
+
+
 run_all()

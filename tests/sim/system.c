@@ -60,9 +60,9 @@ int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex) {
 
 /* ---- the clock ---- */
 
-uint64_t __wrap_control_wall_ms(void);
+uint64_t __wrap_system_wall_ms(void);
 
-uint64_t __wrap_control_wall_ms(void) { return world_wall_ms(); }
+uint64_t __wrap_system_wall_ms(void) { return world_wall_ms(); }
 
 /* ---- whole files ---- */
 
