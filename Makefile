@@ -15,7 +15,7 @@ CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef -Wvla -Wwrite-strings -Werror
 HARDEN   := -fstack-protector-strong -fstack-clash-protection -fcf-protection -D_FORTIFY_SOURCE=2 -fPIE
 CPPFLAGS += -I. -D_GNU_SOURCE -DRINGPOST_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(LIBS))
-LDFLAGS  += -pie -Wl,-z,relro,-z,now
+LDFLAGS  += -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 LDLIBS   += $(shell pkg-config --libs $(LIBS)) -lldns -lpthread -lm
 STD      := -std=gnu11
 
@@ -68,7 +68,8 @@ $(BUILD)/bench/tls $(BUILD)/unit/unit/net/tls/test_libssl: LDLIBS += -lssl
 
 # ---- tests: everything again with ASan and UBSan ----
 SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-SANMAKE  := $(MAKE) --no-print-directory BUILD=$(BUILD)/san CFLAGS='$(SANITIZE)' HARDEN=
+PARALLEL  = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+SANMAKE   = $(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/san CFLAGS='$(SANITIZE)' HARDEN=
 TEST_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/%.o $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
@@ -134,8 +135,10 @@ SIM_WRAPPED := sem_wait sem_post pthread_mutex_lock system_read_file system_writ
 SIM_LDFLAGS := $(LDFLAGS) $(SIM_WRAPPED:%=-Wl,--wrap=%)
 $(BUILD)/sim: $(SIM_PARTS:%.c=$(BUILD)/obj/%.o) $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a
 	$(call QUIET,LINK)$(CC) $(CFLAGS) $(SIM_LDFLAGS) -o $@ $^ $(TEST_LIBS) $(LDLIBS)
+# Each seed is a process: what it frees stays with it, and it is not given its memory page by page.
+SIM_MALLOC := GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864:glibc.malloc.trim_threshold=536870912:glibc.malloc.top_pad=16777216
 sim: $(BUILD)/sim
-	@$(BUILD)/sim --seeds $(SEEDS) --jobs $$(nproc)
+	@$(SIM_MALLOC) $(BUILD)/sim --seeds $(SEEDS) --jobs $$(nproc)
 sim-canaries: $(BUILD)/sim
 	@tests/sim/canaries.sh $(BUILD) '$(CC) $(STD) $(CPPFLAGS) $(CFLAGS) $(HARDEN)' \
 	  '$(SIM_PARTS:%.c=$(BUILD)/obj/%.o) $(TEST_PARTS:%.c=$(BUILD)/obj/%.o) $(BUILD)/libbench.a $(BUILD)/libringpost.a $(SIM_LDFLAGS) $(TEST_LIBS) $(LDLIBS)'
@@ -146,7 +149,7 @@ $(BUILD)/golden: $(BUILD)/obj/tests/golden/write.o $(BUILD)/libringpost.a
 
 # ---- what needs threads that race: with ThreadSanitizer ----
 TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c %/test_errand.c %/test_message.c %/test_worker.c %/test_guard.c %/test_verify.c %/test_sts.c %/test_directory.c %/tls/test_threads.c,$(UNITS))
-TSANMAKE := $(MAKE) --no-print-directory BUILD=$(BUILD)/tsan HARDEN= CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread'
+TSANMAKE = $(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/tsan HARDEN= CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread'
 tsan:
 	@$(TSANMAKE) $(TSAN_UNITS:tests/%.c=$(BUILD)/tsan/unit/%)
 	@for test in $(TSAN_UNITS:tests/%.c=$(BUILD)/tsan/unit/%); do TSAN_OPTIONS=halt_on_error=1 $$test || exit 1; done

@@ -27,6 +27,7 @@
 #define TRIM_MS 30000 /* what was not needed for so long is given back, */
 #define TRIM_ON_MS 20 /* and then so many blocks (TRIM_BLOCKS) at a time */
 #define TRIM_BLOCKS 64
+#define BALANCE_MS 1000 /* a shard that has nothing to do gives others what it does not need */
 #define WAIT_MORE_MS 60000
 #define SPOOL_WAIT_NS (3 * 1000000000ull)
 #define SPOOL_RETRY_NS (20 * 1000000ull)
@@ -47,7 +48,7 @@ struct relay {
   struct intake *intake;
   struct outlet *outlet;
   const struct conf *next; /* a configuration that is being prepared; NULL: none */
-  struct timer stop_timer, trim_timer;
+  struct timer stop_timer, trim_timer, balance_timer;
   uint64_t longest_age_ms; /* that a message may have, wherever it goes */
   bool stopping;
   bool out_of_time;
@@ -167,6 +168,7 @@ static void take_up_unloaded(struct relay *relay) {
 
 static void end_of_turn(void *context) {
   struct relay *relay = context;
+  slab_balance(&relay->slab);
   take_up_unloaded(relay);
   outlet_turn(relay->outlet);
   event_writer_turn(relay->events, relay->shard.now_ms, false);
@@ -333,8 +335,17 @@ static void note_newest(struct relay *relay, uint64_t id) {
   while (id > newest && !atomic_compare_exchange_weak(relay->o.newest_id, &newest, id)) continue;
 }
 
+static uint64_t share_bytes(const struct relay *relay) { return relay->o.conf->memory_bytes / relay->o.conf->shards; }
+
+/* Half of its share a shard keeps, and in any case what it needs to go on at all. */
+static void share_memory(struct relay *relay) {
+  uint64_t share = share_bytes(relay), floor = share / 2 > CONF_SHARD_MEMORY_MIN ? share / 2 : CONF_SHARD_MEMORY_MIN;
+  slab_share(&relay->slab, relay->o.memory, share, floor);
+}
+
 /* What the schedule and the loader go by, whatever the destination: with its jitter no wait between two tries comes near the first, and what cannot be read has no domain to tell its age. */
-static void take_times(struct relay *relay) {
+static void take_limits(struct relay *relay) {
+  relay->schedule.memory_high_bytes = share_bytes(relay) / 2;
   relay->schedule.wait_max_ms = 2 * sites_longest_retry_ms(relay->o.conf) + WAIT_MORE_MS;
   relay->longest_age_ms = sites_longest_age_ms(relay->o.conf);
 }
@@ -358,7 +369,7 @@ static void tell_unreadable(void *context, const struct unloaded_message *messag
 static int restore(struct relay *relay, struct fmt *why) {
   uint64_t damaged = 0, newest_id = 0;
   schedule_init(&relay->schedule, &relay->shard, &relay->slab, relay->spool, relay->o.counters, recipient_due, relay);
-  take_times(relay);
+  take_limits(relay);
   relay->schedule_ready = true;
   int error = restore_schedule(&relay->schedule, &newest_id, &damaged, why);
   note_newest(relay, newest_id);
@@ -457,7 +468,8 @@ int relay_open(struct relay **out, const struct relay_options *options, struct f
     return E_NO_MEMORY;
   }
   relay->o = *options;
-  slab_init(&relay->slab, options->conf->memory_bytes / options->conf->shards);
+  slab_init(&relay->slab, 0);
+  share_memory(relay);
   int error = open_parts(relay, why);
   if (error != E_OK) {
     relay_close(relay);
@@ -472,25 +484,19 @@ int relay_open(struct relay **out, const struct relay_options *options, struct f
   return E_OK;
 }
 
-/*
- * A limit that a reload sets below what is in use comes down with the queue, a little above what is used: sessions still need their replies, and nobody
- * gets a message more in, as that ends at seven eighths.
- */
-#define MEMORY_OVER_PART 12
-static void set_memory_limit(struct relay *relay) {
-  uint64_t wanted = relay->o.conf->memory_bytes / relay->o.conf->shards, used = relay->slab.used_bytes, over = used + used / MEMORY_OVER_PART;
-  uint64_t now = relay->slab.limit_bytes < over ? relay->slab.limit_bytes : over;
-  relay->slab.limit_bytes = wanted > now ? wanted : now;
-  relay->schedule.memory_high_bytes = wanted / 2;
-}
-
 /* After a burst its memory goes back to the system, little by little: 64 blocks are a good part of a millisecond. */
 static void trim(void *context, struct timer *timer) {
   (void)context;
   struct relay *relay = (struct relay *)((uint8_t *)timer - offsetof(struct relay, trim_timer));
   bool more = slab_trim(&relay->slab, TRIM_BLOCKS);
-  set_memory_limit(relay);
   timer_set(&relay->shard.wheel, timer, relay->shard.now_ms + (more ? TRIM_ON_MS : TRIM_MS));
+}
+
+/* The turn that it wakes up does it. */
+static void balance(void *context, struct timer *timer) {
+  (void)context;
+  struct relay *relay = (struct relay *)((uint8_t *)timer - offsetof(struct relay, balance_timer));
+  timer_set(&relay->shard.wheel, timer, relay->shard.now_ms + BALANCE_MS);
 }
 
 /* As many lines as the writer holds well go out before the next; nothing but the writer has anything under way yet. */
@@ -529,6 +535,8 @@ int relay_listen(struct relay *relay, struct fmt *why) {
   schedule_begin(&relay->schedule);
   relay->trim_timer.fire = trim;
   timer_set(&relay->shard.wheel, &relay->trim_timer, relay->shard.now_ms + TRIM_MS);
+  relay->balance_timer.fire = balance;
+  if (relay->o.conf->shards > 1) timer_set(&relay->shard.wheel, &relay->balance_timer, relay->shard.now_ms + BALANCE_MS);
   set_gauges(relay); /* who reads them when we are ready sees what was restored */
   count_set(relay->o.counters, GAUGE_READY, 1);
   return E_OK;
@@ -537,8 +545,8 @@ int relay_listen(struct relay *relay, struct fmt *why) {
 void relay_address(const struct relay *relay, struct netaddr *address) { intake_address(relay->intake, address); }
 
 static void take_memory(struct relay *relay) {
-  set_memory_limit(relay);
-  take_times(relay);
+  share_memory(relay);
+  take_limits(relay);
 }
 
 int relay_prepare(struct relay *relay, const struct conf *conf, struct fmt *why) {

@@ -21,6 +21,7 @@ struct verify;
 struct relay;
 struct outlet;
 struct schedule;
+struct slab_pool;
 
 struct relay_options {
   const struct conf *conf; /* outlives the relay */
@@ -34,6 +35,7 @@ struct relay_options {
   struct directory *directory;       /* NULL: there are no users */
   struct verify *verify;             /* likewise */
   struct span login_secret;          /* of all shards: random bytes */
+  struct slab_pool *memory;          /* of all shards, zeroed before the first is opened */
   _Atomic uint64_t *newest_id;       /* of a message, in the spools of all shards; 0 before the first is opened */
   bool held;                         /* nothing is delivered until operate_hold_all says so */
 };

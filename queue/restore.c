@@ -135,11 +135,13 @@ static void restore_part(struct restore *restore, struct known *known, const str
   if (number >= parts->count) parts->count = number + 1;
 }
 
+static bool has_room(const struct slab *slab) { return slab->used_bytes < slab->limit_bytes / MEMORY_PARTS * MESSAGE_PARTS; }
+
 static struct message *restore_message(const struct restore *restore, const struct record_header *header, struct span envelope,
                                        struct spool_place place) {
   struct schedule *schedule = restore->schedule;
-  bool has_room = schedule->slab->used_bytes < schedule->slab->limit_bytes / MEMORY_PARTS * MESSAGE_PARTS;
-  struct message *message = has_room ? message_new(schedule->slab, header->id, envelope) : NULL;
+  if (!has_room(schedule->slab)) slab_balance(schedule->slab);
+  struct message *message = has_room(schedule->slab) ? message_new(schedule->slab, header->id, envelope) : NULL;
   if (message == NULL) return NULL;
   message->place = place;
   message->size = header->content_size;

@@ -15,6 +15,8 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Load the machine, or measure: nothing else runs beside them.
+ALONE = ("integration/test_bench", "integration/test_limits", "integration/test_load", "crash/test_kill")
 CHECK_LINE = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", re.M)
 
 
@@ -79,8 +81,9 @@ def collect(build):
         folder = os.path.join(ROOT, "tests", level)
         for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
             if file.startswith("test_") and file.endswith(".py"):
-                alone.append((level + "/" + file[:-3], run_script, (os.path.join(folder, file), build)))
-    return side_by_side, alone
+                name = level + "/" + file[:-3]
+                (alone if name in ALONE else side_by_side).append((name, run_script, (os.path.join(folder, file), build)))
+    return [test for test in side_by_side if test[1] == run_script] + [test for test in side_by_side if test[1] != run_script], alone
 
 
 def main():
@@ -106,7 +109,7 @@ def main():
             if bad:
                 print("  again: make test ONLY=%s" % name, flush=True)
 
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as workers:
+    with concurrent.futures.ThreadPoolExecutor((os.cpu_count() or 1) + 1) as workers:  # scripts wait at times
         for result in workers.map(lambda test: test[1](test[0], *test[2]), side_by_side):
             report(result)
     for name, how, arguments in alone:

@@ -1,5 +1,6 @@
 #include "core/base/slab.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -83,6 +84,7 @@ static bool take_bare(struct slab *slab, unsigned class) {
   if (class < CLASS_LARGE || large_of(slab, class)->bare_count == 0) return false;
   struct slab_large *large = large_of(slab, class);
   push(slab, class, large->bare[--large->bare_count]);
+  slab->kept_bytes += class_size[class];
   return true;
 }
 
@@ -111,19 +113,31 @@ static bool refill(struct slab *slab, unsigned class) {
   if (slab->_region_left < batch && size < 4096 && cut_large(slab, class)) return true;
   if (slab->_region_left < batch && !new_region(slab)) return false;
   cut(slab, class, slab->_region, batch);
+  slab->kept_bytes += batch;
   slab->_region += batch;
   slab->_region_left -= batch;
   return true;
 }
 
-void *slab_get(struct slab *slab, size_t size) {
-  if (size == 0 || size > SLAB_MAX) return NULL;
-  unsigned class = class_of(size);
-  if (slab->used_bytes + class_size[class] > slab->limit_bytes) return NULL;
+static void *get(struct slab *slab, unsigned class) {
   if (slab->_free[class] == NULL && !refill(slab, class)) return NULL;
   void *block = pop(slab, class);
   slab->used_bytes += class_size[class];
   return block;
+}
+
+void *slab_get(struct slab *slab, size_t size) {
+  if (size == 0 || size > SLAB_MAX) return NULL;
+  unsigned class = class_of(size);
+  if (slab->used_bytes + class_size[class] > slab->limit_bytes && !slab_grow(slab, class_size[class])) return NULL;
+  return get(slab, class);
+}
+
+void *slab_get_beyond(struct slab *slab, size_t size) {
+  if (size == 0 || size > SLAB_MAX) return NULL;
+  unsigned class = class_of(size);
+  if (slab->used_bytes + class_size[class] > slab->limit_bytes + slab->limit_bytes / 4) return NULL;
+  return get(slab, class);
 }
 
 void slab_put(struct slab *slab, void *block, size_t size) {
@@ -153,6 +167,7 @@ static bool trim_one(struct slab *slab, unsigned class) {
   void *block = pop(slab, class);
   madvise(block, class_size[class], MADV_DONTNEED); /* should it fail the block is not bare, but as good as any */
   large->bare[large->bare_count++] = block;
+  slab->kept_bytes -= class_size[class];
   large->surplus--;
   return true;
 }
@@ -172,4 +187,69 @@ bool slab_trim(struct slab *slab, unsigned most) {
   }
   slab->_trimming = most == 0;
   return slab->_trimming;
+}
+
+/* ---- a limit in common ---- */
+
+#define STEP_PART 16 /* of the share: what is taken beyond it at once, and the least that is given back */
+#define OVER_PART 12 /* of what is used: so much stays free when the limit comes down, as sessions still need their replies */
+
+void slab_share(struct slab *slab, struct slab_pool *pool, uint64_t share_bytes, uint64_t floor_bytes) {
+  must(floor_bytes <= share_bytes && (slab->_pool == NULL || slab->_pool == pool));
+  uint64_t before = slab->_pool == NULL ? 0 : slab->_share_bytes, limit = slab->_pool == NULL ? 0 : slab->limit_bytes;
+  slab->_pool = pool;
+  slab->_share_bytes = share_bytes;
+  slab->_floor_bytes = floor_bytes;
+  slab->limit_bytes = limit < floor_bytes ? floor_bytes : limit;
+  atomic_fetch_add_explicit(&pool->free_bytes, (int64_t)(share_bytes - before) - (int64_t)(slab->limit_bytes - limit), memory_order_relaxed);
+}
+
+/* At least `least`, or nothing; at most `most`. */
+static bool take(struct slab *slab, uint64_t least, uint64_t most) {
+  struct slab_pool *pool = slab->_pool;
+  int64_t free_bytes = atomic_load_explicit(&pool->free_bytes, memory_order_relaxed), taken;
+  do {
+    if (free_bytes <= 0 || (uint64_t)free_bytes < least) return false;
+    taken = (uint64_t)free_bytes < most ? free_bytes : (int64_t)most;
+  } while (!atomic_compare_exchange_weak_explicit(&pool->free_bytes, &free_bytes, free_bytes - taken, memory_order_relaxed, memory_order_relaxed));
+  slab->limit_bytes += (uint64_t)taken;
+  return true;
+}
+
+static uint64_t step(const struct slab *slab) { return slab->_share_bytes / STEP_PART; }
+
+/* All that the share lacks, at once; beyond it little by little. */
+static bool grow(struct slab *slab, uint64_t least) {
+  uint64_t most = slab->limit_bytes < slab->_share_bytes ? slab->_share_bytes - slab->limit_bytes : step(slab);
+  if (take(slab, least, most < least ? least : most)) return true;
+  atomic_store_explicit(&slab->_pool->short_of, 1, memory_order_relaxed);
+  return false;
+}
+
+bool slab_grow(struct slab *slab, uint64_t more) {
+  uint64_t wanted = slab->used_bytes + more;
+  if (slab->_pool == NULL) return false;
+  return wanted <= slab->limit_bytes || grow(slab, wanted - slab->limit_bytes);
+}
+
+static void give_back(struct slab *slab, uint64_t keep, uint64_t least) {
+  if (slab->limit_bytes < keep + least) return;
+  atomic_fetch_add_explicit(&slab->_pool->free_bytes, (int64_t)(slab->limit_bytes - keep), memory_order_relaxed);
+  atomic_store_explicit(&slab->_pool->short_of, 0, memory_order_relaxed);
+  slab->limit_bytes = keep;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* Who gives back keeps so much that it does not want it again at once. */
+void slab_balance(struct slab *slab) {
+  if (slab->_pool == NULL) return;
+  uint64_t used = slab->used_bytes, limit = slab->limit_bytes;
+  if (atomic_load_explicit(&slab->_pool->free_bytes, memory_order_relaxed) < 0) {
+    give_back(slab, larger(slab->_share_bytes, used + used / OVER_PART), 1);
+  } else if (limit < slab->_share_bytes ? used > limit / 2 : used > limit / 8 * 5) {
+    (void)grow(slab, 1);
+  } else if (atomic_load_explicit(&slab->_pool->short_of, memory_order_relaxed) != 0) {
+    give_back(slab, larger(slab->_floor_bytes, larger(slab->kept_bytes, used / 3 * 8)), step(slab) + 1);
+  }
 }

@@ -24,7 +24,6 @@ enum {
  * A long message goes through memory in parts of 1 MiB and a little: room for one that comes in, one that goes out, and as much again for all else. With less
  * there might never be room for a part, and its message would never leave.
  */
-#define SHARD_MEMORY_MIN ((uint64_t)4 << 20)
 
 /* ---- validation, key by key: what is given is checked and taken over, what is missing stays zero ---- */
 
@@ -144,7 +143,7 @@ static int set_defaults(struct conf *conf, const struct raw *raw, const struct c
   static const uint64_t memory_floor_bytes = (uint64_t)64 << 20;
   setting_default_all(conf, raw);
   if (conf->shards == 0) conf->shards = system->cores < 256 ? system->cores : 256;
-  if (conf->memory_bytes == 0) conf->memory_bytes = most(system->memory_bytes / 4, most(memory_floor_bytes, conf->shards * SHARD_MEMORY_MIN));
+  if (conf->memory_bytes == 0) conf->memory_bytes = most(system->memory_bytes / 4, most(memory_floor_bytes, conf->shards * CONF_SHARD_MEMORY_MIN));
   if (conf->retry_factor == 0) conf->retry_factor = 2;
   if (raw->delivery.tls == NULL) conf->delivery_tls = CONF_SECURITY_OPPORTUNISTIC;
   sites_default(conf, raw);
@@ -168,7 +167,7 @@ static int check_together(const struct conf *conf, const struct raw *raw, const 
                          raw->queue.retry_max != NULL ? raw->queue.retry_max : "default: 4h");
   if (conf->spool_max_bytes > 0 && conf->spool_max_bytes / conf->shards < CONF_SPOOL_MIN)
     return reading_error(r, E_RANGE, "spool.max_size", "%s is less than 24MiB for each of the %u shards", raw->spool.max_size, conf->shards);
-  if (conf->memory_bytes / conf->shards < SHARD_MEMORY_MIN)
+  if (conf->memory_bytes / conf->shards < CONF_SHARD_MEMORY_MIN)
     return reading_error(r, E_RANGE, "limits.memory", "%s is less than 4MiB for each of the %u shards", raw->limits.memory, conf->shards);
   int error = routes_check(conf, r);
   return error == E_OK ? sites_check(conf, raw, r) : error;

@@ -9,6 +9,7 @@
 #include "core/shard/errand.h"
 #include "net/tls/client.h"
 #include "net/tls/tls.h"
+#include "net/tls/trust.h"
 
 struct change { /* one shard's part of it */
   struct errand errand;
@@ -134,6 +135,7 @@ static void hand_out(struct reload *reload, struct certificates *certificates, s
   if (tls == NULL) return;
   tls_client_put(reload->tls);
   reload->tls = tls_client_share(tls);
+  reload->authorities = reload->authorities_next;
 }
 
 static int make_ready(struct reload *reload, struct fmt *why) {
@@ -161,7 +163,7 @@ static bool wants_tls(const struct conf *conf) {
   return wants;
 }
 
-/* The system's authorities take some 25 to 60 ms. */
+/* NULL: what there is stays, and with it the sessions that can be resumed. The system's authorities take some 25 to 60 ms. */
 static int load_tls(struct reload *reload, const struct conf *conf, struct tls_client **tls, struct fmt *why) {
   uint8_t room[512];
   struct fmt warnings = fmt_over(room, sizeof room);
@@ -169,6 +171,10 @@ static int load_tls(struct reload *reload, const struct conf *conf, struct tls_c
   if (!wants_tls(conf)) return E_OK;
   int error = make_ready(reload, why);
   if (error != E_OK) return error;
+  struct system_file *file = &reload->authorities_next;
+  bool seen = system_look_at_file(trust_file(conf->tls_ca), file) == E_OK;
+  if (seen && reload->tls != NULL && system_same_file(file, &reload->authorities)) return E_OK;
+  if (!seen) *file = (struct system_file){0}; /* what is wrong with it is said by who reads it */
   error = tls_client_new(tls, &(struct tls_client_config){.ca = conf->tls_ca}, system_wall_ms(), why, &warnings);
   if (warnings.len > 0) fprintf(stderr, "ringpost: tls.ca: %.*s", (int)warnings.len, (const char *)room);
   return error;
@@ -176,7 +182,9 @@ static int load_tls(struct reload *reload, const struct conf *conf, struct tls_c
 
 int reload_open(struct reload *reload, struct fmt *why) {
   int error = load(reload, reload->first, &reload->certificates, why);
-  return error == E_OK ? load_tls(reload, reload->first, &reload->tls, why) : error;
+  if (error == E_OK) error = load_tls(reload, reload->first, &reload->tls, why);
+  reload->authorities = reload->authorities_next;
+  return error;
 }
 
 int reload_look(struct reload *reload, struct fmt *why) {

@@ -5,6 +5,7 @@
 #define NET_CLI_RELOAD_H
 
 #include "core/conf/conf.h"
+#include "core/conf/system.h"
 #include "net/in/certificates.h"
 #include "net/relay.h"
 
@@ -17,6 +18,8 @@ struct reload {
   struct tls_tickets *tickets;       /* ours; NULL: there is no TLS */
   struct certificates *certificates; /* ours, those in use; NULL: none */
   struct tls_client *tls;            /* ours, of connections out; NULL: none so far */
+  struct system_file authorities;    /* the file that those `tls` believes were read from; authorities_next: what is read now */
+  struct system_file authorities_next;
   bool tls_ready;                    /* tls_init was called */
   bool certificates_wrong;           /* the files have changed, and what is there now cannot be used */
 };

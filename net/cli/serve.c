@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/base/error.h"
+#include "core/base/slab.h"
 #include "core/conf/system.h"
 #include "net/auth/directory.h"
 #include "net/auth/secret.h"
@@ -53,6 +54,7 @@ struct server {
   struct reload reload;
   pthread_barrier_t barrier; /* of all workers and the main thread: opened; the first listening; all listening; ended; released */
   _Atomic bool failed;
+  struct slab_pool memory;                     /* of all shards */
   _Atomic uint64_t newest_id;                  /* of all shards, while they open */
   _Alignas(64) _Atomic uint32_t sessions_open; /* of all shards; alone on its cache line */
 };
@@ -92,6 +94,7 @@ static void *work(void *argument) {
                                   .directory = server->directory,
                                   .verify = server->verify,
                                   .login_secret = span_of(server->login_secret, sizeof server->login_secret),
+                                  .memory = &server->memory,
                                   .newest_id = &server->newest_id,
                                   .held = control_holds(server->control)};
   note(worker, relay_open(&worker->relay, &options, &worker->why));
@@ -99,8 +102,8 @@ static void *work(void *argument) {
   if (worker->index == 0 && !atomic_load(&server->failed)) note(worker, relay_listen(worker->relay, &worker->why));
   pthread_barrier_wait(&server->barrier);
   if (worker->index > 0 && !atomic_load(&server->failed)) note(worker, relay_listen(worker->relay, &worker->why));
+  privileges_end(server->conf); /* who reads `ready` finds nobody with more */
   pthread_barrier_wait(&server->barrier);
-  privileges_end(server->conf);
   if (!atomic_load(&server->failed)) {
     relay_run(worker->relay);
     worker->error = relay_failed(worker->relay, &worker->why);

@@ -260,8 +260,10 @@ static const char *system_bundle(void) {
   return X509_get_default_cert_file();
 }
 
+const char *trust_file(const char *file) { return file != NULL ? file : system_bundle(); }
+
 struct trust_store *trust_store_load(const char *file, struct fmt *why) {
-  if (file == NULL) file = system_bundle();
+  file = trust_file(file);
   ERR_clear_error();
   struct trust_store *store = calloc(1, sizeof *store);
   if (store == NULL) return NULL;

@@ -57,6 +57,8 @@ struct tls_trust trust_judge(const struct trust_question *question, struct fmt *
 /* Could such a record ever match? RFC 7672 section 3.1.3: usages 0 and 1 are none for SMTP. */
 bool trust_tlsa_usable(const struct tls_tlsa *tlsa);
 
+/* Where authorities are read from: this file, or the system's if it is NULL. */
+const char *trust_file(const char *file);
 /*
  * The authorities of a PEM file, or (NULL) of the system. NULL with a text. With it goes a store of the last certificates that were decoded, for libcrypto 3
  * takes 120 us to decode one, more than to verify it, and a relay sees the same ones again and again: some 256 of them, 10 KB each; a lock is held for a look.

@@ -2,10 +2,12 @@
 import socket
 import time
 
-from ctl import CONTENT, MANY, PATIENT, ask, blocked, contains, ctl, dead_site, domain_row, refused, run_ctl, send_many, states, until_states
+from ctl import CONTENT, MANY, PATIENT, ask, blocked, contains, ctl, dead_site, domain_row, refused, run_ctl, send_many, states, until_states, with_sanitizers
 from fakemx import FakeMx, Silence
 from harness import equal, free_address, run_all, test, until
 from relay import Ringpost, relay_and_mx, route, yaml
+
+with_sanitizers()
 
 # ---- what there is ----
 

@@ -5,9 +5,11 @@ import os
 import re
 import socket
 
-from ctl import CONTENT, PATIENT, ask, call, contains, ctl, refused, run_ctl, until_states
+from ctl import CONTENT, PATIENT, ask, call, contains, ctl, refused, run_ctl, until_states, with_sanitizers
 from harness import Process, equal, run_all, test, until
 from relay import binary, relay_and_mx
+
+with_sanitizers()
 
 # ---- wrong use, errors ----
 

@@ -32,6 +32,7 @@ import traceback
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("RINGPOST_BUILD") or os.path.join(ROOT, "build"))
 PATIENCE_S = float(os.environ.get("RINGPOST_TEST_PATIENCE", "40"))  # for anything that must happen: generous, sanitizers and busy machines are slow
+RARELY_S = 0.1  # between two looks, in the end
 SCRIPT_LIMIT_S = float(os.environ.get("RINGPOST_TEST_LIMIT", "400"))  # under the 420 s after which tests/run.py kills a script without a word
 
 _tests = []
@@ -51,7 +52,7 @@ def test(function):
 
 
 def until(predicate, what, timeout_s=None, every_s=0.01):
-    """Returns the first true value of predicate(); raises when it stays false. `what` may be a function that says how things stand."""
+    """Returns the first true value of predicate(), which is asked less and less often; raises when it stays false. `what` may be a function that says how things stand."""
     limit = time.monotonic() + (timeout_s or PATIENCE_S)
     while True:
         value = predicate()
@@ -60,6 +61,7 @@ def until(predicate, what, timeout_s=None, every_s=0.01):
         if time.monotonic() > limit:
             raise AssertionError("waited %.0f s in vain for %s" % (timeout_s or PATIENCE_S, what() if callable(what) else what))
         time.sleep(every_s)
+        every_s = min(max(every_s, RARELY_S), every_s * 1.2)
 
 
 def equal(have, want, what=""):

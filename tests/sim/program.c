@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/error.h"
+#include "core/base/slab.h"
 #include "net/cli/reload.h"
 #include "net/control/control.h"
 #include "net/relay.h"
@@ -25,6 +26,8 @@ struct worker {
   unsigned index;
 };
 
+#define BARRIERS 6
+
 static struct program {
   struct conf conf;
   struct shard_group *group;
@@ -35,8 +38,10 @@ static struct program {
   struct reload reload;
   struct fiber *minder;
   _Atomic uint32_t sessions;
+  struct slab_pool memory;
   _Atomic uint64_t newest_id;
-  unsigned at_barrier[8];
+  unsigned at_barrier[BARRIERS];
+  struct fiber *waiting[BARRIERS][SHARDS_MAX + 1];
   bool runs;
   bool stopping;      /* it is told to */
   bool hung_up;       /* it is told to read its configuration */
@@ -53,8 +58,10 @@ static unsigned lives; /* of the program */
 
 /* For all shards and the one who minds them. */
 static void barrier(unsigned which) {
-  program->at_barrier[which]++;
-  while (program->at_barrier[which] < program->conf.shards + 1) fiber_sleep(world_now_ns() + 50 * MICROSECOND_NS);
+  unsigned all = program->conf.shards + 1, at = program->at_barrier[which]++;
+  program->waiting[which][at] = fiber_current();
+  while (program->at_barrier[which] < all) fiber_sleep(UINT64_MAX);
+  for (unsigned i = 0; at + 1 == all && i < at; i++) fiber_wake(program->waiting[which][i]);
 }
 
 /* Errors of the disk are what a plan may have, and then there is only one thing to do: not to start, or to end with an error. */
@@ -81,6 +88,7 @@ static void work(void *context) {
                                   .index = worker->index,
                                   .counters = program->counters[worker->index],
                                   .sessions_open = &program->sessions,
+                                  .memory = &program->memory,
                                   .newest_id = &program->newest_id,
                                   .held = control_holds(program->control)};
   int error = relay_open(&worker->relay, &options, &why);

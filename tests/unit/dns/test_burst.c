@@ -277,5 +277,5 @@ int main(void) {
   tcase_add_test(tests, more_than_the_streams_wait_for_one);
   tcase_add_test(tests, two_servers_one_unable_one_silent_do_not_hold_up_the_rest);
   tcase_add_loop_test(tests, closing_with_all_that_waits_is_clean, 0, 2);
-  return unit_main("dns/burst", &tests, 1);
+  return unit_main_forked("dns/burst", &tests, 1);
 }

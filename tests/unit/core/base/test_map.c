@@ -112,5 +112,5 @@ int main(void) {
   tcase_add_test(all, keys_are_bytes);
   tcase_add_test_raise_signal(all, inserting_twice_aborts, SIGABRT);
   tcase_add_loop_test(all, random_use_against_a_model, 0, 4);
-  return unit_main("core/base/map", &all, 1);
+  return unit_main_forked("core/base/map", &all, 1);
 }

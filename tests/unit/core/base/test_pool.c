@@ -129,5 +129,5 @@ int main(void) {
   tcase_add_test(all, random_use_against_a_model);
   tcase_add_test_raise_signal(all, giving_back_twice_aborts, SIGABRT);
   tcase_add_test_raise_signal(all, giving_back_what_is_no_slot_aborts, SIGABRT);
-  return unit_main("core/base/pool", &all, 1);
+  return unit_main_forked("core/base/pool", &all, 1);
 }

@@ -205,6 +205,142 @@ START_TEST(a_buffer_without_memory_stays_as_it_was) {
 }
 END_TEST
 
+/* ---- a limit in common ---- */
+
+#define SHARE (16u << 20)
+enum { SLABS = 3, BLOCK = 4096 };
+
+static struct {
+  struct slab_pool pool;
+  struct slab slab[SLABS];
+  void *block[SLABS][3 * SHARE / BLOCK];
+  unsigned blocks[SLABS];
+} common;
+
+static void open_common(void) {
+  memset(&common, 0, sizeof common);
+  for (unsigned i = 0; i < SLABS; i++) {
+    slab_init(&common.slab[i], 0);
+    slab_share(&common.slab[i], &common.pool, SHARE, SHARE / 2);
+  }
+}
+
+static void take_blocks(unsigned i, unsigned count) {
+  for (void *block; count > 0 && (block = slab_get(&common.slab[i], BLOCK)) != NULL; count--) common.block[i][common.blocks[i]++] = block;
+}
+
+static void put_blocks(unsigned i, unsigned count) {
+  for (; count > 0 && common.blocks[i] > 0; count--) slab_put(&common.slab[i], common.block[i][--common.blocks[i]], BLOCK);
+}
+
+static void close_common(void) {
+  for (unsigned i = 0; i < SLABS; i++) {
+    put_blocks(i, UINT32_MAX);
+    ck_assert_uint_eq(common.slab[i].used_bytes, 0);
+    slab_fini(&common.slab[i]);
+  }
+}
+
+/* Nothing is lent twice, nothing is lost. */
+static void check_sum(uint64_t all) {
+  int64_t sum = common.pool.free_bytes;
+  for (unsigned i = 0; i < SLABS; i++) sum += (int64_t)common.slab[i].limit_bytes;
+  ck_assert_int_eq(sum, all);
+}
+
+START_TEST(one_that_needs_more_takes_what_others_do_not_need) {
+  open_common();
+  for (unsigned i = 0; i < SLABS; i++) ck_assert_uint_eq(common.slab[i].limit_bytes, SHARE / 2);
+  take_blocks(0, UINT32_MAX);
+  ck_assert_uint_eq(common.blocks[0], 2 * SHARE / BLOCK); /* all but the others' floors */
+  ck_assert_int_eq(common.pool.free_bytes, 0);
+  take_blocks(1, UINT32_MAX);
+  ck_assert_uint_eq(common.blocks[1], SHARE / 2 / BLOCK);
+  check_sum(SLABS * SHARE);
+  close_common();
+}
+END_TEST
+
+START_TEST(what_is_not_needed_any_more_is_given_to_who_is_short) {
+  open_common();
+  take_blocks(1, SHARE / BLOCK);
+  ck_assert_uint_eq(common.slab[1].limit_bytes, SHARE);
+  put_blocks(1, UINT32_MAX);
+  slab_balance(&common.slab[1]);
+  ck_assert_uint_eq(common.slab[1].limit_bytes, SHARE); /* nobody is short */
+  take_blocks(0, UINT32_MAX);
+  ck_assert_uint_eq(common.blocks[0], 3 * SHARE / 2 / BLOCK);
+  slab_balance(&common.slab[1]);
+  ck_assert_uint_eq(common.slab[1].limit_bytes, SHARE); /* the system did not get it back: it would be used twice */
+  for (unsigned pass = 0; pass < 3; pass++)
+    while (slab_trim(&common.slab[1], 64)) continue;
+  slab_balance(&common.slab[1]);
+  ck_assert_uint_eq(common.slab[1].limit_bytes, SHARE); /* small blocks stay with the slab */
+  close_common();
+
+  open_common();
+  void *large[SHARE / SLAB_MAX];
+  for (unsigned i = 0; i < SHARE / SLAB_MAX; i++) large[i] = slab_get(&common.slab[1], SLAB_MAX);
+  for (unsigned i = 0; i < SHARE / SLAB_MAX; i++) slab_put(&common.slab[1], large[i], SLAB_MAX);
+  take_blocks(0, UINT32_MAX);
+  for (unsigned pass = 0; pass < 3; pass++)
+    while (slab_trim(&common.slab[1], 64)) continue;
+  slab_balance(&common.slab[1]);
+  ck_assert_uint_eq(common.slab[1].limit_bytes, SHARE / 2);
+  check_sum(SLABS * SHARE);
+  unsigned before = common.blocks[0];
+  take_blocks(0, UINT32_MAX);
+  ck_assert_uint_eq(common.blocks[0] - before, SHARE / 2 / BLOCK);
+  close_common();
+}
+END_TEST
+
+START_TEST(a_lower_limit_comes_down_with_what_is_used) {
+  open_common();
+  take_blocks(0, SHARE / BLOCK);
+  take_blocks(1, UINT32_MAX);
+  for (unsigned i = 0; i < SLABS; i++) slab_share(&common.slab[i], &common.pool, SHARE / 4, SHARE / 8);
+  for (unsigned i = 0; i < SLABS; i++) slab_balance(&common.slab[i]);
+  ck_assert_uint_ge(common.slab[0].limit_bytes, SHARE); /* what is used stays, and room for a reply */
+  ck_assert_int_lt(common.pool.free_bytes, 0);
+  take_blocks(2, UINT32_MAX);
+  ck_assert_uint_le(common.slab[2].limit_bytes, SHARE / 2);
+  check_sum(SLABS * SHARE / 4);
+  for (unsigned i = 0; i < SLABS; i++) put_blocks(i, UINT32_MAX);
+  for (unsigned i = 0; i < SLABS; i++) slab_balance(&common.slab[i]);
+  for (unsigned i = 0; i < SLABS; i++) ck_assert_uint_le(common.slab[i].limit_bytes, SHARE / 4);
+  ck_assert_int_eq(common.pool.free_bytes, 0);
+  check_sum(SLABS * SHARE / 4);
+  for (unsigned i = 0; i < SLABS; i++) slab_share(&common.slab[i], &common.pool, SHARE, SHARE / 2);
+  take_blocks(0, UINT32_MAX);
+  ck_assert_uint_eq(common.blocks[0], 2 * SHARE / BLOCK);
+  check_sum(SLABS * SHARE);
+  close_common();
+}
+END_TEST
+
+START_TEST(whatever_they_do_the_sum_stays) {
+  srand(5);
+  open_common();
+  uint64_t share = SHARE;
+  for (unsigned step = 0; step < 20000; step++) {
+    unsigned i = (unsigned)rand() % SLABS, much = rand() % 100 == 0 ? UINT32_MAX : (unsigned)rand() % 600;
+    switch (rand() % 4) {
+    case 0: take_blocks(i, much); break;
+    case 1: put_blocks(i, much); break;
+    case 2: slab_balance(&common.slab[i]); break;
+    default:
+      if (rand() % 50 != 0) break;
+      share = (uint64_t)(1 + rand() % 16) << 20;
+      for (i = 0; i < SLABS; i++) slab_share(&common.slab[i], &common.pool, share, share / 2);
+    }
+    check_sum(SLABS * share);
+    for (i = 0; i < SLABS; i++) ck_quick(common.slab[i].limit_bytes >= share / 2 && common.slab[i].used_bytes <= common.slab[i].limit_bytes);
+  }
+  close_common();
+}
+END_TEST
+
 int main(void) {
   TCase *slab = tcase_create("slab");
   tcase_add_test(slab, a_size_gets_the_least_class_that_holds_it);
@@ -215,5 +351,9 @@ int main(void) {
   tcase_add_test(slab, trimmed_blocks_serve_small_ones_too);
   tcase_add_test(slab, a_buffer_grows_and_is_eaten_from_the_front);
   tcase_add_test(slab, a_buffer_without_memory_stays_as_it_was);
+  tcase_add_test(slab, one_that_needs_more_takes_what_others_do_not_need);
+  tcase_add_test(slab, what_is_not_needed_any_more_is_given_to_who_is_short);
+  tcase_add_test(slab, a_lower_limit_comes_down_with_what_is_used);
+  tcase_add_test(slab, whatever_they_do_the_sum_stays);
   return unit_main("core/base/slab", (TCase *const[]){slab}, 1);
 }

@@ -137,5 +137,5 @@ int main(void) {
   tcase_add_test(all, all_that_was_counted_is_there);
   tcase_add_test(all, the_newest_files_are_kept);
   tcase_add_test(all, close_waits_for_the_write_under_way);
-  return unit_main("core/event/writer on disk", &all, 1);
+  return unit_main_forked("core/event/writer on disk", &all, 1);
 }

@@ -439,5 +439,5 @@ int main(void) {
   tcase_add_test(tests, final_messages);
   tcase_add_test(tests, what_is_signed_must_be_what_was_said);
   tcase_add_test(tests, scram_as_long_as_possible);
-  return unit_main("net/auth/sasl", &tests, 1);
+  return unit_main_forked("net/auth/sasl", &tests, 1);
 }

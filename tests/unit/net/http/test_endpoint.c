@@ -477,5 +477,5 @@ int main(void) {
   tcase_add_test(api, where_a_body_ends_is_said_once);
   tcase_add_test(api, a_nul_does_not_cut_a_path);
   tcase_add_test(api, clients_that_do_not_wait);
-  return unit_main("net/http/endpoint", cases, 4);
+  return unit_main_forked("net/http/endpoint", cases, 4);
 }

@@ -217,5 +217,5 @@ int main(void) {
   tcase_add_test(ends, at_a_stop_everybody_gets_his_421_when_it_suits);
   tcase_add_test(small, without_a_slot_there_is_421_and_room_again_later);
   tcase_add_test(memory, memory_may_end_anywhere);
-  return unit_main("net/in/session: ends", cases, 3);
+  return unit_main_forked("net/in/session: ends", cases, 3);
 }

@@ -443,5 +443,5 @@ int main(void) {
   tcase_add_test(all, what_came_by_letter_keeps_what_its_owner_said);
   tcase_add_test(all, jobs_leave_memory_for_content);
   tcase_add_test(all, age_counts_without_memory_for_a_job_too);
-  return unit_main("net/out/deliver", &all, 1);
+  return unit_main_forked("net/out/deliver", &all, 1);
 }

@@ -321,26 +321,26 @@ END_TEST
 static void check(const struct failure *failure) {
   struct decision got = decide(failure);
   bool reply = failure->kind == FAILURE_REPLY;
-  ck_assert_int_ge(got.scope, SCOPE_RECIPIENT);
-  ck_assert_int_le(got.scope, SCOPE_SITE);
-  ck_assert_int_le(got.fate, FATE_AGAIN);
-  ck_assert_uint_ge(got.code, 200);
-  if (got.fate == FATE_INVALID) ck_assert(reply && got.code / 100 == 2 && failure->stage == SMTP_STAGE_RCPT);
+  ck_quick(got.scope >= SCOPE_RECIPIENT);
+  ck_quick(got.scope <= SCOPE_SITE);
+  ck_quick(got.fate <= FATE_AGAIN);
+  ck_quick(got.code >= 200);
+  if (got.fate == FATE_INVALID) ck_quick(reply && got.code / 100 == 2 && failure->stage == SMTP_STAGE_RCPT);
   bool discarded = failure->kind == FAILURE_ROUTE && !failure->rejected;
-  if (got.fate == FATE_DELIVERED) ck_assert(discarded || (reply && got.code / 100 == 2 && failure->stage == SMTP_STAGE_FINAL));
-  if (got.fate == FATE_FAILED) ck_assert_uint_eq(got.code / 100, 5);
-  if (!reply && !discarded && got.fate != FATE_FAILED) ck_assert(got.code / 100 == 4 && got.enhanced[0] == 4);
-  if (!reply && got.fate == FATE_FAILED) ck_assert_uint_eq(got.enhanced[0], 5);
-  if (got.verdict.hard) ck_assert_int_eq(got.fate, FATE_FAILED);
-  if (got.fate > FATE_DELIVERED) ck_assert(got.verdict.category != NULL && got.verdict.rule != NULL);
+  if (got.fate == FATE_DELIVERED) ck_quick(discarded || (reply && got.code / 100 == 2 && failure->stage == SMTP_STAGE_FINAL));
+  if (got.fate == FATE_FAILED) ck_quick(got.code / 100 == 5);
+  if (!reply && !discarded && got.fate != FATE_FAILED) ck_quick(got.code / 100 == 4 && got.enhanced[0] == 4);
+  if (!reply && got.fate == FATE_FAILED) ck_quick(got.enhanced[0] == 5);
+  if (got.verdict.hard) ck_quick(got.fate == FATE_FAILED);
+  if (got.fate > FATE_DELIVERED) ck_quick(got.verdict.category != NULL && got.verdict.rule != NULL);
   /* Silence after the content is never a second copy at once, and never a bounce. */
-  if (got.maybe_duplicate) ck_assert(got.fate == FATE_DEFERRED && failure->stage == SMTP_STAGE_FINAL);
+  if (got.maybe_duplicate) ck_quick(got.fate == FATE_DEFERRED && failure->stage == SMTP_STAGE_FINAL);
   /* Nobody is told of what is postponed: so it may only be for our own lack of something. */
-  if (got.fate == FATE_POSTPONED) ck_assert(got.scope == SCOPE_CONNECTION && (failure->kind == FAILURE_NETWORK || failure->kind == FAILURE_INTERNAL));
+  if (got.fate == FATE_POSTPONED) ck_quick(got.scope == SCOPE_CONNECTION && (failure->kind == FAILURE_NETWORK || failure->kind == FAILURE_INTERNAL));
   if (failure->stage == SMTP_STAGE_FINAL &&
       (failure->kind == FAILURE_NETWORK || failure->kind == FAILURE_PROTOCOL || failure->kind == FAILURE_INTERNAL) && !failure->connecting)
-    ck_assert(got.maybe_duplicate);
-  if (got.without_pipelining) ck_assert(failure->pipelined && !failure->proven && got.fate == FATE_AGAIN && got.scope == SCOPE_CONNECTION);
+    ck_quick(got.maybe_duplicate);
+  if (got.without_pipelining) ck_quick(failure->pipelined && !failure->proven && got.fate == FATE_AGAIN && got.scope == SCOPE_CONNECTION);
 }
 
 START_TEST(every_failure_has_a_decision) {

@@ -293,5 +293,5 @@ int main(void) {
   tcase_add_loop_test_raise_signal(cases[1], unclean_orcpt, SIGABRT, 0, kinds);
   tcase_add_loop_test_raise_signal(cases[1], broken_promise, SIGABRT, 0, 12);
   tcase_add_loop_test_raise_signal(cases[1], broken_promise_of_security, SIGABRT, 0, 7);
-  return unit_main("net/smtp/client", cases, 2);
+  return unit_main_forked("net/smtp/client", cases, 2);
 }

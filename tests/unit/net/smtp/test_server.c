@@ -297,5 +297,5 @@ int main(void) {
   tcase_add_test(tests, empty_input_without_memory);
   tcase_add_test_raise_signal(tests, a_decision_nobody_asked_for, 6); /* SIGABRT, from must() */
   tcase_add_test_raise_signal(tests, going_on_without_a_decision, 6);
-  return unit_main("net/smtp/server", &tests, 1);
+  return unit_main_forked("net/smtp/server", &tests, 1);
 }

@@ -181,5 +181,5 @@ END_TEST
 int main(void) {
   TCase *disk = tcase_create("disk");
   tcase_add_loop_test(disk, a_killed_process_loses_nothing_it_said_was_durable, 0, 2);
-  return unit_main("queue/spool/disk", (TCase *[]){disk}, 1);
+  return unit_main_forked("queue/spool/disk", (TCase *[]){disk}, 1);
 }
