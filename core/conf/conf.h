@@ -12,7 +12,7 @@
 #include "core/base/must.h"
 #include "core/base/netaddr.h"
 
-#define CONF_SPOOL_MIN (24ull << 20) /* of spool.max_size, for each shard: three of the smallest segments */
+#define CONF_SPOOL_MIN (24ull << 20)              /* of spool.max_size, for each shard: three of the smallest segments */
 #define CONF_SHARD_MEMORY_MIN ((uint64_t)4 << 20) /* of limits.memory */
 
 enum conf_durability { CONF_SYNC, CONF_LAZY, CONF_MEMORY };
