@@ -67,7 +67,7 @@ $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libbench.a $(BUILD)/libringpos
 $(BUILD)/bench/tls $(BUILD)/unit/unit/net/tls/test_libssl: LDLIBS += -lssl
 
 # ---- tests: everything again with ASan and UBSan ----
-SANITIZE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZE := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 PARALLEL  = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 SANMAKE   = $(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/san CFLAGS='$(SANITIZE)' HARDEN=
 TEST_LIBS := $(shell pkg-config --libs check 2>/dev/null)
@@ -153,7 +153,7 @@ $(BUILD)/golden: $(BUILD)/obj/tests/golden/write.o $(BUILD)/libringpost.a
 
 # ---- what needs threads that race: with ThreadSanitizer ----
 TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c %/test_errand.c %/test_message.c %/test_worker.c %/test_guard.c %/test_verify.c %/test_sts.c %/test_directory.c %/tls/test_threads.c,$(UNITS))
-TSANMAKE = $(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/tsan HARDEN= CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread'
+TSANMAKE = $(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/tsan HARDEN= CFLAGS='-O1 -g1 -fno-omit-frame-pointer -fsanitize=thread'
 tsan:
 	@$(TSANMAKE) $(TSAN_UNITS:tests/%.c=$(BUILD)/tsan/unit/%)
 	@for test in $(TSAN_UNITS:tests/%.c=$(BUILD)/tsan/unit/%); do TSAN_OPTIONS=halt_on_error=1 $$test || exit 1; done

@@ -83,7 +83,7 @@ static void *pop(struct slab *slab, unsigned class) {
 static bool take_bare(struct slab *slab, unsigned class) {
   if (class < CLASS_LARGE || large_of(slab, class)->bare_count == 0) return false;
   struct slab_large *large = large_of(slab, class);
-  slab->kept_bytes += class_size[class]; // cppcheck-suppress arrayIndexOutOfBoundsCond
+  slab->kept_bytes += class_size[class]; /* cppcheck-suppress arrayIndexOutOfBoundsCond */
   push(slab, class, large->bare[--large->bare_count]);
   return true;
 }
