@@ -1,5 +1,6 @@
 /* The queues of all shards as one table, by domain or by site. */
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <xxhash.h>
 
 #include "core/base/error.h"
@@ -14,7 +15,7 @@
 #define NO_TEXT UINT32_MAX
 struct row {
   uint64_t oldest_ms, error_ms, blocked_ms;
-  uint64_t waiting, given, in_flight; /* given: in flight or ready */
+  uint32_t waiting, given, in_flight; /* given: in flight or ready */
   uint32_t name, site, error;         /* where the texts are; NO_TEXT: none */
   uint32_t connections, limit;
   bool is_home; /* of a site: its limit is what this shard says */
@@ -27,6 +28,15 @@ struct table {
   uint32_t text_len, text_capacity;
   bool no_memory;
 };
+
+/* A hundred thousand rows and more: in pages of 2 MiB, where the system has them, as page by page the kernel takes longer than we do. free */
+static void *large_alloc(size_t size) {
+  size_t page = (size_t)2 << 20, whole = (size + page - 1) / page * page;
+  if (size < page / 2) return malloc(size);
+  void *memory = aligned_alloc(page, whole);
+  if (memory != NULL) (void)madvise(memory, whole, MADV_HUGEPAGE);
+  return memory;
+}
 
 static void table_free(struct table *table) {
   free(table->row);
@@ -51,6 +61,12 @@ static uint32_t keep_text(struct table *table, struct span text) {
 }
 
 static uint32_t keep_string(struct table *table, const char *text) { return text == NULL ? NO_TEXT : keep_text(table, span_of_text(text)); }
+
+/* Before the first row: so many are expected. Should there be no memory, it is seen when they come. */
+static void expect_rows(struct table *table, uint32_t rows) {
+  table->row = large_alloc(((size_t)rows + 1) * sizeof *table->row);
+  if (table->row != NULL) table->capacity = rows;
+}
 
 static struct row *new_row(struct table *table, struct span name) {
   if (table->rows == table->capacity) {
@@ -115,10 +131,12 @@ static bool list_domains(struct listing *listing, struct relay *relay) {
   unsigned domains = DOMAINS_A_STEP, looks = RECIPIENTS_A_STEP;
   if (listing->phase == PHASE_BEGIN) {
     queues->walkers++;
+    expect_rows(&listing->table, queues->map.count);
     listing->queue = queues->first;
     listing->phase = PHASE_DOMAINS;
   }
   for (; listing->queue != NULL && domains > 0; domains--) {
+    if (listing->queue->next != NULL) __builtin_prefetch(listing->queue->next->name);
     if (!find_oldest(listing, listing->queue, &looks)) return false;
     list_domain(listing, listing->queue);
     listing->queue = listing->queue->next;
@@ -208,8 +226,10 @@ struct totals {
 
 static const char *text_of(const struct table *table, uint32_t at) { return at == NO_TEXT ? NULL : table->text + at; }
 
+static uint32_t place_of(const struct totals *totals, const char *name) { return (uint32_t)XXH3_64bits(name, strlen(name)) & totals->mask; }
+
 static struct total *total_of(struct totals *totals, const char *name) {
-  uint32_t at = (uint32_t)XXH3_64bits(name, strlen(name)) & totals->mask;
+  uint32_t at = place_of(totals, name);
   for (; totals->index[at] != 0; at = (at + 1) & totals->mask)
     if (strcmp(totals->total[totals->index[at] - 1].name, name) == 0) return &totals->total[totals->index[at] - 1];
   struct total *total = &totals->total[totals->count++];
@@ -234,6 +254,20 @@ static void add_row(struct totals *totals, const struct table *table, const stru
   sum->error_ms = row->error_ms;
 }
 
+/* Where the next ones belong lies anywhere: what is looked at is under way from memory by then. */
+#define AHEAD 8
+static void add_rows(struct totals *totals, const struct table *table) {
+  uint32_t ahead[AHEAD] = {0};
+  for (uint32_t r = 0; r < table->rows + AHEAD; r++) {
+    uint32_t *place = &ahead[r % AHEAD], half = ahead[(r + AHEAD / 2) % AHEAD];
+    if (r >= AHEAD / 2 && totals->index[half] != 0) __builtin_prefetch(&totals->total[totals->index[half] - 1]);
+    if (r >= AHEAD) add_row(totals, table, &table->row[r - AHEAD]);
+    if (r >= table->rows) continue;
+    *place = place_of(totals, table->text + table->row[r].name);
+    __builtin_prefetch(&totals->index[*place]);
+  }
+}
+
 /* Between two looks at the shards some may have moved on: what is in flight is never more than what was given out. */
 static uint64_t ready_of(const struct row *row) { return row->given > row->in_flight ? row->given - row->in_flight : 0; }
 
@@ -251,12 +285,12 @@ static bool totals_make(struct totals *totals, const struct listing *listings, u
     if (listings[i].table.no_memory) return false;
   }
   while (size < rows * 2) size *= 2;
-  totals->total = malloc((rows + 1) * sizeof *totals->total);
-  totals->index = calloc(size, sizeof *totals->index);
+  totals->total = large_alloc((rows + 1) * sizeof *totals->total);
+  totals->index = large_alloc(size * sizeof *totals->index);
   totals->mask = size - 1;
   if (totals->total == NULL || totals->index == NULL) return false;
-  for (unsigned i = 0; i < shards; i++)
-    for (uint32_t r = 0; r < listings[i].table.rows; r++) add_row(totals, &listings[i].table, &listings[i].table.row[r]);
+  memset(totals->index, 0, size * sizeof *totals->index);
+  for (unsigned i = 0; i < shards; i++) add_rows(totals, &listings[i].table);
   return true;
 }
 
@@ -299,8 +333,7 @@ static bool add_details(struct control *control, struct totals *totals, struct t
     all[i].count = count;
   }
   if (!control_ask_all(control, details_step, all, sizeof *all)) return false;
-  for (unsigned i = 0; i < control->o.shards; i++)
-    for (uint32_t r = 0; r < all[i].table.rows; r++) add_row(totals, &all[i].table, &all[i].table.row[r]);
+  for (unsigned i = 0; i < control->o.shards; i++) add_rows(totals, &all[i].table);
   return true;
 }
 
