@@ -81,8 +81,9 @@ static inline void slab_uncount(struct slab *slab, size_t size) {
   slab->used_bytes -= size;
 }
 /* With so much more, are seven eighths enough? The last eighth is for what delivers: a queue without memory for jobs would never become shorter. */
-static inline bool slab_has_room(const struct slab *slab, size_t more) {
-  return slab->used_bytes + more <= slab->limit_bytes - slab->limit_bytes / 8;
+static inline bool slab_has_room(struct slab *slab, size_t more) {
+  uint64_t used = slab->used_bytes + more;
+  return used <= slab->limit_bytes - slab->limit_bytes / 8 || slab_grow(slab, more + used / 7 + 1);
 }
 /*
  * Gives back to the system the memory of large blocks as many as were free all the time since the last pass began; at most `most` at once (some

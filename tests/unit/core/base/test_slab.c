@@ -261,6 +261,18 @@ START_TEST(one_that_needs_more_takes_what_others_do_not_need) {
 }
 END_TEST
 
+START_TEST(there_is_room_as_long_as_the_pool_has_some) {
+  open_common();
+  unsigned taken = 0;
+  for (; slab_has_room(&common.slab[0], BLOCK); taken++) take_blocks(0, 1);
+  ck_assert_uint_eq(common.blocks[0], taken);
+  ck_assert_uint_eq(common.slab[0].limit_bytes, 2 * SHARE);
+  ck_assert_uint_eq(taken, (2 * SHARE - 2 * SHARE / 8) / BLOCK);
+  check_sum(SLABS * SHARE);
+  close_common();
+}
+END_TEST
+
 START_TEST(what_is_not_needed_any_more_is_given_to_who_is_short) {
   open_common();
   take_blocks(1, SHARE / BLOCK);
@@ -352,6 +364,7 @@ int main(void) {
   tcase_add_test(slab, a_buffer_grows_and_is_eaten_from_the_front);
   tcase_add_test(slab, a_buffer_without_memory_stays_as_it_was);
   tcase_add_test(slab, one_that_needs_more_takes_what_others_do_not_need);
+  tcase_add_test(slab, there_is_room_as_long_as_the_pool_has_some);
   tcase_add_test(slab, what_is_not_needed_any_more_is_given_to_who_is_short);
   tcase_add_test(slab, a_lower_limit_comes_down_with_what_is_used);
   tcase_add_test(slab, whatever_they_do_the_sum_stays);
