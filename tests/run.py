@@ -16,7 +16,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Load the machine, or measure: nothing else runs beside them.
-ALONE = ("integration/test_bench", "integration/test_limits", "integration/test_load")
+ALONE = ("integration/test_limits", "integration/test_load")
 CHECK_LINE = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", re.M)
 
 

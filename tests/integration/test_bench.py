@@ -2,6 +2,7 @@
 """The bench programs as they are: source against sink over real sockets, their reports and exit statuses; floor. And the arithmetic of run.py."""
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,9 +24,15 @@ def program(name):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the ephemeral range: a sink listens on a whole network, where connections of others may begin."""
+    while True:
+        port = random.SystemRandom().randint(10100, 31900)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("0.0.0.0", port))  # free on all addresses
+                return port
+            except OSError:
+                continue
 
 
 class Sink:
