@@ -2,6 +2,7 @@
 test."""
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -183,10 +184,16 @@ class Programs:
                 program.stop(10)
 
 
-def free_port(address="127.0.0.1", kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
+def free_port():
+    """Below the ephemeral range: a sink listens on whole networks, where connections of others may begin."""
+    while True:
+        port = random.SystemRandom().randint(10100, 31900)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("0.0.0.0", port))  # free on all addresses
+                return port
+            except OSError:
+                continue
 
 
 def dns_port():

@@ -136,7 +136,8 @@ void *slab_get(struct slab *slab, size_t size) {
 void *slab_get_beyond(struct slab *slab, size_t size) {
   if (size == 0 || size > SLAB_MAX) return NULL;
   unsigned class = class_of(size);
-  if (slab->used_bytes + class_size[class] > slab->limit_bytes + slab->limit_bytes / 4) return NULL;
+  uint64_t used = slab->used_bytes + class_size[class];
+  if (used > slab->limit_bytes && !slab_grow(slab, class_size[class]) && used > slab->limit_bytes + slab->limit_bytes / 4) return NULL;
   return get(slab, class);
 }
 

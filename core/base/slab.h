@@ -72,7 +72,8 @@ void slab_put(struct slab *slab, void *block, size_t size);
  */
 void *slab_get_beyond(struct slab *slab, size_t size);
 must_check static inline bool slab_count(struct slab *slab, size_t size) {
-  if (slab->used_bytes + size > slab->limit_bytes + slab->limit_bytes / 4) return false;
+  uint64_t used = slab->used_bytes + size;
+  if (used > slab->limit_bytes && !slab_grow(slab, size) && used > slab->limit_bytes + slab->limit_bytes / 4) return false;
   slab->used_bytes += size;
   return true;
 }
@@ -80,11 +81,13 @@ static inline void slab_uncount(struct slab *slab, size_t size) {
   must(slab->used_bytes >= size);
   slab->used_bytes -= size;
 }
-/* With so much more, are seven eighths enough? The last eighth is for what delivers: a queue without memory for jobs would never become shorter. */
-static inline bool slab_has_room(struct slab *slab, size_t more) {
+/* With so much more, is a part of the limit (one of `parts`) left? */
+static inline bool slab_leaves(struct slab *slab, size_t more, unsigned parts) {
   uint64_t used = slab->used_bytes + more;
-  return used <= slab->limit_bytes - slab->limit_bytes / 8 || slab_grow(slab, more + used / 7 + 1);
+  return used <= slab->limit_bytes - slab->limit_bytes / parts || slab_grow(slab, more + used / (parts - 1) + 1);
 }
+/* The last eighth is for what delivers: a queue without memory for jobs would never become shorter. */
+static inline bool slab_has_room(struct slab *slab, size_t more) { return slab_leaves(slab, more, 8); }
 /*
  * Gives back to the system the memory of large blocks as many as were free all the time since the last pass began; at most `most` at once (some
  * microseconds each). False: this pass is over, and the next call begins another. The addresses stay with the slab, and blocks get memory again when

@@ -135,7 +135,6 @@ static void hand_out(struct reload *reload, struct certificates *certificates, s
   if (tls == NULL) return;
   tls_client_put(reload->tls);
   reload->tls = tls_client_share(tls);
-  reload->authorities = reload->authorities_next;
 }
 
 static int make_ready(struct reload *reload, struct fmt *why) {
@@ -164,14 +163,13 @@ static bool wants_tls(const struct conf *conf) {
 }
 
 /* NULL: what there is stays, and with it the sessions that can be resumed. The system's authorities take some 25 to 60 ms. */
-static int load_tls(struct reload *reload, const struct conf *conf, struct tls_client **tls, struct fmt *why) {
+static int load_tls(struct reload *reload, const struct conf *conf, struct tls_client **tls, struct system_file *file, struct fmt *why) {
   uint8_t room[512];
   struct fmt warnings = fmt_over(room, sizeof room);
   *tls = NULL;
   if (!wants_tls(conf)) return E_OK;
   int error = make_ready(reload, why);
   if (error != E_OK) return error;
-  struct system_file *file = &reload->authorities_next;
   bool seen = system_look_at_file(trust_file(conf->tls_ca), file) == E_OK;
   if (seen && reload->tls != NULL && system_same_file(file, &reload->authorities)) return E_OK;
   if (!seen) *file = (struct system_file){0}; /* what is wrong with it is said by who reads it */
@@ -182,9 +180,7 @@ static int load_tls(struct reload *reload, const struct conf *conf, struct tls_c
 
 int reload_open(struct reload *reload, struct fmt *why) {
   int error = load(reload, reload->first, &reload->certificates, why);
-  if (error == E_OK) error = load_tls(reload, reload->first, &reload->tls, why);
-  reload->authorities = reload->authorities_next;
-  return error;
+  return error == E_OK ? load_tls(reload, reload->first, &reload->tls, &reload->authorities, why) : error;
 }
 
 int reload_look(struct reload *reload, struct fmt *why) {
@@ -229,10 +225,12 @@ int reload_conf(struct reload *reload, struct fmt *why) {
   }
   struct certificates *certificates = NULL;
   struct tls_client *tls = NULL;
+  struct system_file authorities;
   error = check(reload, next, why);
   if (error == E_OK) error = load(reload, next, &certificates, why);
-  if (error == E_OK) error = load_tls(reload, next, &tls, why);
+  if (error == E_OK) error = load_tls(reload, next, &tls, &authorities, why);
   if (error == E_OK) error = use(reload, next, certificates, tls, why);
+  if (tls != NULL && reload->tls == tls) reload->authorities = authorities;
   certificates_put(certificates);
   tls_client_put(tls);
   if (error == E_OK || error == E_CLOSED) return error;

@@ -18,10 +18,9 @@ struct reload {
   struct tls_tickets *tickets;       /* ours; NULL: there is no TLS */
   struct certificates *certificates; /* ours, those in use; NULL: none */
   struct tls_client *tls;            /* ours, of connections out; NULL: none so far */
-  struct system_file authorities;    /* the file that those `tls` believes were read from; authorities_next: what is read now */
-  struct system_file authorities_next;
-  bool tls_ready;          /* tls_init was called */
-  bool certificates_wrong; /* the files have changed, and what is there now cannot be used */
+  struct system_file authorities;    /* the file that those `tls` believes were read from */
+  bool tls_ready;                    /* tls_init was called */
+  bool certificates_wrong;           /* the files have changed, and what is there now cannot be used */
 };
 
 /* One at a time, not on a shard's thread. 0, or an error (core/base/error.h) with a line in `why`, which should have room for 512 bytes. */

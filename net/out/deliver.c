@@ -177,8 +177,7 @@ void operate_set_age(struct outlet *outlet, struct message *message, unsigned i)
 /* ---- in: a recipient is due ---- */
 
 static struct job *make_job(const struct outlet *outlet, struct message *message, unsigned recipient, unsigned rounds) {
-  const struct slab *slab = outlet->o.slab;
-  if (slab->used_bytes > slab->limit_bytes - slab->limit_bytes / CONTENT_PART) return NULL;
+  if (!slab_leaves(outlet->o.slab, 0, CONTENT_PART)) return NULL;
   return job_new(outlet->o.slab, message, recipient, outlet->o.shard->index, rounds);
 }
 

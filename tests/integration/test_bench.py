@@ -2,7 +2,6 @@
 """The bench programs as they are: source against sink over real sockets, their reports and exit statuses; floor. And the arithmetic of run.py."""
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -23,21 +22,9 @@ def program(name):
     return os.path.join(BUILD, "bench", name)
 
 
-def free_port():
-    """Below the ephemeral range: a sink listens on a whole network, where connections of others may begin."""
-    while True:
-        port = random.SystemRandom().randint(10100, 31900)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("0.0.0.0", port))  # free on all addresses
-                return port
-            except OSError:
-                continue
-
-
 class Sink:
     def __init__(self, *options):
-        self.port = free_port()
+        self.port = harness.free_port()
         self.process = subprocess.Popen(
             [program("sink"), "--listen", "127.0.1.0/24:%d" % self.port, "--json", *options],
             stdout=subprocess.PIPE,
@@ -180,7 +167,7 @@ def threads():
 
 
 def dns_over_udp_and_tcp():
-    port = free_port()
+    port = harness.free_port()
     sink = Sink("--dns", "127.0.0.1:%d" % port, "--domains", "5")
     query = bytes.fromhex("abcd01000001000000000000") + b"\6d00003\4test\0" + bytes.fromhex("000f0001")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.create_connection(("127.0.0.1", port)) as tcp:
@@ -228,7 +215,7 @@ def report_on_request():
 
 
 def exit_statuses():
-    check(source(free_port(), "--messages", "1")[0] == 1, "nobody listens")
+    check(source(harness.free_port(), "--messages", "1")[0] == 1, "nobody listens")
     for name, options in (
         ("source", ["--nonsense"]),
         ("source", ["--size", "10"]),

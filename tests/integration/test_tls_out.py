@@ -417,6 +417,22 @@ def authorities_and_the_rule_of_a_site_are_read_again(t):
 
 
 @test
+def sessions_are_resumed_after_a_reload_unless_the_authorities_changed(t):
+    ca = authority(t)
+    mx = mx_of(t)
+    relay = relay_to(t, mx, {"shards": 1, "tls": {"ca": ca["cert"]}, "delivery": {"messages_per_connection": 1, "connections_per_site": 1}})
+    for i in range(3):
+        relay.send("a@b.example", ["r%d@d.example" % i], CONTENT)
+        relay.wait_outcomes(i + 1)
+        until(lambda: mx.open_sessions == 0, "the end of the connection")
+        if i == 1:
+            with open(ca["cert"], "a") as file:
+                file.write("\n")
+        reload(relay, {})
+    equal([one.resumed for one in mx.handshakes], [False, True, False])
+
+
+@test
 def a_new_password_is_read_and_a_bad_file_changes_nothing(t):
     mx = mx_of(t, accounts={NAME: "another"})
     relay = relay_to(t, mx, SECOND, user=NAME)

@@ -11,17 +11,18 @@ PATIENT = {"queue": {"retry_initial": "1h", "retry_max": "4h"}}  # what failed o
 MANY = 12  # messages: some on each shard, whichever takes them
 
 
-_release = [True]
+_release = True
 
 
 def with_sanitizers():
     """For scripts that are about `ringpost ctl` itself; to others it is a means, and starting it with sanitizers takes four times as long."""
-    _release[0] = False
+    global _release
+    _release = False
 
 
 def run_ctl(relay, *arguments, where=True):
     """(exit status, output, errors)"""
-    command = [binary(release=_release[0]), "ctl"] + (["--http", "%s:%d" % (relay.address, relay.http_port)] if where else []) + list(arguments)
+    command = [binary(release=_release), "ctl"] + (["--http", "%s:%d" % (relay.address, relay.http_port)] if where else []) + list(arguments)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
     errors = done.stderr.decode()
     if SANITIZER.search(errors):

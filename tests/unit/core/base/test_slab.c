@@ -273,6 +273,27 @@ START_TEST(there_is_room_as_long_as_the_pool_has_some) {
 }
 END_TEST
 
+/* What cannot wait takes from the pool, too, and only then goes beyond the limit: by no more than a quarter. */
+START_TEST(beyond_the_limit_begins_where_the_pool_ends) {
+  open_common();
+  for (bool counted = true;; counted = false) {
+    uint64_t taken = 0;
+    while (counted ? slab_count(&common.slab[0], BLOCK) : (common.block[0][taken] = slab_get_beyond(&common.slab[0], BLOCK)) != NULL) {
+      taken++;
+      if (taken <= 2 * SHARE / BLOCK) ck_quick(common.slab[0].used_bytes <= common.slab[0].limit_bytes);
+    }
+    ck_assert_uint_eq(common.slab[0].limit_bytes, 2 * SHARE);
+    ck_assert_uint_eq(taken, (2 * SHARE + SHARE / 2) / BLOCK);
+    if (!counted) common.blocks[0] = (unsigned)taken;
+    if (!counted) break;
+    slab_uncount(&common.slab[0], taken * BLOCK);
+    open_common();
+  }
+  check_sum(SLABS * SHARE);
+  close_common();
+}
+END_TEST
+
 START_TEST(what_is_not_needed_any_more_is_given_to_who_is_short) {
   open_common();
   take_blocks(1, SHARE / BLOCK);
@@ -365,6 +386,7 @@ int main(void) {
   tcase_add_test(slab, a_buffer_without_memory_stays_as_it_was);
   tcase_add_test(slab, one_that_needs_more_takes_what_others_do_not_need);
   tcase_add_test(slab, there_is_room_as_long_as_the_pool_has_some);
+  tcase_add_test(slab, beyond_the_limit_begins_where_the_pool_ends);
   tcase_add_test(slab, what_is_not_needed_any_more_is_given_to_who_is_short);
   tcase_add_test(slab, a_lower_limit_comes_down_with_what_is_used);
   tcase_add_test(slab, whatever_they_do_the_sum_stays);

@@ -346,7 +346,7 @@ START_TEST(the_power_is_cut_at_every_sync) {
   unsigned cuts = 0, seconds = 0;
   for (uint64_t first = 1, more = 1; more; first++) {
     uint64_t more_seconds = 1;
-    for (uint64_t second = 0; more_seconds && second <= 60; second += 3 + first % 7) {
+    for (uint64_t second = 0; more_seconds && second <= 60; second += 1 + first % 5) {
       new_world(first * 1000 + second);
       disk_cut_at(first);
       if (run_start(1 + first % 3)) {
