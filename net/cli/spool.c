@@ -65,6 +65,7 @@ static void put_time(const char *key, uint64_t ms) { printf(",\"%s\":%" PRIu64 "
 /* ---- dump ---- */
 
 static const char *state_of(const struct census_recipient *recipient) {
+  if (!recipient->done && (recipient->marks & RECORD_OWED_BIT) != 0) return "unreported";
   if (!recipient->done) return recipient->attempts > 0 || recipient->kind == RECORD_DEFERRED ? "deferred" : "waiting";
   return recipient->kind == RECORD_DELIVERED ? "delivered" : recipient->kind == RECORD_FAILED ? "failed" : "expired";
 }

@@ -142,10 +142,12 @@ static void end_dsn(struct dsn *dsn) {
   schedule_job_ended(schedule, about);
 }
 
-/* The recipients stay as they are, without an end: after the next start they are tried, fail, and are reported again. */
+/* The recipients stay without an end: after the next start their senders are told, and nothing else is done for them (outlet_due). */
 static void abandon_dsn(struct dsn *dsn) {
   struct schedule *schedule = dsn->outlet->o.schedule;
   struct message *about = dsn->about;
+  for (unsigned i = 0; i < dsn->count; i++)
+    if (dsn->failed[i].end != RECORD_OUTCOME_INVALID) schedule_mark(schedule, about, dsn->failed[i].recipient, RECORD_OWED);
   unlink_dsn(dsn);
   free_dsn(dsn);
   schedule_job_ended(schedule, about);

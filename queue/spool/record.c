@@ -286,7 +286,7 @@ int record_recipient_decode(struct record_recipient *recipient, struct span *byt
 /* ---- outcome: kind, three zero bytes, recipient, attempts, id, due ---- */
 
 void record_outcome_encode(const struct record_outcome *outcome, uint8_t *room) {
-  must(outcome->kind >= RECORD_DELIVERED && outcome->kind <= RECORD_WARNED);
+  must(outcome->kind >= RECORD_DELIVERED && outcome->kind <= RECORD_OWED);
   memset(room, 0, RECORD_OUTCOME_SIZE);
   room[0] = (uint8_t)outcome->kind;
   put16(room + 4, outcome->recipient);
@@ -296,7 +296,7 @@ void record_outcome_encode(const struct record_outcome *outcome, uint8_t *room) 
 }
 
 int record_outcome_decode(struct record_outcome *outcome, struct span bytes) {
-  if (bytes.len != RECORD_OUTCOME_SIZE || bytes.at[0] < RECORD_DELIVERED || bytes.at[0] > RECORD_WARNED) return E_CORRUPT;
+  if (bytes.len != RECORD_OUTCOME_SIZE || bytes.at[0] < RECORD_DELIVERED || bytes.at[0] > RECORD_OWED) return E_CORRUPT;
   if (!all_zero(bytes.at + 1, 3)) return E_CORRUPT;
   *outcome = (struct record_outcome){
       .kind = (enum record_outcome_kind)bytes.at[0],

@@ -225,7 +225,7 @@ START_TEST(an_outcome_comes_back) {
   for (unsigned kind = 0; kind < 256; kind++) {
     room[0] = (uint8_t)kind;
     ck_assert_int_eq(record_outcome_decode(&got, span_of(room, RECORD_OUTCOME_SIZE)),
-                     kind >= RECORD_DELIVERED && kind <= RECORD_WARNED ? E_OK : E_CORRUPT);
+                     kind >= RECORD_DELIVERED && kind <= RECORD_OWED ? E_OK : E_CORRUPT);
   }
   room[0] = RECORD_FAILED;
   room[3] = 1;
