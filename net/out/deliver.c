@@ -49,8 +49,8 @@ static struct event event_about(const struct outlet *outlet, const struct messag
 }
 
 /* A recipient of ours fails without an attempt, and its event is written. `quiet`: nobody is to be told. */
-static void fail(struct outlet *outlet, struct message *message, unsigned i, const uint16_t enhanced[3], struct span text, enum record_outcome_kind end,
-                 bool quiet) {
+static void fail(struct outlet *outlet, struct message *message, unsigned i, const uint16_t enhanced[3], struct span text,
+                 enum record_outcome_kind end, bool quiet) {
   struct decision decision = {.fate = FATE_FAILED};
   memcpy(decision.enhanced, enhanced, sizeof decision.enhanced);
   struct note *note = quiet ? NULL : dsn_note(outlet, message, i, &decision, text, NULL);

@@ -28,7 +28,7 @@ struct census_recipient {
   uint16_t attempts;
   bool done;
   uint8_t marks; /* of RECORD_MARKS */
-  uint8_t kind; /* enum record_outcome_kind of the last attempt or end; 0: nothing */
+  uint8_t kind;  /* enum record_outcome_kind of the last attempt or end; 0: nothing */
 };
 
 struct census_message {

@@ -65,7 +65,7 @@ must_check int record_segment_decode(struct record_segment *segment, const uint8
 #define RECORD_WARNED_BIT 0x80 /* the sender has been told that it takes long */
 #define RECORD_OWED_BIT 0x40   /* it has failed, and the event of that is written; what is left is to tell the sender */
 #define RECORD_MARKS (RECORD_WARNED_BIT | RECORD_OWED_BIT)
-#define RECORD_DUE_OLD 1       /* ms; due time of a recipient that was never tried, in a record that was written anew */
+#define RECORD_DUE_OLD 1 /* ms; due time of a recipient that was never tried, in a record that was written anew */
 
 /*
  * The envelope of a message, as the queue keeps it. Recipients that are finished are left out when a message is written anew. Strings are spans into the encoded bytes.
