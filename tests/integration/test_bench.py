@@ -264,7 +264,7 @@ def the_duration_is_kept_whatever_the_relay_says():
     for rule in ("stage=mail reply=452 4.3.1 no room", "stage=final reply=451 4.3.0 later", "stage=final delay=60s"):
         sink = Sink("--rule", rule)
         started = time.monotonic()
-        status, sent, _ = source(sink.port, "--duration", "1s", "--retry-after", "100ms", "--sessions", "20", "--threads", "2")
+        status, sent, _ = source(sink.port, "--duration", "1s", "--retry-after", "100ms", "--sessions", "20", "--threads", "2", "--rate", "1000")
         took = time.monotonic() - started
         check(0.9 < took < 9, "%s: took %.1f s" % (rule, took))
         check(status == 1 and sent["end"] == "stopped" and sent["accepted"] == 0, "%s: %s" % (rule, sent))
