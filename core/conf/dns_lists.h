@@ -21,7 +21,7 @@ struct dns_list {
   struct network *answers; /* that count; all of 127.0.0.0/8 */
   unsigned answers_count;  /* >= 1 */
   int weight;              /* not 0; below 0: whoever is on it is rather trusted */
-  atomic_bool said; /* that it is out of order: by whoever finds out first */
+  atomic_bool said;        /* that it is out of order: by whoever finds out first */
 };
 
 struct dns_lists {

@@ -107,8 +107,8 @@ struct intake {
   uint32_t trim_at;        /* the next slot to look at */
   struct io_slice refusal; /* what a connection gets for which there is no slot */
   uint8_t refusal_text[352];
-  LIST_HEAD(, listing) listings; /* whose questions have not all been answered, or whose sessions go by them */
-  LIST_HEAD(, panel) panels;
+  LIST_HEAD(listings, listing) listings; /* whose questions have not all been answered, or whose sessions go by them */
+  LIST_HEAD(panels, panel) panels;
   bool stopping;
 };
 
