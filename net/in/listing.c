@@ -76,9 +76,8 @@ static struct panel *panel_new(struct intake *intake, struct dns_lists *lists) {
 
 /* NULL without memory. There are hardly more than listeners. */
 static struct panel *panel_get(struct intake *intake, struct dns_lists *lists) {
-  struct panel *panel;
-  LIST_FOREACH(panel, &intake->panels, link)
-  if (panel->lists == lists) break;
+  struct panel *panel = LIST_FIRST(&intake->panels);
+  while (panel != NULL && panel->lists != lists) panel = LIST_NEXT(panel, link);
   if (panel == NULL) panel = panel_new(intake, lists);
   if (panel != NULL) panel->holders++;
   return panel;

@@ -36,7 +36,7 @@ ZONES = {
         "1.0.0.127 A 127.0.0.2",
         "5.1.168.192 A 127.0.0.2",
     ],
-    "second.example": ["%s A 127.0.0.2" % reverse(LISTED)],
+    "second.example": ["%s A 127.0.0.2" % reverse(LISTED), "%s A 127.0.0.2" % reverse(GOOD)],
     "good.example": ["%s A 127.0.10.2" % reverse(GOOD)],
     "slow.example": ["%s A 127.0.0.9" % reverse(LISTED)],
     "sold.example": ["* A 192.0.2.80"],
@@ -149,6 +149,18 @@ def the_answer_is_for_all_recipients_and_messages(t):
 
 
 @test
+def who_is_refused_makes_errors(t):
+    relay, _, _ = guarded(t, [{"zone": "bl.example"}], config={"clients": {"errors": 3, "except": ["127.0.0.1"]}})
+    with behind(relay, LISTED) as client:
+        client.hello()
+        client.ask("MAIL FROM:<a@b.example>", 250)
+        for number in range(4):
+            client.ask("RCPT TO:<c%d@d.example>" % number, 550, "5.7.1")
+        client.expect(421, "4.7.0")
+        equal(client.closed(), b"")
+
+
+@test
 def only_some_answers_count(t):
     relay, _, _ = guarded(t, [{"zone": "bl.example", "answers": ["127.0.0.2", "127.0.0.5"]}])
     taken(relay, LISTED, LISTED6)
@@ -161,18 +173,17 @@ def weights_add_up(t):
     relay, _, _ = guarded(
         t,
         [{"zone": "bl.example", "weight": 2}, {"zone": "second.example", "weight": 3}, {"zone": "good.example", "weight": -4}],
-        {"dns_lists_threshold": 2},
+        {"dns_lists_threshold": 4},
     )
-    refused(relay, LISTED, "second.example")  # the heavier one is named
-    taken(relay, GOOD, UNLISTED)  # 2 - 4
-    refused(relay, LISTED6, "bl.example")
+    refused(relay, LISTED, "second.example")  # 2 + 3; the heavier one is named
+    taken(relay, GOOD, LISTED6, UNLISTED)  # 2 + 3 - 4, 2, 0
 
 
 @test
 def one_list_alone_may_not_be_enough(t):
     relay, _, _ = guarded(t, [{"zone": "bl.example"}, {"zone": "second.example"}], {"dns_lists_threshold": 2})
     refused(relay, LISTED, "bl.example")
-    taken(relay, LISTED6, GOOD)
+    taken(relay, LISTED6)
 
 
 # ---- who is known ----
@@ -417,7 +428,7 @@ def a_reload_takes_them_anew(t):
     until(lambda: dns.asked("slow.example"), "the question")
     reload([{"zone": "second.example"}])
     refused(relay, LISTED, "second.example")
-    taken(relay, GOOD)
+    taken(relay, LISTED6)
     reload([{"zone": "bl.example"}])
     refused(relay, GOOD, "bl.example")
     reload(None)
