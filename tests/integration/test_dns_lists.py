@@ -2,10 +2,12 @@
 import base64
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import time
 
+from certificates import certificate
 from fakemx import FakeMx
 from harness import equal, free_address, free_port, run_all, test, until
 from nameservers import Delay, Nsd
@@ -270,6 +272,34 @@ def the_answer_is_waited_for(t):
     relay.wait_outcomes(1)
     equal(len(mx.messages), 1)
     equal(figures(relay), (2, 1, 0, 1, 1))
+
+
+@test
+def behind_tls_too(t):
+    """From the first byte, behind the balancer's header, and by STARTTLS: what is decided is sealed and leaves."""
+    for mode in ("implicit", "starttls"):
+        tls = {"certificates": [certificate(t, mode)]}
+        relay, _, dns = guarded(t, [{"zone": "slow.example"}], {"tls": mode, "dns_lists_timeout": "30s"}, {"tls": tls}, held=["slow.example"])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        clients = [behind(relay, LISTED), behind(relay, UNLISTED)]
+        for client in clients:
+            if mode == "starttls":
+                client.hello()
+                client.ask("STARTTLS", 220)
+            client.socket = context.wrap_socket(client.socket)
+            if mode == "implicit":
+                client.expect(220)
+            client.send(b"EHLO a.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nQUIT\r\n")
+            client.expect(250)
+            client.expect(250)
+        until(lambda: len(dns.asked("slow.example")) == 2, "two questions")
+        dns.release()
+        for client, code in zip(clients, (550, 250)):
+            client.expect(code)
+            client.expect(221)
+            client.close()
 
 
 @test
