@@ -417,6 +417,7 @@ static int open_sides(struct relay *relay, struct fmt *why) {
                                   .slab = &relay->slab,
                                   .spool = relay->spool,
                                   .schedule = &relay->schedule,
+                                  .resolver = relay->resolver,
                                   .counters = relay->o.counters,
                                   .events = relay->events,
                                   .sessions_open = relay->o.sessions_open,

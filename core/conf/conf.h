@@ -15,6 +15,8 @@
 #define CONF_SPOOL_MIN (24ull << 20)              /* of spool.max_size, for each shard: three of the smallest segments */
 #define CONF_SHARD_MEMORY_MIN ((uint64_t)4 << 20) /* of limits.memory */
 
+struct dns_lists;
+
 enum conf_durability { CONF_SYNC, CONF_LAZY, CONF_MEMORY };
 
 enum conf_tls { CONF_TLS_NONE, CONF_TLS_STARTTLS, CONF_TLS_IMPLICIT };
@@ -30,6 +32,7 @@ struct conf_listener {
   bool submission;            /* RFC 6409: what is missing in the header is added; default: on 465 and 587 */
   struct network *proxy_from; /* whose connections begin with a PROXY header; from elsewhere it is refused. Default: none */
   unsigned proxy_from_count;
+  struct dns_lists *dns_lists; /* core/conf/dns_lists.h; NULL: none */
 };
 
 struct conf_certificate { /* files, PEM: the chain, its own certificate first, and the key */

@@ -39,7 +39,9 @@ struct event {
   const char *category, *rule;          /* or NULL */
   bool maybe_duplicate;                 /* written only if true */
   const char *tls_version, *tls_cipher; /* "TLSv1.3", by IANA's name; NULL: left out */
-  struct span user, tenant;             /* in meta; empty: left out */
+  struct span dns_list;                 /* of a Rejection, a host name; empty: left out */
+  struct netaddr dns_list_answer;
+  struct span user, tenant; /* in meta; empty: left out */
 };
 
 /*

@@ -304,6 +304,7 @@ void intake_close(struct intake *intake) {
     s->dirty = false;
     end_session(s);
   }
+  listings_close(intake);
   intake_abort(intake);
   timer_cancel(&intake->o.shard->wheel, &intake->trim_timer);
   directory_view_fini(&intake->users);

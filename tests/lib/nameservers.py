@@ -4,6 +4,8 @@
     dns = Resolver(t, zone)          # NSD behind unbound
     Ringpost(t, {"dns": {"servers": [dns.where]}, ...})
 
+    dns = Delay(t, Nsd(t, zone), held=["slow.example"])     # what is below that is answered after dns.release()
+
     dns = SignedResolver(t, {"test": [...], "good.test": [...], "plain.test": [...]}, plain={"plain.test"})     # signed, but for "plain"; unbound validates
 """
 import os
@@ -11,6 +13,7 @@ import random
 import socket
 import struct
 import subprocess
+import threading
 
 from harness import Process, free_address, free_port, need_program, until
 
@@ -79,6 +82,79 @@ class Nsd:
 
     def stop(self):
         self.process.end()
+
+
+class Delay:
+    """Stands before a name server, over UDP: notes what is asked, and keeps questions about names below those in `held` to itself until release()."""
+
+    def __init__(self, case, upstream, held=()):
+        self.address = free_address()
+        self.port = free_port(self.address)
+        self.where = "%s:%d" % (self.address, self.port)
+        self._upstream = upstream
+        self._lock = threading.Lock()
+        self._held = tuple(held)
+        self._kept = []
+        self._asked = []
+        self._stopped = False
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((self.address, self.port))
+        self._socket.settimeout(0.2)
+        thread = threading.Thread(target=self._run, daemon=True)
+        thread.start()
+
+        def end():
+            self._stopped = True
+            thread.join()
+            self._socket.close()
+
+        case.at_end(end)
+
+    def asked(self, below=""):
+        """Names of questions so far, in lower case; those that are asked again are there once."""
+        with self._lock:
+            return [name for name in dict.fromkeys(self._asked) if name.endswith(below)]
+
+    def release(self):
+        with self._lock:
+            self._held, kept, self._kept = (), self._kept, []
+        for packet, client in kept:
+            self._pass_on(packet, client)
+
+    def _run(self):
+        while not self._stopped:
+            try:
+                packet, client = self._socket.recvfrom(4096)
+            except TimeoutError:
+                continue
+            except OSError:  # a client that has gone: ICMP
+                continue
+            name = self._name(packet)
+            with self._lock:
+                self._asked.append(name)
+                holds = name.endswith(self._held) if self._held else False
+                if holds:
+                    self._kept.append((packet, client))
+            if not holds:
+                self._pass_on(packet, client)
+
+    @staticmethod
+    def _name(packet):
+        labels, at = [], 12
+        while packet[at]:
+            labels.append(packet[at + 1 : at + 1 + packet[at]].decode("ascii", "replace").lower())
+            at += 1 + packet[at]
+        return ".".join(labels)
+
+    def _pass_on(self, packet, client):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+            query.settimeout(2)
+            try:
+                query.connect((self._upstream.address, self._upstream.port))
+                query.send(packet)
+                self._socket.sendto(query.recv(4096), client)
+            except OSError:
+                pass  # as a datagram is lost
 
 
 class Unbound:

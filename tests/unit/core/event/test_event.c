@@ -232,9 +232,20 @@ START_TEST(without_room_nothing_is_written) {
 }
 END_TEST
 
+START_TEST(a_rejection_by_a_dns_list) {
+  struct event event = {.type = EVENT_REJECTION,
+                        .sender = SPAN("a@example.net"),
+                        .dns_list = SPAN("zen.example.org"),
+                        .dns_list_answer = {.family = 4, .bytes = {127, 0, 0, 4}}};
+  expect(&event, "{\"type\":\"Rejection\",\"sender\":\"a@example.net\",\"size\":0,\"timestamp\":0.000,\"num_attempts\":0,"
+                 "\"dns_list\":{\"name\":\"zen.example.org\",\"answer\":\"127.0.0.4\"},\"meta\":{}}\n");
+}
+END_TEST
+
 int main(void) {
   TCase *fields = tcase_create("fields"), *strings = tcase_create("strings"), *bounds = tcase_create("bounds");
   tcase_add_test(fields, delivery_has_its_fields_in_their_order);
+  tcase_add_test(fields, a_rejection_by_a_dns_list);
   tcase_add_test(fields, bounce_says_why);
   tcase_add_test(fields, what_has_no_value_is_left_out);
   tcase_add_test(fields, reception_lists_all_recipients);
