@@ -196,6 +196,14 @@ void connections_retire_lax(struct site *site) {
   }
 }
 
+void connections_retire_unproven(struct site *site) {
+  for (struct connection *c = site->connections, *next; c != NULL; c = next) {
+    next = c->next;
+    const struct target *target = site_target(site, &c->peer.address);
+    if (goes_on(c) && (target == NULL || !proof_same(c->proof, target->proof))) connection_retire(c);
+  }
+}
+
 bool connection_end_oldest_idle(struct outlet *outlet) {
   if (outlet->idle_oldest == NULL) return false;
   connection_retire(outlet->idle_oldest);
@@ -220,6 +228,8 @@ static int start_target(struct connection *c, const struct target *target) {
   memcpy(c->host, target->host, len);
   c->host[len] = '\0';
   c->peer.host = c->host;
+  c->proof = proof_hold(target->proof);
+  c->peer.tls_policy = proof_policy_text(c->proof);
   io_connect(outlet->o.shard->io, c->socket, &target->address, connection_token(c, CONNECTION_OP_CONNECT));
   connection_arm(c);
   return E_OK;

@@ -8,7 +8,7 @@
 #include "core/conf/routes.h"
 #include "core/conf/sites.h"
 #include "dns/name.h"
-#include "net/out/outlet.h"
+#include "net/out/vet.h"
 
 #define TTL_MIN_MS 1000 /* a TTL of 0 is used for those who wait, and for the rest of this second */
 #define TTL_MAX_MS 3600000
@@ -43,6 +43,14 @@ static void give_to_site(struct domain *domain, struct job *job) { site_enqueue(
 
 static void give_failure(struct domain *domain, struct job *job) {
   struct failure failure = {.kind = FAILURE_DNS, .mx = domain->status, .text = domain->reason != NULL ? domain->reason : ""};
+  if (domain->refused != PROOF_FINE) {
+    struct outlet_peer peer = {
+        .host = "", .tls_policy = domain->refused == PROOF_TLSA_FAILED ? "tlsa" : "sts", .tls_result = proof_result_text(domain->refused)};
+    failure = (struct failure){.kind = FAILURE_TLS, .stage = SMTP_STAGE_GREETING, .text = domain->reason};
+    outlet_defer_rest(domain->outlet, job, &failure, NULL, &peer);
+    outlet_job_end(domain->outlet, job);
+    return;
+  }
   if (domain->status == MX_INVALID) failure = (struct failure){.kind = FAILURE_INTERNAL, .stage = SMTP_STAGE_GREETING, .error = E_NO_MEMORY};
   outlet_decide_rest(domain->outlet, job, &failure, NULL, NULL);
   outlet_job_end(domain->outlet, job);
@@ -86,9 +94,10 @@ static void fail_for_memory(struct domain *domain) {
   domain->valid_until_ms = 0;
 }
 
-static void use(struct domain *domain, const char *site_name, const struct mx_set *set, uint16_t port, const struct conf_route *route) {
+static void use(struct domain *domain, const char *site_name, const struct mx_set *set, uint16_t port, const struct conf_route *route,
+                struct proof *const *proof) {
   struct site *site = site_get(domain->outlet, site_name);
-  if (site == NULL || !site_set_hosts(site, set, port) || (route != NULL && !site_set_route(site, route))) {
+  if (site == NULL || !site_set_hosts(site, set, port, proof) || (route != NULL && !site_set_route(site, route))) {
     fail_for_memory(domain);
     return;
   }
@@ -108,22 +117,69 @@ static void give_out_waiting(struct domain *domain) {
   }
 }
 
+#define LONG_NAME 2048 /* 16 hosts, a user and a name */
+#define HASH_ROOM 17   /* "#" and 16 digits */
+
+/* As mx_site_name: of a long one the end is a hash of it all. */
+static void shorten(const struct fmt *whole, char name[MX_SITE_NAME_MAX + 1]) {
+  bool is_long = whole->len > MX_SITE_NAME_MAX;
+  struct fmt out = fmt_over(name, MX_SITE_NAME_MAX);
+  fmt_put(&out, span_first(fmt_span(whole), is_long ? MX_SITE_NAME_MAX - HASH_ROOM : whole->len));
+  if (is_long) {
+    fmt_char(&out, '#');
+    fmt_hex64(&out, XXH3_64bits(whole->at, whole->len));
+  }
+  name[out.len] = '\0';
+}
+
+/* The answer has come, for so long. */
+static void answered(struct domain *domain, uint32_t ttl_s) {
+  uint64_t ttl_ms = (uint64_t)ttl_s * 1000;
+  if (ttl_ms < TTL_MIN_MS) ttl_ms = TTL_MIN_MS;
+  if (ttl_ms > TTL_MAX_MS) ttl_ms = TTL_MAX_MS;
+  domain->asked = domain->vetted = false;
+  domain->refused = PROOF_FINE;
+  domain->valid_until_ms = domain->outlet->o.shard->now_ms + ttl_ms;
+}
+
 static void resolved(struct resolver_query *query, const struct mx_set *set) {
   struct domain *domain = query->context;
   struct outlet *outlet = domain->outlet;
-  domain->asked = false;
-  uint64_t ttl_ms = (uint64_t)set->ttl_s * 1000;
-  if (ttl_ms < TTL_MIN_MS) ttl_ms = TTL_MIN_MS;
-  if (ttl_ms > TTL_MAX_MS) ttl_ms = TTL_MAX_MS;
-  domain->valid_until_ms = outlet->o.shard->now_ms + ttl_ms;
+  if (set->status == MX_OK && vet_wanted(outlet, domain->entry, set)) {
+    if (!vet_begin(domain, set)) domain_vetted(domain, NULL);
+    return;
+  }
+  answered(domain, set->ttl_s);
   if (set->status == MX_OK) {
     char name[MX_SITE_NAME_MAX + 1];
     struct fmt out = fmt_over(name, sizeof name - 1);
     mx_site_name(set, &out);
     name[out.len] = '\0';
-    use(domain, name, set, outlet->o.conf->delivery_port, NULL);
+    use(domain, name, set, outlet->o.conf->delivery_port, NULL, NULL);
   } else {
     fail(domain, set->status, set->reason);
+  }
+  give_out_waiting(domain);
+}
+
+/* What has to be proved is part of a site's name, before the hosts. */
+void domain_vetted(struct domain *domain, const struct vetted *vetted) {
+  char name[MX_SITE_NAME_MAX + 1];
+  uint8_t room[VET_WAY_MAX + MX_SITE_NAME_MAX];
+  struct fmt out = fmt_over(room, sizeof room);
+  answered(domain, vetted != NULL ? vetted->ttl_s : 0);
+  if (vetted == NULL) {
+    fail_for_memory(domain);
+  } else if (vetted->result != PROOF_FINE) {
+    fail(domain, MX_TEMPORARY, vetted->reason);
+    domain->refused = vetted->result;
+    domain->vetted = true;
+  } else {
+    fmt_text(&out, vetted->way);
+    mx_site_name(vetted->set, &out);
+    shorten(&out, name);
+    use(domain, name, vetted->set, domain->outlet->o.conf->delivery_port, NULL, vetted->proof);
+    domain->vetted = vetted->way[0] != '\0';
   }
   give_out_waiting(domain);
 }
@@ -163,21 +219,6 @@ static void put_way(const struct conf_route *route, struct fmt *out) {
   }
 }
 
-#define LONG_NAME 2048 /* 16 hosts, a user and a name */
-#define HASH_ROOM 17   /* "#" and 16 digits */
-
-/* As mx_site_name: of a long one the end is a hash of it all. */
-static void shorten(const struct fmt *whole, char name[MX_SITE_NAME_MAX + 1]) {
-  bool is_long = whole->len > MX_SITE_NAME_MAX;
-  struct fmt out = fmt_over(name, MX_SITE_NAME_MAX);
-  fmt_put(&out, span_first(fmt_span(whole), is_long ? MX_SITE_NAME_MAX - HASH_ROOM : whole->len));
-  if (is_long) {
-    fmt_char(&out, '#');
-    fmt_hex64(&out, XXH3_64bits(whole->at, whole->len));
-  }
-  name[out.len] = '\0';
-}
-
 /* A site of fixed addresses, named after them: routes with the same hosts share it, if they speak to them in the same way. `route` may be NULL. */
 static void use_addresses(struct domain *domain, const struct netaddr *addresses, unsigned count, const struct conf_route *route) {
   struct mx_host *hosts = calloc(count, sizeof *hosts);
@@ -199,7 +240,7 @@ static void use_addresses(struct domain *domain, const struct netaddr *addresses
   }
   shorten(&out, name);
   struct mx_set set = {.status = MX_OK, .hosts = count, .host = hosts};
-  use(domain, name, &set, 0, special ? route : NULL);
+  use(domain, name, &set, 0, special ? route : NULL, NULL);
   free(hosts);
 }
 
@@ -227,14 +268,19 @@ static void find_out(struct domain *domain) {
   struct outlet *outlet = domain->outlet;
   struct span name = span_of_text(domain->name);
   const struct conf_route *route = routes_find(outlet->o.conf, name);
+  bool is_literal = name.len > 2 && name.at[0] == '[' && name.at[name.len - 1] == ']';
   domain->action = route != NULL ? route->action : CONF_DELIVER;
+  if (route != NULL || is_literal) { /* what there was to prove belongs to hosts that DNS names */
+    domain->vetted = false;
+    domain->refused = PROOF_FINE;
+  }
   if (domain->action != CONF_DELIVER) {
     use_no_host(domain);
     give_out_waiting(domain);
   } else if (route != NULL) {
     use_addresses(domain, route->hosts, route->hosts_count, route);
     give_out_waiting(domain);
-  } else if (name.len > 2 && name.at[0] == '[' && name.at[name.len - 1] == ']') {
+  } else if (is_literal) {
     use_literal(domain, name);
     give_out_waiting(domain);
   } else {
@@ -290,6 +336,22 @@ static struct domain *domain_of(struct outlet *outlet, const struct job *job) {
   struct span name = span_lower(message_domain(job->message, i), room, sizeof room);
   struct domain *domain = map_find(&outlet->domains, name);
   return domain != NULL ? domain : domain_new(outlet, name);
+}
+
+static const struct domain *known_domain(const struct outlet *outlet, const struct job *job, unsigned at) {
+  uint8_t room[256];
+  unsigned i = job->each[at].index;
+  if (job->owner == outlet->o.shard->index) return job->message->recipient[i].domain->outgoing;
+  return map_find(&outlet->domains, span_lower(message_domain(job->message, i), room, sizeof room));
+}
+
+bool domain_left(const struct outlet *outlet, const struct job *job, const struct site *site) {
+  if (!outlet->o.conf->dane && !(outlet->o.conf->mta_sts && outlet->o.sts != NULL)) return false;
+  for (unsigned at = 0; at < job->recipients; at++) {
+    const struct domain *domain = known_domain(outlet, job, at);
+    if (domain != NULL && domain->vetted && (domain->refused != PROOF_FINE || domain->site != site)) return true;
+  }
+  return false;
 }
 
 void domain_dispatch(struct outlet *outlet, struct job *job) {
@@ -389,6 +451,7 @@ void domains_close(struct outlet *outlet) {
   uint32_t cursor = 0;
   for (struct domain *domain; (domain = map_next(&outlet->domains, &cursor)) != NULL;) {
     if (domain->asked) resolver_cancel(outlet->o.resolver, &domain->query);
+    vet_cancel(domain);
     while (domain->first != NULL) {
       struct job *job = domain->first;
       domain->first = job->next;

@@ -178,6 +178,7 @@ static void load(struct sts *sts) {
 
 static void *work(void *argument) {
   struct sts *sts = argument;
+  if (sts->o.begin != NULL) sts->o.begin(sts->o.context);
   while (!atomic_load_explicit(&sts->stopping, memory_order_acquire)) {
     uint64_t now_ms = system_wall_ms();
     work_on_all(sts);

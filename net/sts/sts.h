@@ -61,6 +61,7 @@ struct sts_options {
   uint64_t save_ms;       /* the file is written so long after a change, and at the end: 30 s */
   /* One line for people, without newline: the file is no good, cannot be written, a policy could not be fetched. From the thread, or from within sts_open. */
   void (*say)(void *context, const char *line);
+  void (*begin)(void *context); /* the first thing on the thread, to give up what it may do; NULL: nothing */
   void *context;
 };
 /* One view; what is said above; no file, nobody to tell. */
