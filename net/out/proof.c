@@ -46,6 +46,7 @@ static int compare(const void *one, const void *other) {
 
 /* Servers give them in any order, which must not make them others. */
 static bool copy_records(struct proof *proof, const struct dane *dane) {
+  must(dane->count > 0);
   proof->tlsa = malloc(bytes_of(dane));
   if (proof->tlsa == NULL) return false;
   uint8_t *at = (uint8_t *)(proof->tlsa + dane->count);

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import ssl
+import threading
 import time
 
 from certificates import certificate, openssl
@@ -406,6 +407,23 @@ def all_shards_go_by_it(t):
     until(lambda: len(relay.events("Delivery")) >= before + 15 and len({event["recipient"] for event in relay.events("TransientFailure")}) >= 15, relay.tally)
     strict = [received.recipients for received in host.mx.messages[before:] if "strict" in received.recipients[0]]
     equal(strict, [])
+
+
+@test
+def a_stop_does_not_wait_for_a_web_server(t):
+    """It is silent, and the mail has gone without."""
+    web = Web(t, silent=("enforce", ["mx.example"]))
+    host, let_go = Host(t, "mx.example"), threading.Event()
+    t.at_end(let_go.set)
+    web.server.answers["silent.example"] = lambda handler: let_go.wait(60)
+    relay = relay_with(t, web, Resolver(t, {"example": mx_lines(host, "silent") + web.records}))
+    for i in range(2):
+        equal("tls_policy" in deliver(relay, "silent.example"), False)
+        until(lambda: web.server.asked.get("silent.example"), "the policy to be fetched")
+        time.sleep(1.2)
+    begun = time.monotonic()
+    relay.stop()
+    assert time.monotonic() - begun < 10, relay.log()
 
 
 @test
