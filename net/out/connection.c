@@ -196,11 +196,19 @@ void connections_retire_lax(struct site *site) {
   }
 }
 
+/* Servers give another of a host's addresses each time: it is the host that has to prove something. */
+static bool is_proof_due(const struct connection *c) {
+  for (unsigned i = 0; i < c->site->targets_count; i++) {
+    const struct target *target = &c->site->targets[i];
+    if (strcmp(target->host, c->host) == 0) return proof_same(c->proof, target->proof);
+  }
+  return false;
+}
+
 void connections_retire_unproven(struct site *site) {
   for (struct connection *c = site->connections, *next; c != NULL; c = next) {
     next = c->next;
-    const struct target *target = site_target(site, &c->peer.address);
-    if (goes_on(c) && (target == NULL || !proof_same(c->proof, target->proof))) connection_retire(c);
+    if (goes_on(c) && !is_proof_due(c)) connection_retire(c);
   }
 }
 

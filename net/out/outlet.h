@@ -230,7 +230,7 @@ void domains_take_conf(struct outlet *outlet, bool other_limits, bool other_rout
 /* ---- target.c ---- */
 /*
  * New answers: addresses that stay keep their state. `proof`: of each host of the set, NULL of a host that has nothing to prove; NULL: none has. Connections that were begun with another, or
- * whose address is gone, end after what they have under way. Takes nothing. False: no memory, the old ones stay.
+ * whose host is gone, end after what they have under way. Takes nothing. False: no memory, the old ones stay.
  */
 bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port, struct proof *const *proof);
 /* The one with this address; NULL: none any more. */
@@ -293,7 +293,7 @@ void connections_stop(struct outlet *outlet);
 void connections_retire_surplus(struct site *site, uint32_t limit);
 /* Likewise, all that were made when less safety was due. */
 void connections_retire_lax(struct site *site);
-/* Likewise, all whose address has something else to prove now, or is gone. */
+/* Likewise, all whose host has something else to prove now, or is gone. */
 void connections_retire_unproven(struct site *site);
 /* Ends an idle connection of any site. False if there is none. */
 bool connection_end_oldest_idle(struct outlet *outlet);

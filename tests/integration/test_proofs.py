@@ -257,6 +257,34 @@ def a_reload_turns_it_on_and_off(t):
     equal(len(host.mx.messages), 2)
 
 
+@test
+def other_records_end_what_was_made_by_the_old_ones(t):
+    """The connection has proved nothing of what is due now. In another order the records are the same."""
+    host = Host(t, "mx.rolled.test")
+    right, wrong = ["3 1 1 " + digest for digest in (spki(host.certified), "00" * 32)]
+    lines = ["@ 1 MX 10 mx", "mx 1 A " + host.address]
+
+    def records(*all_of_them):
+        return lines + [host.tlsa(one).replace(" TLSA", " 1 TLSA") for one in all_of_them]
+
+    dns = signed(t, {"rolled.test": records(right, wrong)})
+    relay = relay_by(t, dns, {"shards": 1})
+    deliver(relay, "rolled.test")
+    for _ in range(3):
+        time.sleep(1.1)
+        deliver(relay, "rolled.test")
+    equal(host.mx.connections, 1)
+    dns.change("rolled.test", records(wrong))
+
+    def refused():
+        id = send(relay, "rolled.test")
+        return until(lambda: relay.events("TransientFailure", number=id) or relay.events("Delivery", number=id), relay.tally)[0]["type"] != "Delivery"
+
+    until(refused, relay.tally, every_s=0.3)
+    check_deferred(first_failure(relay, "rolled.test"), "tlsa", "certificate-not-trusted", "no TLSA record matches")
+    equal((refused(), host.mx.open_sessions), (True, 0))
+
+
 # ---- MTA-STS ----
 
 
