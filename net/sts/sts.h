@@ -36,6 +36,7 @@ enum sts_state {
 struct sts_answer {
   enum sts_state state;
   struct sts_policy *policy; /* of STS_KNOWN, borrowed for the call: sts_policy_hold */
+  enum sts_trouble trouble;  /* of the last fetch of what is announced, also beside a policy that holds on */
   uint32_t ttl_s;            /* no need to ask again before */
 };
 

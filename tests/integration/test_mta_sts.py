@@ -110,7 +110,10 @@ def policies_are_fetched_and_everything_else_is_refused(t):
     lines, said = world.once("--timeout", "2000", *domains)
     equal(lines.pop("enforce.example"), known("enforce.example"))
     equal(lines.pop("testing.example"), known("testing.example", "testing"))
-    equal(set(lines.values()), {"state=none"}, "all others have none")
+    troubles = {name: "webpki-invalid" for name in ("foreign", "expired", "wrong")}
+    troubles.update({name: "policy-fetch-error" for name in ("moved", "large", "endless", "slow", "html", "missing")}, bad="policy-invalid")
+    expected = {name + ".example": "state=none trouble=sts-" + troubles[name] if name in troubles else "state=none" for name in ("none", "two", "silent", *troubles)}
+    equal(lines, expected, "all others have none")
     for name, why in [
         ("moved", "302, a redirect"), ("large", "longer than 64 KiB"), ("endless", "longer than 64 KiB"), ("slow", "longer than 2000 ms"), ("html", "no text/plain"),
         ("missing", "404"), ("bad", "there is no mx"), ("foreign", "certificate"), ("expired", "expired"), ("wrong", "subject"),
@@ -153,7 +156,8 @@ def a_policy_is_refreshed_and_kept_while_that_fails(t):
     world.server.answers["kept.example"] = (500, "text/plain", "")
     sts.wait_line(r"^change.example state=known mode=testing")  # after half of max_age, with the same id
     sts.wait_line(r"policy of kept.example could not be fetched: the answer is 500; the one that is there holds on")
-    sts.wait_line(r"^kept.example state=none$")
+    sts.wait_line(r"^kept.example state=known trouble=sts-policy-fetch-error mode=enforce")
+    sts.wait_line(r"^kept.example state=none trouble=sts-policy-fetch-error$")
     assert time.monotonic() - held_since > 4, sts.log()
     world.server.answers["kept.example"] = policy("kept.example")
     until(lambda: sts.log().rstrip().endswith(known("kept.example")), sts.log)
