@@ -37,15 +37,18 @@ const struct conf_site *domain_entry(const struct outlet *outlet, const struct m
 
 /* ---- giving out ---- */
 /* Then DNS is not asked. */
-static bool is_held(const struct domain *domain) { return domain->outlet->held_all || domain->queue->held; }
+static bool is_held(const struct domain *domain) {
+  const struct domain_queue *queue = domain->queue;
+  if (queue == NULL) queue = domain_queue_find(&domain->outlet->o.schedule->domains, span_of_text(domain->name));
+  return domain->outlet->held_all || (queue != NULL && queue->held);
+}
 
 static void give_to_site(struct domain *domain, struct job *job) { site_enqueue(domain->site, job); }
 
 static void give_failure(struct domain *domain, struct job *job) {
   struct failure failure = {.kind = FAILURE_DNS, .mx = domain->status, .text = domain->reason != NULL ? domain->reason : ""};
   if (domain->refused != PROOF_FINE) {
-    struct outlet_peer peer = {
-        .host = "", .tls_policy = domain->refused == PROOF_TLSA_FAILED ? "tlsa" : "sts", .tls_result = proof_result_text(domain->refused)};
+    struct outlet_peer peer = {.host = "", .tls_policy = domain->refused_by, .tls_result = proof_result_text(domain->refused)};
     failure = (struct failure){.kind = FAILURE_TLS, .stage = SMTP_STAGE_GREETING, .text = domain->reason};
     outlet_defer_rest(domain->outlet, job, &failure, NULL, &peer);
     outlet_job_end(domain->outlet, job);
@@ -145,7 +148,7 @@ static void answered(struct domain *domain, uint32_t ttl_s) {
 static void resolved(struct resolver_query *query, const struct mx_set *set) {
   struct domain *domain = query->context;
   struct outlet *outlet = domain->outlet;
-  if (set->status == MX_OK && vet_wanted(outlet, domain->entry, set)) {
+  if (set->status == MX_OK && vet_wanted(domain, set)) {
     if (!vet_begin(domain, set)) domain_vetted(domain, NULL);
     return;
   }
@@ -173,6 +176,7 @@ void domain_vetted(struct domain *domain, const struct vetted *vetted) {
   } else if (vetted->result != PROOF_FINE) {
     fail(domain, MX_TEMPORARY, vetted->reason);
     domain->refused = vetted->result;
+    domain->refused_by = vetted->result == PROOF_TLSA_FAILED ? "tlsa" : "sts";
     domain->vetted = true;
   } else {
     fmt_text(&out, vetted->way);
@@ -219,6 +223,13 @@ static void put_way(const struct conf_route *route, struct fmt *out) {
   }
 }
 
+static void refuse_unnamed(struct domain *domain) {
+  fail(domain, MX_TEMPORARY, "TLS: REQUIRETLS needs a certificate to verify, and these hosts have no name (tls_name of the route)");
+  domain->refused = PROOF_FAILED;
+  domain->refused_by = NULL;
+  domain->valid_until_ms = domain->outlet->o.shard->now_ms + TTL_MAX_MS;
+}
+
 /* A site of fixed addresses, named after them: routes with the same hosts share it, if they speak to them in the same way. `route` may be NULL. */
 static void use_addresses(struct domain *domain, const struct netaddr *addresses, unsigned count, const struct conf_route *route) {
   struct mx_host *hosts = calloc(count, sizeof *hosts);
@@ -244,6 +255,19 @@ static void use_addresses(struct domain *domain, const struct netaddr *addresses
   free(hosts);
 }
 
+/* RFC 8689 2: also there the certificate has to be for whom the mail goes to, and an address is nobody. */
+static void use_route(struct domain *domain, const struct conf_route *route) {
+  struct conf_route verified = *route;
+  if (!domain->require_tls) {
+    use_addresses(domain, route->hosts, route->hosts_count, route);
+  } else if (route->tls_name == NULL) {
+    refuse_unnamed(domain);
+  } else {
+    if (verified.tls < CONF_SECURITY_VERIFY) verified.tls = CONF_SECURITY_VERIFY;
+    use_addresses(domain, route->hosts, route->hosts_count, &verified);
+  }
+}
+
 static void use_literal(struct domain *domain, struct span literal) {
   struct netaddr address;
   struct span inside = {literal.at + 1, literal.len - 2};
@@ -254,7 +278,11 @@ static void use_literal(struct domain *domain, struct span literal) {
     return;
   }
   address.port = domain->outlet->o.conf->delivery_port;
-  use_addresses(domain, &address, 1, NULL);
+  if (domain->require_tls) {
+    refuse_unnamed(domain);
+  } else {
+    use_addresses(domain, &address, 1, NULL);
+  }
 }
 
 static void use_no_host(struct domain *domain) {
@@ -278,7 +306,7 @@ static void find_out(struct domain *domain) {
     use_no_host(domain);
     give_out_waiting(domain);
   } else if (route != NULL) {
-    use_addresses(domain, route->hosts, route->hosts_count, route);
+    use_route(domain, route);
     give_out_waiting(domain);
   } else if (is_literal) {
     use_literal(domain, name);
@@ -293,18 +321,33 @@ static void find_out(struct domain *domain) {
 
 /* ---- look-up ---- */
 
-static struct domain *domain_new(struct outlet *outlet, struct span name) {
+/* No name has that in it. */
+#define REQUIRED_MARK '!'
+
+/* What the mail of a message for this domain goes by. */
+static struct span key_of(const struct message *message, unsigned recipient, uint8_t room[257]) {
+  struct span name = span_lower(message_domain(message, recipient), room + 1, 256);
+  if (!message->require_tls) return name;
+  if (name.len > 256) name.len = 256;
+  if (name.at != room + 1) memcpy(room + 1, name.at, name.len); /* it was in lower case */
+  room[0] = REQUIRED_MARK;
+  return span_of(room, name.len + 1);
+}
+
+static struct domain *domain_new(struct outlet *outlet, struct span key) {
   struct domain *domain = calloc(1, sizeof *domain);
-  char *copy = malloc(name.len + 1);
+  char *copy = malloc(key.len + 1);
   if (domain != NULL && copy != NULL) {
-    memcpy(copy, name.at, name.len);
-    copy[name.len] = '\0';
-    domain->name = copy;
+    memcpy(copy, key.at, key.len);
+    copy[key.len] = '\0';
+    domain->require_tls = copy[0] == REQUIRED_MARK;
+    domain->key = copy;
+    domain->name = domain->require_tls ? copy + 1 : copy;
     domain->outlet = outlet;
-    domain->entry = entry_of_name(outlet->o.conf, name);
-    domain->queue = domain_queue_get(&outlet->o.schedule->domains, span_of_text(copy));
+    domain->entry = entry_of_name(outlet->o.conf, span_of_text(domain->name));
+    if (!domain->require_tls) domain->queue = domain_queue_get(&outlet->o.schedule->domains, span_of_text(copy));
     if (map_insert(&outlet->domains, domain) == E_OK) {
-      if (domain->queue->name_len == 0) return domain; /* it stands for many */
+      if (domain->require_tls || domain->queue->name_len == 0) return domain; /* it stands for many */
       domain->queue->outgoing = domain;
       free(domain->queue->site);
       domain->queue->site = NULL;
@@ -330,19 +373,21 @@ static void wait_for_answer(struct domain *domain, struct job *job) {
 
 /* The queue of our own recipients knows it already: the usual one costs no look-up at all. */
 static struct domain *domain_of(struct outlet *outlet, const struct job *job) {
-  uint8_t room[256];
+  uint8_t room[257];
+  const struct message *message = job->message;
   unsigned i = job->each[0].index;
-  if (job->owner == outlet->o.shard->index && job->message->recipient[i].domain->outgoing != NULL) return job->message->recipient[i].domain->outgoing;
-  struct span name = span_lower(message_domain(job->message, i), room, sizeof room);
-  struct domain *domain = map_find(&outlet->domains, name);
-  return domain != NULL ? domain : domain_new(outlet, name);
+  bool is_ours = job->owner == outlet->o.shard->index && !message->require_tls;
+  if (is_ours && message->recipient[i].domain->outgoing != NULL) return message->recipient[i].domain->outgoing;
+  struct span key = key_of(message, i, room);
+  struct domain *domain = map_find(&outlet->domains, key);
+  return domain != NULL ? domain : domain_new(outlet, key);
 }
 
 static const struct domain *known_domain(const struct outlet *outlet, const struct job *job, unsigned at) {
-  uint8_t room[256];
+  uint8_t room[257];
   unsigned i = job->each[at].index;
-  if (job->owner == outlet->o.shard->index) return job->message->recipient[i].domain->outgoing;
-  return map_find(&outlet->domains, span_lower(message_domain(job->message, i), room, sizeof room));
+  if (job->owner == outlet->o.shard->index && !job->message->require_tls) return job->message->recipient[i].domain->outgoing;
+  return map_find(&outlet->domains, key_of(job->message, i, room));
 }
 
 bool domain_left(const struct outlet *outlet, const struct job *job, const struct site *site) {
@@ -370,7 +415,7 @@ void domain_dispatch(struct outlet *outlet, struct job *job) {
 
 /* ---- begin and end ---- */
 
-static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->name); }
+static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->key); }
 
 void domains_open(struct outlet *outlet) { map_init(&outlet->domains, domain_key, outlet->o.map_seed); }
 
@@ -402,10 +447,10 @@ static void remember_site(const struct domain *domain) {
 }
 
 static void domain_free(struct domain *domain) {
-  if (domain->queue->outgoing == domain) remember_site(domain);
+  if (!domain->require_tls && domain->queue->outgoing == domain) remember_site(domain);
   point_to(domain, NULL);
   free(domain->reason);
-  free(domain->name);
+  free(domain->key);
   free(domain);
 }
 
@@ -440,7 +485,7 @@ bool domains_sweep(struct outlet *outlet) {
   }
   if (domain == NULL) outlet->domains_swept = 0;
   for (unsigned i = 0; i < count; i++) {
-    map_remove(&outlet->domains, span_of_text(stale[i]->name));
+    map_remove(&outlet->domains, span_of_text(stale[i]->key));
     domain_free(stale[i]);
   }
   end_jobs(outlet, old);

@@ -115,7 +115,7 @@ const char *proof_policy_text(const struct proof *proof) {
   case DEMAND_DANE:
   case DEMAND_ENCRYPT: return "tlsa";
   case DEMAND_VERIFY:
-  case DEMAND_TRY_VERIFY: return "sts";
+  case DEMAND_TRY_VERIFY: return proof->by_policy ? "sts" : NULL;
   default: return NULL;
   }
 }

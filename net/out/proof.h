@@ -27,6 +27,7 @@ enum proof_result proof_result_of(const struct tls_trust *trust);
 
 struct proof {
   enum demand demand; /* none of SKIP_HOST and DEFER_HOST */
+  bool by_policy;     /* (TRY_)VERIFY: MTA-STS asks for it. Makes no difference */
   bool misses_policy; /* TRY_VERIFY: the policy would not have allowed the host */
   unsigned names;
   char name[2][DNS_NAME_MAX + 1]; /* whom the certificate is for: one of them. The first is also asked for (SNI) */

@@ -29,10 +29,13 @@ struct vet {
 /* ---- whether ---- */
 
 /* Where the operator has said what TLS is due, at these hosts or for this domain, that is the last word; and where there is to be none there is nothing to prove. */
-bool vet_wanted(const struct outlet *outlet, const struct conf_site *entry, const struct mx_set *set) {
+bool vet_wanted(const struct domain *domain, const struct mx_set *set) {
+  const struct outlet *outlet = domain->outlet;
   const struct conf *conf = outlet->o.conf;
+  const struct conf_site *entry = domain->entry;
   const struct conf_site *of_hosts = NULL;
   bool dane = conf->dane && set->mx_secure, mta_sts = conf->mta_sts && outlet->o.sts != NULL;
+  if (domain->require_tls) return true;
   if (!dane && !mta_sts) return false;
   for (unsigned i = 0; conf->sites_count > 0 && i < set->hosts; i++)
     of_hosts = sites_earlier(of_hosts, sites_find(conf, span_of(set->host[i].name, set->host[i].name_len)));
@@ -88,12 +91,14 @@ static void judge(struct vet *vet, unsigned i) {
   struct span name = name_of(vet, host);
   const struct dane *dane = candidate->asked ? &candidate->query.dane : NULL;
   candidate->demand = demand_choose(dane != NULL ? dane->status : DANE_NONE, vet->policy, name);
+  if (vet->domain->require_tls && candidate->demand < DEMAND_VERIFY) candidate->demand = DEMAND_VERIFY;
   if (candidate->demand == DEMAND_DEFER_HOST) host->addresses = 0;
   if (candidate->demand >= DEMAND_SKIP_HOST || candidate->demand == DEMAND_ANY || candidate->demand == DEMAND_DANE) return; /* which has its proof */
   candidate->proof = proof_new(candidate->demand, name, dns_name_span(&vet->name), dane);
   if (candidate->proof == NULL) {
     vet->no_memory = true;
   } else {
+    candidate->proof->by_policy = vet->policy != NULL;
     candidate->proof->misses_policy = candidate->demand == DEMAND_TRY_VERIFY && demand_misses_policy(vet->policy, name);
   }
 }
@@ -110,7 +115,7 @@ static void put_way(const struct vet *vet, char way[VET_WAY_MAX + 1]) {
   bool dane = any_demands(vet, DEMAND_DANE, DEMAND_ENCRYPT) || any_demands(vet, DEMAND_DEFER_HOST, DEMAND_DEFER_HOST), own = false;
   for (unsigned i = 0; i < vet->set.hosts; i++) own |= proof_is_own(vet->candidate[i].proof);
   if (dane) fmt_text(&out, "+dane");
-  if (any_demands(vet, DEMAND_VERIFY, DEMAND_VERIFY)) fmt_text(&out, "+sts");
+  if (any_demands(vet, DEMAND_VERIFY, DEMAND_VERIFY)) fmt_text(&out, vet->domain->require_tls ? "+requiretls" : "+sts");
   if (any_demands(vet, DEMAND_TRY_VERIFY, DEMAND_TRY_VERIFY)) fmt_text(&out, "+testing");
   if (own) {
     fmt_char(&out, '=');

@@ -3,7 +3,9 @@
  * says which hosts may be tried, each with what it has to prove, and what stands before the name of their site: with the same hosts and the same words there the same has to be proved, so
  * domains that agree share a site, and with it connections, and others never do.
  *
- *   if (vet_wanted(outlet, entry, set)) vet_begin(domain, set);   // later, maybe at once: domain_vetted(domain, &vetted)
+ * Hosts of a domain for mail with REQUIRETLS (RFC 8689) have to prove who they are, by an authority if by nothing else, whatever is configured.
+ *
+ *   if (vet_wanted(domain, set)) vet_begin(domain, set);   // later, maybe at once: domain_vetted(domain, &vetted)
  */
 #ifndef NET_OUT_VET_H
 #define NET_OUT_VET_H
@@ -14,7 +16,7 @@
 
 struct vet;
 
-#define VET_WAY_MAX (DNS_NAME_MAX + 32)
+#define VET_WAY_MAX (DNS_NAME_MAX + 48)
 #define VET_REASON_MAX 400
 
 struct vetted {
@@ -26,8 +28,8 @@ struct vetted {
   char reason[VET_REASON_MAX + 1];
 };
 
-/* Of a set that was found in DNS. `entry`: what the configuration says of the domain's name. */
-bool vet_wanted(const struct outlet *outlet, const struct conf_site *entry, const struct mx_set *set);
+/* Of a set that was found for the domain in DNS. */
+bool vet_wanted(const struct domain *domain, const struct mx_set *set);
 /* Sets domain->vet until domain_vetted has been called. False: no memory. */
 must_check bool vet_begin(struct domain *domain, const struct mx_set *set);
 /* Harmless if there is none. */

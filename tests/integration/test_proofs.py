@@ -3,6 +3,7 @@ import hashlib
 import os
 import re
 import signal
+import smtplib
 import ssl
 import threading
 import time
@@ -483,6 +484,76 @@ def dane_goes_before_the_policy(t):
         equal((event["tls_policy"], event["site"]), ("tlsa", "tls=dane,mx.both.example"))
         until(lambda: web.server.asked.get("both.example"), "the policy to be fetched")
         time.sleep(1.5)
+
+
+# ---- REQUIRETLS ----
+
+
+def with_listener(t, config):
+    """The relay's own TLS, so that clients may ask for REQUIRETLS."""
+    own = certificate(t, "relay")
+    return merge({"shards": 1, "tls": {"certificates": [own]}}, config)
+
+
+def send_required(relay, domain, name="r"):
+    """Returns its id."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with smtplib.SMTP(relay.address, relay.port, timeout=20) as client:
+        client.ehlo()
+        equal(client.has_extn("requiretls"), False)
+        equal(client.docmd("MAIL FROM:<a@b.example> REQUIRETLS")[0], 555)
+        client.starttls(context=context)
+        client.ehlo()
+        equal(client.has_extn("requiretls"), True)
+        equal(client.docmd("MAIL FROM:<a@b.example> REQUIRETLS")[0], 250)
+        equal(client.docmd("RCPT TO:<%s@%s>" % (name, domain))[0], 250)
+        code, text = client.data(CONTENT)
+        equal(code, 250)
+    return re.search(rb"[0-9a-f]{16}", text).group().decode()
+
+
+REQUIRES = ("PIPELINING", "8BITMIME", "REQUIRETLS")
+
+
+@test
+def requiretls_goes_to_whom_is_known_and_takes_it_over(t):
+    """By an authority, or by DANE; the parameter goes with it. Mail without it goes over a connection of its own."""
+    ca = certificate(t, "ca", ())
+    pki = Host(t, "mx.pki.test", certificate(t, "pki", ("mx.pki.test",), issuer=ca), capabilities=REQUIRES)
+    dane = Host(t, "mx.dane.test", capabilities=REQUIRES)
+    dns = signed(t, {"pki.test": ["@ MX 10 mx", "mx A " + pki.address], "dane.test": ["@ MX 10 mx", "mx A " + dane.address, dane.tlsa()]})
+    relay = relay_by(t, dns, with_listener(t, {"tls": {"ca": ca["cert"]}}))
+    sites = {}
+    for domain in ("pki.test", "dane.test"):
+        sites[domain] = find(relay, "Delivery", domain, send_required(relay, domain))["site"]
+    equal(sites, {"pki.test": "tls=requiretls,mx.pki.test", "dane.test": "tls=dane,mx.dane.test"})
+    equal(deliver(relay, "pki.test")["site"], "mx.pki.test")
+    for host in (pki, dane):
+        equal([line for _, line in host.mx.commands if line.startswith("MAIL")][0].endswith(" REQUIRETLS"), True, str(host.mx.commands))
+    equal([line for _, line in pki.mx.commands if line.startswith("MAIL")][1].endswith(" REQUIRETLS"), False)
+    equal(pki.mx.connections, 2)
+
+
+@test
+def requiretls_waits_for_a_certificate_and_bounces_without_the_extension(t):
+    """Also over a restart: it is in the record. Meanwhile other mail for the domain goes."""
+    ca = certificate(t, "ca", ())
+    unknown = Host(t, "mx.unknown.test", capabilities=REQUIRES)
+    without = Host(t, "mx.without.test", certificate(t, "without", ("mx.without.test",), issuer=ca))
+    dns = signed(t, {"unknown.test": ["@ MX 10 mx", "mx A " + unknown.address], "without.test": ["@ MX 10 mx", "mx A " + without.address]})
+    relay = relay_by(t, dns, with_listener(t, {"tls": {"ca": ca["cert"]}}))
+    id = send_required(relay, "unknown.test")
+    check_deferred(find(relay, "TransientFailure", "unknown.test", id), None, "certificate-not-trusted", "self.signed")
+    deliver(relay, "unknown.test")
+    relay.stop()
+    before = len(relay.events("TransientFailure", number=id))
+    relay.start()
+    until(lambda: len(relay.events("TransientFailure", number=id)) > before, relay.tally)
+    equal(len(unknown.mx.messages), 1)
+    bounce = find(relay, "Bounce", "without.test", send_required(relay, "without.test"))
+    equal((bounce["response"]["enhanced_code"], bounce["response"]["content"]), ({"class": 5, "subject": 7, "detail": 30}, "REQUIRETLS support required"))
+    equal(("MAIL" in without.mx.verbs(), bounce["verdict"]), (False, "soft"))
 
 
 run_all()

@@ -32,14 +32,14 @@ static struct {
   struct proof *const *proof;
   unsigned vets;
 } told;
+static bool require_tls;     /* does mail say so */
 static bool vets;            /* are sets of hosts vetted */
 static struct domain *under; /* which is, last */
 
 /* ---- what domain.c calls ---- */
 
-bool vet_wanted(const struct outlet *of, const struct conf_site *entry, const struct mx_set *set) {
-  (void)of;
-  (void)entry;
+bool vet_wanted(const struct domain *domain, const struct mx_set *set) {
+  (void)domain;
   ck_assert_int_eq(set->status, MX_OK);
   return vets;
 }
@@ -148,7 +148,7 @@ static void open_routes(unsigned count) {
   outlet = (struct outlet){.o = {.shard = &shard, .conf = &conf, .schedule = &schedule, .map_seed = 5}};
   domain_queues_init(&schedule.domains, 5);
   domains_open(&outlet);
-  no_memory = hangs = vets = false;
+  no_memory = hangs = vets = require_tls = false;
   site.entry = NULL;
 }
 
@@ -178,7 +178,7 @@ static struct job *make_job(struct slab *slab, const char *domain) {
   static uint8_t room[1024];
   char address[64];
   struct fmt out = fmt_over(room, sizeof room);
-  struct record_envelope envelope = {.sender = SPAN("s@example.org"), .recipients = 1};
+  struct record_envelope envelope = {.sender = SPAN("s@example.org"), .require_tls = require_tls, .recipients = 1};
   snprintf(address, sizeof address, "r@%s", domain);
   record_envelope_encode(&envelope, &out);
   struct record_recipient recipient = {.address = span_of_text(address)};
@@ -658,6 +658,65 @@ START_TEST(without_memory_to_vet_it_is_asked_again) {
 }
 END_TEST
 
+/* It has a domain of its own, whose answers and failures are nobody else's; the name is the same, also for who suspends it. */
+START_TEST(mail_that_requires_tls_goes_its_own_way) {
+  struct mx_host host = {.addresses = 1, .name = "mx.example", .name_len = 10};
+  struct mx_set set = {.status = MX_OK, .hosts = 1, .host = &host, .ttl_s = 60};
+  open_routes(0);
+  vets = require_tls = true;
+  begin_vetting("Example.org");
+  struct vetted vetted = vetted_as("tls=requiretls,", &set);
+  ck_assert(under->require_tls && strcmp(under->name, "example.org") == 0);
+  domain_vetted(under, &vetted);
+  ck_assert_str_eq(told.site, "tls=requiretls,mx.example");
+  conf.dane = true;
+  ck_assert(!domain_left(&outlet, told.job, &site) && domain_left(&outlet, told.job, &strict));
+  const struct domain *required = under;
+  require_tls = false;
+  begin_vetting("example.org");
+  ck_assert(under != required && !under->require_tls);
+  vetted = vetted_as("", &set);
+  domain_vetted(under, &vetted);
+  ck_assert_str_eq(told.site, "mx.example");
+  ck_assert_uint_eq(outlet.domains.count, 2);
+  require_tls = true;
+  dispatch("example.org");
+  ck_assert(told.enqueued == 1 && told.asked == 0);
+  domain_queue_hold(&schedule.domains, domain_queue_get(&schedule.domains, SPAN("example.org")), true);
+  check_held("example.ORG");
+  free_waiting();
+  close_routes();
+}
+END_TEST
+
+/* Where there is no name to verify it waits. */
+START_TEST(routes_for_mail_that_requires_tls) {
+  char name[] = "smtp.example";
+  for (unsigned i = 0; i < 3; i++) {
+    char domain[] = {(char)('a' + (int)i), '.', 'e', '\0'};
+    set_route(i, domain);
+    routes[i].tls = CONF_SECURITY_OPPORTUNISTIC;
+  }
+  routes[1].tls_name = routes[2].tls_name = name;
+  routes[2].tls = CONF_SECURITY_IMPLICIT;
+  open_routes(3);
+  require_tls = true;
+  dispatch("a.e");
+  ck_assert(told.ended == 1 && told.policy == NULL);
+  ck_assert_int_eq(told.failure.kind, FAILURE_TLS);
+  dispatch("b.e");
+  ck_assert_str_eq(told.site, "tls=verify,smtp.example=192.0.2.1:1001");
+  dispatch("c.e");
+  ck_assert_str_eq(told.site, "tls=implicit,smtp.example=192.0.2.1:1002");
+  dispatch("[192.0.2.1]");
+  ck_assert_int_eq(told.failure.kind, FAILURE_TLS);
+  require_tls = false;
+  dispatch("a.e");
+  ck_assert_uint_eq(told.enqueued, 1);
+  close_routes();
+}
+END_TEST
+
 /* A route that a reload brings is the operator's word. */
 START_TEST(a_route_has_nothing_to_prove) {
   struct mx_host host = {.addresses = 0, .name = "mx.example", .name_len = 10};
@@ -698,5 +757,7 @@ int main(void) {
   tcase_add_test(all, a_domain_without_a_host_that_may_be_tried_waits);
   tcase_add_test(all, without_memory_to_vet_it_is_asked_again);
   tcase_add_test(all, a_route_has_nothing_to_prove);
+  tcase_add_test(all, mail_that_requires_tls_goes_its_own_way);
+  tcase_add_test(all, routes_for_mail_that_requires_tls);
   return unit_main("net/out/domain", &all, 1);
 }

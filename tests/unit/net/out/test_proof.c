@@ -85,6 +85,8 @@ START_TEST(others_are_others) {
   all[5] = proof_new(DEMAND_ENCRYPT, SPAN("mx.example"), SPAN("example.org"), &dane);
   for (unsigned i = 0; i < 6; i++)
     for (unsigned k = 0; k < 6; k++) ck_assert(proof_same(all[i], all[k]) == (i == k));
+  ck_assert_ptr_null(proof_policy_text(all[2]));
+  all[2]->by_policy = all[3]->by_policy = all[4]->by_policy = true;
   static const char *const policies[] = {"tlsa", "tlsa", "sts", "sts", "sts", "tlsa"};
   for (unsigned i = 0; i < 6; i++) ck_assert_str_eq(proof_policy_text(all[i]), policies[i]);
   ck_assert_ptr_null(proof_policy_text(NULL));

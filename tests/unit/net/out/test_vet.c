@@ -102,6 +102,11 @@ static void open_world(void) {
   cancelled = 0;
 }
 
+static bool wants(const struct conf_site *entry) {
+  domain.entry = entry;
+  return vet_wanted(&domain, &set);
+}
+
 static void answer_dane(unsigned host, enum dane_status status, uint8_t usage) {
   struct dane *dane = &asked[host]->dane;
   *dane = (struct dane){.status = status, .ttl_s = 200, .reason = "SERVFAIL"};
@@ -121,7 +126,7 @@ static void answer_sts(const char *text) {
 
 static void vet(enum dane_status a, enum dane_status b, uint8_t usage, const char *policy) {
   open_world();
-  ck_assert(vet_wanted(&outlet, NULL, &set) && vet_begin(&domain, &set));
+  ck_assert(wants(NULL) && vet_begin(&domain, &set));
   ck_assert(asked[0] != NULL && asked[1] != NULL && sts_asked != NULL && port == 2525);
   answer_dane(1, b, usage);
   answer_sts(policy);
@@ -224,19 +229,19 @@ START_TEST(what_is_wanted) {
   struct conf_site said = {.tls = CONF_SECURITY_REQUIRE, .tls_said = true}, other = {.tls = CONF_SECURITY_NONE},
                    usual = {.tls = CONF_SECURITY_VERIFY};
   open_world();
-  ck_assert(vet_wanted(&outlet, NULL, &set) && vet_wanted(&outlet, &usual, &set));
-  ck_assert(!vet_wanted(&outlet, &said, &set) && !vet_wanted(&outlet, &other, &set));
+  ck_assert(wants(NULL) && wants(&usual));
+  ck_assert(!wants(&said) && !wants(&other));
   conf.mta_sts = false;
-  ck_assert(vet_wanted(&outlet, NULL, &set));
+  ck_assert(wants(NULL));
   set.mx_secure = false;
-  ck_assert(!vet_wanted(&outlet, NULL, &set));
+  ck_assert(!wants(NULL));
   conf.mta_sts = true;
-  ck_assert(vet_wanted(&outlet, NULL, &set));
+  ck_assert(wants(NULL));
   outlet.o.sts = NULL;
-  ck_assert(!vet_wanted(&outlet, NULL, &set));
+  ck_assert(!wants(NULL));
   set.mx_secure = true;
   conf.delivery_tls = CONF_SECURITY_NONE;
-  ck_assert(!vet_wanted(&outlet, NULL, &set));
+  ck_assert(!wants(NULL));
   conf.delivery_tls = CONF_SECURITY_OPPORTUNISTIC;
   struct conf parsed; /* an entry for a host goes before one for the domain */
   uint8_t room[512];
@@ -247,10 +252,28 @@ START_TEST(what_is_wanted) {
                     "c.yaml", &why),
       E_OK);
   outlet.o.conf = &parsed;
-  ck_assert(parsed.dane && !vet_wanted(&outlet, &parsed.sites[1], &set));
+  ck_assert(parsed.dane && !wants(&parsed.sites[1]));
   set.hosts = 1;
-  ck_assert(vet_wanted(&outlet, &parsed.sites[1], &set));
+  ck_assert(wants(&parsed.sites[1]));
   conf_free(&parsed);
+}
+END_TEST
+
+/* RFC 8689: somebody has to say who the host is, whatever DANE and the policy ask for, and whatever is configured. */
+START_TEST(mail_that_requires_tls) {
+  struct conf_site said = {.tls = CONF_SECURITY_NONE, .tls_said = true};
+  open_world();
+  domain.require_tls = true;
+  conf.dane = conf.mta_sts = false;
+  ck_assert(wants(&said) && vet_begin(&domain, &set));
+  check("tls=requiretls,", "a.exampleb.example", 3, DEMAND_VERIFY, DEMAND_VERIFY);
+  open_world();
+  domain.require_tls = true;
+  ck_assert(vet_begin(&domain, &set));
+  answer_dane(0, DANE_USE, 3);
+  answer_dane(1, DANE_UNUSABLE, 3);
+  answer_sts(TESTING_OTHER);
+  check("tls=dane+requiretls,", "a.exampleb.example", 3, DEMAND_DANE, DEMAND_VERIFY);
 }
 END_TEST
 
@@ -275,6 +298,7 @@ int main(void) {
   tcase_add_test(all, a_domain_without_mx_stands_for_its_host);
   tcase_add_test(all, hosts_without_an_address_are_not_asked_about);
   tcase_add_test(all, what_is_wanted);
+  tcase_add_test(all, mail_that_requires_tls);
   tcase_add_test(all, cancelled_in_the_middle);
   return unit_main("net/out/vet", &all, 1);
 }
