@@ -10,6 +10,7 @@
 #include "net/in/intake.h"
 #include "net/out/deliver.h"
 #include "net/out/operate.h"
+#include "net/sts/sts.h"
 #include "queue/restore.h"
 #include "queue/schedule.h"
 #include "queue/spool/adopt.h"
@@ -405,6 +406,7 @@ static int open_sides(struct relay *relay, struct fmt *why) {
                                   .slab = &relay->slab,
                                   .schedule = &relay->schedule,
                                   .resolver = relay->resolver,
+                                  .sts = relay->o.sts != NULL ? sts_view(relay->o.sts, relay->o.index, &relay->shard, relay->resolver) : NULL,
                                   .counters = relay->o.counters,
                                   .events = relay->events,
                                   .tls = relay->o.tls,

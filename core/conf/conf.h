@@ -80,6 +80,7 @@ struct conf_site {
   uint32_t connections_per_site;
   uint32_t messages_per_connection;
   enum conf_security tls;
+  bool tls_said; /* by the entry itself: for these destinations neither DANE nor MTA-STS count */
 };
 
 struct conf {
@@ -119,6 +120,10 @@ struct conf {
   uint32_t connections_per_site;
   uint32_t messages_per_connection;
   enum conf_security delivery_tls; /* delivery.tls, default opportunistic */
+  bool dane;                       /* delivery.dane, default as dns_dnssec, which it needs */
+  bool mta_sts;                    /* delivery.mta_sts, default true; the policies are kept in mta-sts.json of spool.path */
+  struct netaddr
+      mta_sts_server; /* delivery.mta_sts_server, for tests: where policies are fetched from, whatever the domain; family 0: where its name leads */
   uint64_t idle_ms;
   uint64_t timeout_connect_ms, timeout_greeting_ms, timeout_command_ms, timeout_data_ms, timeout_final_ms;
   bool pipelining, chunking;           /* delivery.pipelining, delivery.chunking, default true: used where the other server offers them */

@@ -59,7 +59,7 @@ struct raw_timeouts {
 };
 
 struct raw_delivery {
-  char *port, *connections_per_site, *messages_per_connection, *tls, *idle, *pipelining, *chunking;
+  char *port, *connections_per_site, *messages_per_connection, *tls, *dane, *mta_sts, *mta_sts_server, *idle, *pipelining, *chunking;
   char **source;
   unsigned source_count;
   struct raw_timeouts timeouts;

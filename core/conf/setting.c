@@ -61,6 +61,8 @@ static const struct setting settings[] = {
     SETTING(delivery.port, delivery_port, COUNT, 1, 65535, 25),
     SETTING(delivery.connections_per_site, connections_per_site, COUNT, 1, 10000, 10),
     SETTING(delivery.messages_per_connection, messages_per_connection, COUNT, 1, 1000000, 100),
+    SETTING(delivery.dane, dane, SWITCH, 0, 1, false), /* default: conf.c puts what dns.dnssec says */
+    SETTING(delivery.mta_sts, mta_sts, SWITCH, 0, 1, true),
     SETTING(delivery.idle, idle_ms, DURATION, 1, DAY, 60 * SECOND),
     SETTING(delivery.pipelining, pipelining, SWITCH, 0, 1, true),
     SETTING(delivery.chunking, chunking, SWITCH, 0, 1, true),

@@ -268,6 +268,8 @@ void event_format(const struct event *event, struct fmt *out) {
   if (event->session_id != 0) line = put_id(put_literal(line, ",\"session_id\":"), event->session_id);
   if (event->tls_version != NULL) line = put_text_field(line, "tls_protocol_version", span_of_text(event->tls_version));
   if (event->tls_cipher != NULL) line = put_text_field(line, "tls_cipher", span_of_text(event->tls_cipher));
+  if (event->tls_policy != NULL) line = put_text_field(line, "tls_policy", span_of_text(event->tls_policy));
+  if (event->tls_result != NULL) line = put_text_field(line, "tls_result", span_of_text(event->tls_result));
   line = put_verdict(line, event);
   if (unlikely(event->dns_list.len > 0)) line = put_dns_list(line, event);
   line = put_meta(line, event);

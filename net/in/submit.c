@@ -64,6 +64,7 @@ struct submission *submit_begin(struct submit_context *context, const struct smt
                                     .session = session,
                                     .ret = mail->ret,
                                     .smtputf8 = mail->smtputf8,
+                                    .require_tls = mail->require_tls,
                                     .eight_bit = mail->body == SMTP_BODY_8BITMIME,
                                     .created_ms = context->shard->wall_ms,
                                     .sender_len = (uint32_t)mail->sender.whole.len};
@@ -112,6 +113,7 @@ static struct record_envelope envelope_of(const struct submission *submission, c
       .session = submission->session,
       .ret = (uint8_t)submission->ret,
       .smtputf8 = submission->smtputf8,
+      .require_tls = submission->require_tls,
       /* What was declared counts only until the content is known; our own Received may name UTF-8 addresses. */
       .eight_bit = submission->smtputf8 || (scan != NULL ? scan->eight_bit : submission->eight_bit),
       .leading_dot = scan != NULL && scan->leading_dot,

@@ -49,7 +49,7 @@ struct submission {
   uint32_t sender_len;
   uint32_t recipients;
   enum smtp_ret ret;
-  bool smtputf8, eight_bit;
+  bool smtputf8, eight_bit, require_tls;
   bool completes; /* set before content comes: Date and Message-ID are added if they are missing (RFC 6409 8). Until its header was seen */
   bool ended;
   bool abandoned;            /* the session let go of it: parts still under way end quietly */

@@ -358,6 +358,8 @@ void outlet_report(struct outlet *outlet, struct job *job, unsigned at, const st
     event.peer_name = span_of_text(peer->host);
     event.tls_version = peer->tls_version;
     event.tls_cipher = peer->tls_cipher;
+    event.tls_policy = peer->tls_policy;
+    event.tls_result = peer->tls_result;
   }
   event_write(outlet->o.events, &event);
   count_fate(outlet, decision->fate);

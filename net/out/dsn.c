@@ -238,8 +238,11 @@ static bool append_head(const struct dsn *dsn, struct content *content, const st
   struct outlet *outlet = dsn->outlet;
   uint8_t room[2048];
   struct fmt out = fmt_over(room, sizeof room);
-  struct record_envelope envelope = {
-      .created_ms = outlet->o.shard->wall_ms, .smtputf8 = report->utf8, .eight_bit = report->eight_bit || report->utf8, .recipients = 1};
+  struct record_envelope envelope = {.created_ms = outlet->o.shard->wall_ms,
+                                     .smtputf8 = report->utf8,
+                                     .eight_bit = report->eight_bit || report->utf8,
+                                     .require_tls = dsn->about->require_tls,
+                                     .recipients = 1}; /* RFC 8689 5 */
   if (canary(CANARY_REPORT_SENDER)) envelope.sender = message_sender(dsn->about);
   /* RFC 3461 5.2: a report is never reported on */
   struct record_recipient recipient = {.address = message_sender(dsn->about), .notify = SMTP_NOTIFY_NEVER};

@@ -8,7 +8,6 @@
 
 #include "core/base/error.h"
 #include "dns/name.h"
-#include "net/sts/policy.h"
 
 #define WHY_ROOM 160
 
@@ -112,7 +111,11 @@ static bool is_plain_text(const char *type) {
   return next == '\0' || next == ';' || next == ' ';
 }
 
-static int judge(const struct fetch *fetch, CURLcode code, char why[WHY_ROOM]) {
+static bool is_about_trust(CURLcode code) {
+  return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_ISSUER_ERROR || code == CURLE_SSL_INVALIDCERTSTATUS;
+}
+
+static enum sts_trouble judge(const struct fetch *fetch, CURLcode code, char why[WHY_ROOM]) {
   long status = 0;
   const char *type = NULL;
   curl_easy_getinfo(fetch->curl, CURLINFO_RESPONSE_CODE, &status);
@@ -129,7 +132,8 @@ static int judge(const struct fetch *fetch, CURLcode code, char why[WHY_ROOM]) {
   } else if (!is_plain_text(type)) {
     snprintf(why, WHY_ROOM, "the answer is no text/plain");
   }
-  return why[0] == '\0' ? E_OK : E_OTHER;
+  if (why[0] == '\0') return STS_FINE;
+  return is_about_trust(code) ? STS_NOT_TRUSTED : STS_NOT_FETCHED;
 }
 
 static void finish(struct sts_fetcher *fetcher, CURL *curl, CURLcode code) {
@@ -137,8 +141,8 @@ static void finish(struct sts_fetcher *fetcher, CURL *curl, CURLcode code) {
   char why[WHY_ROOM];
   curl_easy_getinfo(curl, CURLINFO_PRIVATE, &private);
   struct fetch *fetch = (struct fetch *)(void *)private;
-  int error = judge(fetch, code, why);
-  fetcher->o.done(fetcher->o.context, fetch->owner, error, span_of(fetch->text, error == E_OK ? fetch->len : 0), why);
+  enum sts_trouble trouble = judge(fetch, code, why);
+  fetcher->o.done(fetcher->o.context, fetch->owner, trouble, span_of(fetch->text, trouble == STS_FINE ? fetch->len : 0), why);
   end(fetch);
 }
 

@@ -86,6 +86,7 @@ struct record_envelope {
   uint64_t session;
   uint8_t ret;
   bool smtputf8, eight_bit, leading_dot;
+  bool require_tls; /* RFC 8689 */
   uint32_t recipients;
 };
 /* The encoded size without recipients, and of each recipient. */

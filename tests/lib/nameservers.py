@@ -225,6 +225,7 @@ class SignedResolver(Unbound):
         self._programs = need_program("/usr/bin/ldns-keygen"), need_program("/usr/bin/ldns-signzone")
         self._directory = case.directory("keys")
         self._case = case
+        self._keys = {}
         parent = next(iter(zones))
         served, ds = {}, []
         for zone in [name for name in zones if name != parent] + [parent]:
@@ -238,17 +239,27 @@ class SignedResolver(Unbound):
             text, own_ds = self._sign(zone, records, nsec3, zone in expired)
             ds.append(own_ds)
             served[zone] = after(text, zone) if after else text
+        self._served = served
         self.nsd = Nsd(case, served)
         super().__init__(case, self.nsd, parent, anchor=os.path.join(self._directory, "%s.anchor" % parent))
+
+    def change(self, zone, records):
+        """Other records in a signed zone that has none below it. What unbound has in its cache stays there."""
+        self._served[zone] = self._sign(zone, records, False, False)[0]
+        self.nsd.stop()
+        self.nsd = Nsd(self._case, self._served, address=self.nsd.address, port=self.nsd.port)
 
     def _sign(self, zone, records, nsec3, expired):
         keygen, signzone = self._programs
         run = {"cwd": self._directory, "check": True, "stdout": subprocess.PIPE, "text": True, "timeout": 60}
-        key = subprocess.run([keygen, "-k", "-a", "ECDSAP256SHA256", "-r", "/dev/urandom", zone], **run).stdout.strip()
+        key = self._keys.get(zone) or subprocess.run([keygen, "-k", "-a", "ECDSAP256SHA256", "-r", "/dev/urandom", zone], **run).stdout.strip()
         self._case.write(os.path.join(self._directory, zone), HEAD % zone + "\n".join(records) + "\n")
         dates = ["-i", "20200101000000", "-e", "20200201000000"] if expired else []
         subprocess.run([signzone] + (["-n"] if nsec3 else []) + dates + ["-o", zone, zone, key], **run)
-        os.rename(os.path.join(self._directory, key + ".key"), os.path.join(self._directory, zone + ".anchor"))
+        if zone not in self._keys:
+            with open(os.path.join(self._directory, key + ".key"), encoding="ascii") as anchor:
+                self._case.write(os.path.join(self._directory, zone + ".anchor"), anchor.read())
+        self._keys[zone] = key
         with open(os.path.join(self._directory, zone + ".signed"), encoding="ascii") as signed:
             with open(os.path.join(self._directory, key + ".ds"), encoding="ascii") as ds:
                 return signed.read(), ds.read().strip()

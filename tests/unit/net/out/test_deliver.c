@@ -102,6 +102,7 @@ void site_take_conf(struct site *site, bool other_limits) {
 }
 void site_send_round(struct site *site) { (void)site; }
 void connections_retire_lax(struct site *site) { (void)site; }
+void connections_retire_unproven(struct site *site) { (void)site; }
 void sites_close(struct outlet *of) { (void)of; }
 void site_pump(struct site *site) { (void)site; }
 void site_letter(struct outlet *of, unsigned from, const struct letter *letter) {
