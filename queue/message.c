@@ -52,6 +52,7 @@ struct message *message_new(struct slab *slab, uint64_t id, struct span bytes) {
       .eight_bit = envelope.eight_bit,
       .leading_dot = envelope.leading_dot,
       .require_tls = envelope.require_tls,
+      .tls_optional = envelope.tls_optional,
       .sender_len = (uint16_t)envelope.sender.len,
       .envid_len = (uint16_t)envelope.envid.len,
       .peer_len = (uint16_t)envelope.peer.len,
@@ -167,6 +168,7 @@ bool message_write_head(struct slab *slab, const struct message *message, struct
       .eight_bit = message->eight_bit,
       .leading_dot = message->leading_dot,
       .require_tls = message->require_tls,
+      .tls_optional = message->tls_optional,
       .recipients = message->live,
   };
   struct fmt out = fmt_over(room, sizeof room);

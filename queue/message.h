@@ -56,8 +56,8 @@ struct message {
   uint16_t jobs;  /* jobs of the outgoing side that name it, and a move */
   uint16_t reads; /* of it, under way */
   uint16_t sender_len, envid_len, peer_len;
-  /* Others may read these four, which never change; so they share no byte with those that do. */
-  bool smtputf8 : 1, eight_bit : 1, leading_dot : 1, require_tls : 1;
+  /* Others may read these five, which never change; so they share no byte with those that do. */
+  bool smtputf8 : 1, eight_bit : 1, leading_dot : 1, require_tls : 1, tls_optional : 1;
   uint8_t ret;
   bool storing : 1; /* an append of it is under way */
   bool untold : 1;  /* it was restored, and its Reception event may be missing */

@@ -102,6 +102,7 @@ static int dump_message(void *context, struct census_message *message, struct sp
     printf(",\"peer\":");
     put_json(envelope.peer);
     if (envelope.require_tls) printf(",\"require_tls\":true");
+    if (envelope.tls_optional) printf(",\"tls_optional\":true");
     put_recipients(message, bytes);
   } else {
     printf(",\"error\":\"the envelope cannot be read\"");

@@ -35,6 +35,8 @@ const struct conf_site *domain_entry(const struct outlet *outlet, const struct m
   return domain != NULL ? entry_of(domain) : entry_of_name(outlet->o.conf, name);
 }
 
+static bool is_usual(const struct domain *domain) { return !domain->require_tls && !domain->tls_optional; }
+
 /* ---- giving out ---- */
 /* Then DNS is not asked. */
 static bool is_held(const struct domain *domain) {
@@ -323,14 +325,17 @@ static void find_out(struct domain *domain) {
 
 /* No name has that in it. */
 #define REQUIRED_MARK '!'
+#define OPTIONAL_MARK '?'
+
+static char mark_of(const struct message *message) { return message->require_tls ? REQUIRED_MARK : message->tls_optional ? OPTIONAL_MARK : '\0'; }
 
 /* What the mail of a message for this domain goes by. */
 static struct span key_of(const struct message *message, unsigned recipient, uint8_t room[257]) {
   struct span name = span_lower(message_domain(message, recipient), room + 1, 256);
-  if (!message->require_tls) return name;
+  if (mark_of(message) == '\0') return name;
   if (name.len > 256) name.len = 256;
   if (name.at != room + 1) memcpy(room + 1, name.at, name.len); /* it was in lower case */
-  room[0] = REQUIRED_MARK;
+  room[0] = (uint8_t)mark_of(message);
   return span_of(room, name.len + 1);
 }
 
@@ -341,13 +346,14 @@ static struct domain *domain_new(struct outlet *outlet, struct span key) {
     memcpy(copy, key.at, key.len);
     copy[key.len] = '\0';
     domain->require_tls = copy[0] == REQUIRED_MARK;
+    domain->tls_optional = copy[0] == OPTIONAL_MARK;
     domain->key = copy;
-    domain->name = domain->require_tls ? copy + 1 : copy;
+    domain->name = is_usual(domain) ? copy : copy + 1;
     domain->outlet = outlet;
     domain->entry = entry_of_name(outlet->o.conf, span_of_text(domain->name));
-    if (!domain->require_tls) domain->queue = domain_queue_get(&outlet->o.schedule->domains, span_of_text(copy));
+    if (is_usual(domain)) domain->queue = domain_queue_get(&outlet->o.schedule->domains, span_of_text(copy));
     if (map_insert(&outlet->domains, domain) == E_OK) {
-      if (domain->require_tls || domain->queue->name_len == 0) return domain; /* it stands for many */
+      if (!is_usual(domain) || domain->queue->name_len == 0) return domain; /* it stands for many */
       domain->queue->outgoing = domain;
       free(domain->queue->site);
       domain->queue->site = NULL;
@@ -376,7 +382,7 @@ static struct domain *domain_of(struct outlet *outlet, const struct job *job) {
   uint8_t room[257];
   const struct message *message = job->message;
   unsigned i = job->each[0].index;
-  bool is_ours = job->owner == outlet->o.shard->index && !message->require_tls;
+  bool is_ours = job->owner == outlet->o.shard->index && mark_of(message) == '\0';
   if (is_ours && message->recipient[i].domain->outgoing != NULL) return message->recipient[i].domain->outgoing;
   struct span key = key_of(message, i, room);
   struct domain *domain = map_find(&outlet->domains, key);
@@ -386,7 +392,7 @@ static struct domain *domain_of(struct outlet *outlet, const struct job *job) {
 static const struct domain *known_domain(const struct outlet *outlet, const struct job *job, unsigned at) {
   uint8_t room[257];
   unsigned i = job->each[at].index;
-  if (job->owner == outlet->o.shard->index && !job->message->require_tls) return job->message->recipient[i].domain->outgoing;
+  if (job->owner == outlet->o.shard->index && mark_of(job->message) == '\0') return job->message->recipient[i].domain->outgoing;
   return map_find(&outlet->domains, key_of(job->message, i, room));
 }
 
@@ -447,7 +453,7 @@ static void remember_site(const struct domain *domain) {
 }
 
 static void domain_free(struct domain *domain) {
-  if (!domain->require_tls && domain->queue->outgoing == domain) remember_site(domain);
+  if (is_usual(domain) && domain->queue->outgoing == domain) remember_site(domain);
   point_to(domain, NULL);
   free(domain->reason);
   free(domain->key);

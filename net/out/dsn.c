@@ -242,6 +242,7 @@ static bool append_head(const struct dsn *dsn, struct content *content, const st
                                      .smtputf8 = report->utf8,
                                      .eight_bit = report->eight_bit || report->utf8,
                                      .require_tls = dsn->about->require_tls,
+                                     .tls_optional = dsn->about->tls_optional,
                                      .recipients = 1}; /* RFC 8689 5 */
   if (canary(CANARY_REPORT_SENDER)) envelope.sender = message_sender(dsn->about);
   /* RFC 3461 5.2: a report is never reported on */

@@ -74,23 +74,23 @@ struct site {
 
 struct domain {
   struct outlet *outlet;
-  struct domain_queue *queue;    /* of our own recipients; NULL: require_tls */
-  char *key;                     /* the name, with something before it for mail with REQUIRETLS (RFC 8689), which has a domain of its own */
-  const char *name;              /* lower case; in that */
+  struct domain_queue *queue; /* of our own recipients; NULL: require_tls or tls_optional */
+  char *key;        /* the name, with something before it for mail with REQUIRETLS or TLS-Required (RFC 8689), which has domains of its own */
+  const char *name; /* lower case; in that */
   const struct conf_site *entry; /* what the configuration says of its name; NULL: nothing */
   struct site *site;             /* of a resolved one; it stays while DNS does not answer */
   struct job *first, *last;      /* waiting for the answer */
   struct resolver_query query;
-  bool require_tls;          /* it is for mail that says so */
-  struct vet *vet;           /* which goes on; NULL: none does */
-  bool vetted;               /* its mail goes where hosts have something to prove, or nowhere for now: not to a site it went to before */
-  enum proof_result refused; /* not PROOF_FINE: that is why the status is not MX_OK */
-  const char *refused_by;    /* then: "tlsa", "sts"; NULL: by neither */
-  enum conf_action action;   /* of its route; CONF_DELIVER: it has none, or one with hosts */
-  bool asked;                /* the answer is on its way */
-  uint64_t valid_until_ms;   /* monotonic */
-  enum mx_status status;     /* MX_INVALID: not yet, or there was no memory for it */
-  char *reason;              /* why not MX_OK; owned; NULL: none, or no memory for it */
+  bool require_tls, tls_optional; /* it is for mail that says so */
+  struct vet *vet;                /* which goes on; NULL: none does */
+  bool vetted;                    /* its mail goes where hosts have something to prove, or nowhere for now: not to a site it went to before */
+  enum proof_result refused;      /* not PROOF_FINE: that is why the status is not MX_OK */
+  const char *refused_by;         /* then: "tlsa", "sts"; NULL: by neither */
+  enum conf_action action;        /* of its route; CONF_DELIVER: it has none, or one with hosts */
+  bool asked;                     /* the answer is on its way */
+  uint64_t valid_until_ms;        /* monotonic */
+  enum mx_status status;          /* MX_INVALID: not yet, or there was no memory for it */
+  char *reason;                   /* why not MX_OK; owned; NULL: none, or no memory for it */
 };
 
 #define OUTLET_DSN_RATES 1024

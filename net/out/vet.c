@@ -35,7 +35,7 @@ bool vet_wanted(const struct domain *domain, const struct mx_set *set) {
   const struct conf_site *entry = domain->entry;
   const struct conf_site *of_hosts = NULL;
   bool dane = conf->dane && set->mx_secure, mta_sts = conf->mta_sts && outlet->o.sts != NULL;
-  if (domain->require_tls) return true;
+  if (domain->require_tls || domain->tls_optional) return domain->require_tls;
   if (!dane && !mta_sts) return false;
   for (unsigned i = 0; conf->sites_count > 0 && i < set->hosts; i++)
     of_hosts = sites_earlier(of_hosts, sites_find(conf, span_of(set->host[i].name, set->host[i].name_len)));

@@ -220,7 +220,7 @@ static struct span take_string(struct taker *from) {
 }
 
 #define ENVELOPE_VERSION 1
-enum { FLAG_SMTPUTF8 = 1, FLAG_EIGHT_BIT = 2, FLAG_LEADING_DOT = 4, FLAG_REQUIRE_TLS = 8, FLAGS_ALL = 15 };
+enum { FLAG_SMTPUTF8 = 1, FLAG_EIGHT_BIT = 2, FLAG_LEADING_DOT = 4, FLAG_REQUIRE_TLS = 8, FLAG_TLS_OPTIONAL = 16, FLAGS_ALL = 31 };
 
 size_t record_envelope_size(const struct record_envelope *envelope) {
   return 1 + 1 + 1 + 8 + 8 + 4 + 2 + envelope->sender.len + 2 + envelope->envid.len + 2 + envelope->peer.len;
@@ -233,7 +233,8 @@ size_t record_recipient_size(const struct record_recipient *recipient) {
 void record_envelope_encode(const struct record_envelope *envelope, struct fmt *out) {
   fmt_char(out, ENVELOPE_VERSION);
   fmt_char(out, (char)((envelope->smtputf8 ? FLAG_SMTPUTF8 : 0) | (envelope->eight_bit ? FLAG_EIGHT_BIT : 0) |
-                       (envelope->leading_dot ? FLAG_LEADING_DOT : 0) | (envelope->require_tls ? FLAG_REQUIRE_TLS : 0)));
+                       (envelope->leading_dot ? FLAG_LEADING_DOT : 0) | (envelope->require_tls ? FLAG_REQUIRE_TLS : 0) |
+                       (envelope->tls_optional ? FLAG_TLS_OPTIONAL : 0)));
   fmt_char(out, (char)envelope->ret);
   append64(out, envelope->created_ms);
   append64(out, envelope->session);
@@ -259,7 +260,8 @@ int record_envelope_decode(struct record_envelope *envelope, struct span *bytes)
   *envelope = (struct record_envelope){.smtputf8 = (flags & FLAG_SMTPUTF8) != 0,
                                        .eight_bit = (flags & FLAG_EIGHT_BIT) != 0,
                                        .leading_dot = (flags & FLAG_LEADING_DOT) != 0,
-                                       .require_tls = (flags & FLAG_REQUIRE_TLS) != 0};
+                                       .require_tls = (flags & FLAG_REQUIRE_TLS) != 0,
+                                       .tls_optional = (flags & FLAG_TLS_OPTIONAL) != 0};
   envelope->ret = take8(&from);
   envelope->created_ms = take64(&from);
   envelope->session = take64(&from);

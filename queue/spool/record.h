@@ -86,7 +86,7 @@ struct record_envelope {
   uint64_t session;
   uint8_t ret;
   bool smtputf8, eight_bit, leading_dot;
-  bool require_tls; /* RFC 8689 */
+  bool require_tls, tls_optional; /* RFC 8689: REQUIRETLS; TLS-Required: No. Not both */
   uint32_t recipients;
 };
 /* The encoded size without recipients, and of each recipient. */

@@ -556,4 +556,26 @@ def requiretls_waits_for_a_certificate_and_bounces_without_the_extension(t):
     equal(("MAIL" in without.mx.verbs(), bounce["verdict"]), (False, "soft"))
 
 
+@test
+def a_sender_may_not_care(t):
+    """TLS-Required: No: what the domain demands is passed over for this message, also after a restart; others wait."""
+    host = Host(t, "mx.optional.test", tls=None, script={"RCPT": [None, "451 4.2.1 later"]})
+    dns = signed(t, {"optional.test": ["@ MX 10 mx", "mx A " + host.address, host.tlsa("3 1 1 " + "00" * 32)]})
+    relay = relay_by(t, dns, {"queue": {"retry_initial": "3s", "retry_max": "3s"}})
+
+    def send_optional():
+        return relay.send("a@b.example", ["r@optional.test"], b"Subject: alarm\r\nTLS-Required: No\r\n\r\nfire\r\n")
+
+    event = find(relay, "Delivery", "optional.test", send_optional())
+    equal((event["site"], "tls_policy" in event), ("mx.optional.test", False))
+    waits = relay.send("a@b.example", ["r@optional.test"], b"Subject: TLS-Required: No\r\n\r\nTLS-Required: No\r\n")
+    check_deferred(find(relay, "TransientFailure", "optional.test", waits), "tlsa", "starttls-not-supported", "does not offer it")
+    kept = send_optional()
+    find(relay, "TransientFailure", "optional.test", kept)
+    relay.stop()
+    relay.start()
+    find(relay, "Delivery", "optional.test", kept)
+    equal(len(host.mx.messages), 2)
+
+
 run_all()

@@ -32,9 +32,9 @@ static struct {
   struct proof *const *proof;
   unsigned vets;
 } told;
-static bool require_tls;     /* does mail say so */
-static bool vets;            /* are sets of hosts vetted */
-static struct domain *under; /* which is, last */
+static bool require_tls, tls_optional; /* does mail say so */
+static bool vets;                      /* are sets of hosts vetted */
+static struct domain *under;           /* which is, last */
 
 /* ---- what domain.c calls ---- */
 
@@ -148,7 +148,7 @@ static void open_routes(unsigned count) {
   outlet = (struct outlet){.o = {.shard = &shard, .conf = &conf, .schedule = &schedule, .map_seed = 5}};
   domain_queues_init(&schedule.domains, 5);
   domains_open(&outlet);
-  no_memory = hangs = vets = require_tls = false;
+  no_memory = hangs = vets = require_tls = tls_optional = false;
   site.entry = NULL;
 }
 
@@ -178,7 +178,7 @@ static struct job *make_job(struct slab *slab, const char *domain) {
   static uint8_t room[1024];
   char address[64];
   struct fmt out = fmt_over(room, sizeof room);
-  struct record_envelope envelope = {.sender = SPAN("s@example.org"), .require_tls = require_tls, .recipients = 1};
+  struct record_envelope envelope = {.sender = SPAN("s@example.org"), .require_tls = require_tls, .tls_optional = tls_optional, .recipients = 1};
   snprintf(address, sizeof address, "r@%s", domain);
   record_envelope_encode(&envelope, &out);
   struct record_recipient recipient = {.address = span_of_text(address)};
@@ -679,6 +679,12 @@ START_TEST(mail_that_requires_tls_goes_its_own_way) {
   domain_vetted(under, &vetted);
   ck_assert_str_eq(told.site, "mx.example");
   ck_assert_uint_eq(outlet.domains.count, 2);
+  tls_optional = true;
+  begin_vetting("example.org");
+  ck_assert(under->tls_optional && !under->require_tls && strcmp(under->name, "example.org") == 0);
+  domain_vetted(under, &vetted);
+  ck_assert_uint_eq(outlet.domains.count, 3);
+  tls_optional = false;
   require_tls = true;
   dispatch("example.org");
   ck_assert(told.enqueued == 1 && told.asked == 0);

@@ -268,6 +268,9 @@ START_TEST(mail_that_requires_tls) {
   ck_assert(wants(&said) && vet_begin(&domain, &set));
   check("tls=requiretls,", "a.exampleb.example", 3, DEMAND_VERIFY, DEMAND_VERIFY);
   open_world();
+  domain.tls_optional = true; /* its sender does not want anything to be asked */
+  ck_assert(!wants(NULL));
+  open_world();
   domain.require_tls = true;
   ck_assert(vet_begin(&domain, &set));
   answer_dane(0, DANE_USE, 3);
