@@ -166,6 +166,68 @@ def threads():
     check(status == 0 and sink_status == 0 and got["arrived"] == 500, "%s %s" % (sent, got))
 
 
+def tls_of_both_forms():
+    """Each connection but the first ones resumes a session, or none does; whatever way the bytes are cut."""
+    for form in ("starttls", "implicit"):
+        for way, more, resumes in (
+            ("none", [], True),
+            ("command", ["--chunking"], True),
+            ("message", ["--recipients", "3"], True),
+            ("message", ["--tls-full", "--threads", "2"], False),
+        ):
+            sink = Sink("--tls", form)
+            options = ["--messages", "120", "--sessions", "5", "--messages-per-session", "3", "--pipelining", way, *more]
+            status, sent, errors = source(sink.port, "--tls", form, *options)
+            sink_status, got = sink.stop()
+            what = "%s %s %s: %s %s %s" % (form, way, more, sent, errors, got)
+            check(status == 0 and sink_status == 0 and got["corrupt"] == 0 and got["trouble"]["protocol_errors"] == 0, what)
+            check(got["tls"]["messages"] == 120 == got["transactions"]["accepted"] and sent["sessions"]["broken"] == 0, what)
+            check(sent["tls"]["version"] == "TLSv1.3" and sent["tls"]["failed"] == 0 == got["tls"]["failed"], what)
+            check(sent["tls"]["handshakes"] == got["tls"]["handshakes"] == got["connections"]["count"] >= 40, what)
+            check(sent["tls"]["resumed"] == got["tls"]["resumed"], what)
+            check(sent["tls"]["handshakes"] - 5 <= sent["tls"]["resumed"] < sent["tls"]["handshakes"] if resumes else sent["tls"]["resumed"] == 0, what)
+
+
+def tls_of_large_and_slow_ones():
+    """Messages of many records, more than a socket takes at once; replies a byte at a time, late ones, sessions that are cut off."""
+    sink = Sink("--tls", "starttls")
+    status, sent, _ = source(sink.port, "--tls", "starttls", "--messages", "6", "--size", "12MiB", "--sessions", "3", "--pipelining", "message")
+    sink_status, got = sink.stop()
+    check(status == 0 and sink_status == 0 and got["arrived"] == 6 and got["corrupt"] == 0, "%s %s" % (sent, got))
+    sink = Sink(
+        *("--tls", "implicit", "--rule", "stage=helo drip=1ms", "--rule", "stage=data delay=20ms"),
+        *("--rule", "stage=final cut first=1 rcpt=user-3@*", "--rule", "stage=mail reply=421 4.3.2 busy first=1"),
+    )
+    status, sent, _ = source(sink.port, "--tls", "implicit", "--messages", "12", "--sessions", "3", "--retry-after", "50ms", "--idle", "2")
+    sink_status, got = sink.stop()
+    check(status == 0 and sink_status == 0 and got["tls"]["messages"] == 12 and got["trouble"]["cuts"] == 1, "%s %s" % (sent, got))
+    check(sent["sessions"]["idle"] == 2 and sent["maybe_duplicated"] == 1, "%s" % sent)
+
+
+def what_is_no_tls_is_told():
+    """A source does not send in the clear what it was to send in TLS; a sink does not take what came in the clear behind STARTTLS for its own."""
+    sink = Sink()
+    for form, why in (("starttls", "STARTTLS is not offered"), ("implicit", "no TLS with")):
+        status, sent, errors = source(sink.port, "--tls", form, "--messages", "10")
+        check(status == 1 and sent is None and why in errors, "%s: %s %s" % (form, status, errors))
+    _, got = sink.stop()
+    check(got["arrived"] == 0, "%s" % got)
+    sink = Sink("--tls", "starttls")
+    for behind in (b"", b"MAIL FROM:<a@b.example>\r\n"):
+        with socket.create_connection(("127.0.1.1", sink.port), 10) as client:
+            lines = client.makefile("rb")
+            client.sendall(b"EHLO me\r\n")
+            said = [lines.readline()] + [line for line in iter(lines.readline, b"250 HELP\r\n")]
+            check(b"250-STARTTLS\r\n" in said, "offers %s" % said)
+            client.sendall(b"STARTTLS\r\n" + behind)
+            check(lines.readline().startswith(b"220 "), "no 220")
+            if not behind:
+                client.sendall(b"MAIL FROM:<a@b.example>\r\n")
+            check(b"250" not in lines.read(), "went on in the clear")
+    _, got = sink.stop()
+    check(got["tls"]["failed"] == 1 and got["trouble"]["protocol_errors"] == 1 and got["tls"]["handshakes"] == 0, "%s" % got)
+
+
 def dns_over_udp_and_tcp():
     port = harness.free_port()
     sink = Sink("--dns", "127.0.0.1:%d" % port, "--domains", "5")
@@ -222,6 +284,8 @@ def exit_statuses():
         ("source", ["--domain-pattern", "%s"]),
         ("source", ["--to", "nowhere"]),
         ("source", ["--sessions", "0"]),
+        ("source", ["--tls-full"]),
+        ("source", ["--tls", "1.3"]),
         ("source", ["--sessions", "0", "--idle", "3", "--messages", "4"]),
         ("sink", ["--rule", "cut"]),
         ("sink", ["--listen", "10.0.0.0/8:25"]),
@@ -381,6 +445,7 @@ def idle_sessions_are_counted():
 
 def main():
     global failures
+    only = sys.argv[1:]
     for name in ("source", "sink", "floor"):
         if not os.access(program(name), os.X_OK):
             print("skipped bench: %s is not built" % program(name))
@@ -396,6 +461,9 @@ def main():
         open_loop_keeps_its_rate,
         latency_counts_from_the_schedule,
         threads,
+        tls_of_both_forms,
+        tls_of_large_and_slow_ones,
+        what_is_no_tls_is_told,
         dns_over_udp_and_tcp,
         connections_count_until_their_end_only,
         report_on_request,
@@ -409,6 +477,8 @@ def main():
         pairs_are_told,
         idle_sessions_are_counted,
     ):
+        if only and test.__name__ not in only:
+            continue
         try:
             skipped = test()
             print("skipped %s: %s" % (test.__name__, skipped) if skipped else "ok %s" % test.__name__, flush=True)
