@@ -465,5 +465,6 @@ int main(int argc, char **argv) {
   control(sink);
   __atomic_store_n(&sink->server.stop, true, __ATOMIC_RELAXED);
   for (unsigned i = 0; i < sink->server.threads; i++) pthread_join(ids[i], NULL);
+  tls_server_put(sink->server.tls);
   return print_report(sink) ? 0 : 1;
 }
