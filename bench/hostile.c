@@ -30,7 +30,9 @@ enum {
   GARBAGE_BYTES = 4096,
   CLIENTS_MAX = 60000,
 };
-#define TICK_NS 10000000u
+#define TICK_NS 10000000u /* at most */
+#define TICK_MIN_NS 1000000u
+#define HALF_OPEN_SHARE 64        /* of the half-open ones are looked at in each tick: there are many, and it does not matter when they go */
 #define PAUSE_NS 100000000u       /* between two connections of a client */
 #define PATIENCE_NS 5000000000u   /* with a relay that does not answer to a renegotiation */
 #define LOOPBACK_BASE 0x7f4d0000u /* 127.77.0.0/16: where they come from, each time from another address */
@@ -50,6 +52,7 @@ struct peer {
   uint64_t next_ns; /* when there is something to do, of itself */
   SSL *ssl;
   bool asked;      /* to renegotiate */
+  bool answered;   /* the relay has done its part of a handshake that is left half open */
   unsigned turn;   /* how often it has done its thing */
   size_t line_len; /* of replies in the clear */
   char line[LINE_MAX_BYTES];
@@ -99,14 +102,14 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
       {"renegotiate", OPTION_COUNT, &s->count[RENEGOTIATE], "N", "do a handshake of TLS 1.2, then ask for another one in it", NULL},
       {NULL, OPTION_TITLE, NULL, NULL, "How", NULL},
       {"hold", OPTION_DURATION, &s->hold_ns, "TIME", "a half-open one goes after that at the latest, and another comes (default 30s)", NULL},
-      {"every", OPTION_DURATION, &s->every_ns, "TIME", "between two bytes of --dribble (default 20ms)", NULL},
+      {"every", OPTION_DURATION, &s->every_ns, "TIME", "between two bytes of --dribble, 1ms at least (default 20ms)", NULL},
       {"json", OPTION_FLAG, &s->json, NULL, "report as JSON", NULL},
   };
   const struct option_usage usage = {
       "hostile", "[--to HOST:PORT] [OPTION]...", "Clients that attack a relay's TLS, while `source` sends good mail and measures what it suffers.",
       "Against a relay on the loopback interface each connection comes from another address, of 127.77.0.0/16. When one is ended by\n"
-      "the relay, or has done its thing, another comes 100 ms later. Prints a line that begins with `ready` on standard error when all\n"
-      "half-open ones are there; these come as fast as they can until then.\n\n"
+      "the relay, or has done its thing, another comes 100 ms later. Prints a line that begins with `ready` on standard error when the\n"
+      "relay has answered to all half-open ones; these come as fast as they can until then.\n\n"
       "Exit status: 0 the relay bore it; 1 it could not be attacked at all, or agreed to a renegotiation; 2 wrong usage."};
   options_run(&usage, table, sizeof table / sizeof *table, argc, argv);
 }
@@ -168,7 +171,8 @@ static void set_up(struct hostile *h) {
 /* ---- a client ---- */
 
 static void end(struct hostile *h, struct peer *p) {
-  if (p->kind == HALF_OPEN && p->step == STEP_ATTACK) h->held--;
+  if (p->answered) h->held--;
+  p->answered = false;
   if (p->fd >= 0) close(p->fd);
   SSL_free(p->ssl);
   p->ssl = NULL;
@@ -229,7 +233,6 @@ static void attack(struct hostile *h, struct peer *p) {
   case HALF_OPEN:
     say(p, h->hello, h->hello_len);
     p->next_ns = h->full ? p->next_ns + h->settings.hold_ns : UINT64_MAX;
-    if (++h->held > h->held_max) h->held_max = h->held;
     break;
   case DRIBBLE:
   case RENEGOTIATE:
@@ -336,6 +339,9 @@ static void in_attack(struct hostile *h, struct peer *p) {
     ended_by_relay(h, p);
   } else if (p->ssl != NULL) {
     go_on(h, p, room, (size_t)n);
+  } else if (p->kind == HALF_OPEN && !p->answered) {
+    p->answered = true;
+    if (++h->held > h->held_max) h->held_max = h->held;
   }
 }
 
@@ -408,18 +414,22 @@ static void say_ready(struct hostile *h) {
 
 static void run(struct hostile *h) {
   struct epoll_event events[EVENTS];
+  uint64_t tick = h->settings.every_ns < TICK_NS ? h->settings.every_ns : TICK_NS;
+  if (tick < TICK_MIN_NS) tick = TICK_MIN_NS;
+  uint32_t ticks = 0;
   uint64_t end_ns = h->settings.duration_ns > 0 ? h->started_ns + h->settings.duration_ns : UINT64_MAX, tick_ns = h->started_ns;
   for (;;) {
     uint64_t now_ns = process_now_ns();
     int number = now_ns >= tick_ns ? process_wait_signal(0) : 0;
     if (number == SIGINT || number == SIGTERM || now_ns >= end_ns) return;
     connect_due(h);
-    int count = epoll_wait(h->epoll, events, EVENTS, (int)(TICK_NS / 1000000));
+    int count = epoll_wait(h->epoll, events, EVENTS, (int)(tick / 1000000));
     for (int i = 0; i < count; i++) on_event(h, &h->peers[events[i].data.u32]);
     say_ready(h);
     if (now_ns < tick_ns) continue;
-    tick_ns = now_ns + TICK_NS;
-    for (uint32_t i = 0; i < h->count; i++) on_time(h, &h->peers[i], now_ns);
+    tick_ns = now_ns + tick;
+    for (uint32_t i = ticks++ % HALF_OPEN_SHARE; i < h->first[HALF_OPEN + 1]; i += HALF_OPEN_SHARE) on_time(h, &h->peers[i], now_ns);
+    for (uint32_t i = h->first[HALF_OPEN + 1]; i < h->count; i++) on_time(h, &h->peers[i], now_ns);
   }
 }
 

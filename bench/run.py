@@ -41,6 +41,7 @@ import sys
 
 import harness
 import peers
+import security
 import summary
 from harness import Direct, Failure, Ringpost, World
 from summary import median
@@ -50,11 +51,13 @@ RELAYS = {relay.name: relay for relay in (Ringpost, Direct) + peers.ALL}
 # what it is, messages for source, options of source, domains, shards of the relay (0: as by --shards), round trips of the floor to compare with,
 # relays where --relays does not say, how much of the messages goes through each before it is measured, delivery.connections_per_site, idle sessions,
 # the workload it is held against in the same rounds, what the ratio of their CPU per message may be at most and that of their messages/s at least,
-# rules of the sink (which may be why mail of the second source never arrives), and options of a second source, but for --messages: which share of the first one's
+# rules of the sink (which may be why mail of the second source never arrives), and options of a second source, but for --messages: which share of the first one's;
+# whether there is TLS on both legs, what each message has one of that there is none of in the other workload, options of hostile clients besides, and what the
+# ratio of injection latencies to the other workload may be at most
 Workload = collections.namedtuple(
     "Workload",
-    "what messages source domains shards trips relays warm_up connections idle against cpu_most rate_least rules besides besides_share",
-    defaults=(0, 1, ("ringpost",), 0, 10, 0, None, None, None, (), None, 0),
+    "what messages source domains shards trips relays warm_up connections idle against cpu_most rate_least rules besides besides_share tls extra hostile latency_most",
+    defaults=(0, 1, ("ringpost",), 0, 10, 0, None, None, None, (), None, 0, False, None, (), None),
 )
 
 
@@ -70,6 +73,13 @@ BAD_SITES = [
     "stage=connect host=%s drip=1s" % harness.exchanger(102),
 ]
 BESIDES = content("4KiB", "message") + ["--sessions", "3", "--domains", "3", "--domain-pattern", "d0010%d.test"]
+
+MESSAGE_4K = content("4KiB", "message")
+STARTTLS = ["--tls", "starttls"]
+EACH_A_SESSION = content("4KiB", "command") + ["--messages-per-session", "1"]
+STEADY = MESSAGE_4K + STARTTLS + ["--rate", "1000"]
+# half-open ones stay as long as the relay lets them by default (tls.handshake_timeout): with 10,000 of them, 333 others come each second
+HOSTILE = ["--half-open", "10000", "--dribble", "100", "--garbage", "100", "--vanish", "50", "--renegotiate", "50", "--rate", "500"]
 
 WORKLOADS = {
     "a-message": Workload("4 KiB, 100 domains, pipelining message", 100000, content("4KiB", "message"), 100),
@@ -117,6 +127,47 @@ WORKLOADS = {
         rules=BAD_SITES,
         besides=BESIDES,
         besides_share=3 / 97,
+    ),
+    "g-plain": Workload("4 KiB, 100 domains, pipelining message, one shard", 60000, MESSAGE_4K, 100, shards=1, warm_up=0.2),
+    "g-tls": Workload(
+        "4 KiB, 100 domains, pipelining message, one shard, TLS in and out", 60000, MESSAGE_4K + STARTTLS, 100, shards=1, warm_up=0.2, against="g-plain", tls=True
+    ),
+    "g-sessions": Workload("4 KiB, 100 domains, a session for each message, one shard", 20000, EACH_A_SESSION, 100, shards=1, warm_up=0.2),
+    "g-resumed": Workload(
+        "4 KiB, 100 domains, a session for each message and a TLS session resumed, one shard",
+        20000,
+        EACH_A_SESSION + STARTTLS,
+        100,
+        shards=1,
+        warm_up=0.2,
+        against="g-sessions",
+        tls=True,
+        extra="handshake in, resumed, and TLS out",
+    ),
+    "g-full": Workload(
+        "4 KiB, 100 domains, a session for each message with a full TLS handshake, one shard",
+        20000,
+        EACH_A_SESSION + STARTTLS + ["--tls-full"],
+        100,
+        shards=1,
+        warm_up=0.2,
+        against="g-sessions",
+        tls=True,
+        extra="handshake in, full, and TLS out",
+    ),
+    "h-quiet": Workload("4 KiB, 100 domains, 1,000 messages a second, TLS in and out, one shard", 12000, STEADY, 100, shards=1, warm_up=0.1, tls=True),
+    "h-hostile": Workload(
+        "4 KiB, 100 domains, 1,000 messages a second, TLS in and out, one shard, and hostile clients besides",
+        12000,
+        STEADY,
+        100,
+        shards=1,
+        warm_up=0.1,
+        against="h-quiet",
+        rate_least=1 / SLOWER_MOST,
+        tls=True,
+        hostile=HOSTILE,
+        latency_most=SLOWER_MOST,
     ),
     "peers": Workload(
         "4 KiB, 100 domains, pipelining command, each a log",
@@ -226,7 +277,7 @@ def run_floor(options, directory, size, trips):
     return harness.json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
 
 
-def relay_settings(options, work, relay_class):
+def relay_settings(options, directory, work, relay_class):
     """What a relay takes besides a place to live."""
     if relay_class is Ringpost:
         return {
@@ -234,6 +285,7 @@ def relay_settings(options, work, relay_class):
             "durability": options.durability,
             "connections_per_site": work.connections,
             "events": len(work.relays) > 1,
+            "certificate": security.make_certificate(directory, "relay.bench.test") if work.tls else None,
         }
     if issubclass(relay_class, peers.Peer):
         return {"domains": work.domains, "sessions": options.sessions, "connections_per_site": work.connections, "build": options.build}
@@ -252,10 +304,11 @@ def run_relay(options, programs, directory, work, relay_class):
     sink_options = ["--domains", 0 if work.besides else work.domains, "--expect", warm + arriving]
     sink_options += [word for rule in work.rules for word in ("--rule", rule)]
     sink_options += (["--warm-up"] if warm > 0 else []) + (["--no-address-check"] if relay_class is Direct else [])
+    sink_options += STARTTLS if work.tls else []
     world = World(programs, options.build, own, harness.Progress(), sink_options, tool_cpus)
-    relay = relay_class(programs, own, world.dns, world.mx_port, cpus=relay_cpus, **relay_settings(options, work, relay_class))
+    relay = relay_class(programs, own, world.dns, world.mx_port, cpus=relay_cpus, **relay_settings(options, own, work, relay_class))
     source_options = work.source + ["--sessions", options.sessions, "--domains", work.domains, "--messages"]
-    idle, besides, kept = None, None, True
+    idle, besides, hostile, attack, kept = None, None, None, None, True
     try:
         relay.start()
         if warm > 0:
@@ -264,7 +317,11 @@ def run_relay(options, programs, directory, work, relay_class):
             idle = harness.IdleSessions(world, relay, work.idle)
         if work.besides:
             besides = world.source(relay.address, work.besides + ["--messages", others])
+        if work.hostile:
+            hostile = security.Hostile(world, relay, work.hostile)
         figures = harness.run_once(world, relay, source_options + [messages], options.limit)
+        if hostile is not None:
+            attack = security.attack_text(hostile.close())
         if idle is not None:
             kept = idle.close() or relay_class is Direct  # the sink has ended, and they with it
         if besides is not None and (not besides.wait(10) or besides.process.returncode != 0):
@@ -278,6 +335,7 @@ def run_relay(options, programs, directory, work, relay_class):
         figures.update({key: figures[key] * arriving / messages for key in ("user_us", "system_us", "cpu_us")})
     figures["durability"] = relay.durability
     figures["idle_session_bytes"] = idle.bytes_each if idle is not None else None
+    figures["attack"] = attack
     figures["trouble"] = trouble(figures, kept)
     if figures["trouble"] and relay.log():
         print("!!! %s:\n    %s" % (relay.name, "\n    ".join(relay.log())), flush=True)
@@ -454,8 +512,15 @@ def compared(options, group, rounds, relay):
         work = group[pair.name]
         shards, base_shards = (group[name].shards or options.shards for name in (pair.name, pair.base))
         caution = summary.rate_caution(shards, base_shards, os.cpu_count())
-        texts[pair.name] = "against %s: %s" % (pair.base, summary.pair_text(pair, work.cpu_most, caution, work.rate_least))
+        words = [summary.pair_text(pair, work.cpu_most, caution, work.rate_least)]
         kept = kept and summary.pair_kept(pair, work.cpu_most, work.rate_least)
+        own, base = rounds[pair.name][relay], rounds[pair.base][relay]
+        if work.latency_most is not None:
+            words.append(summary.latency_text(own, base, work.latency_most))
+            kept = kept and summary.latency_kept(own, base, work.latency_most)
+        if work.extra is not None:
+            words.append(summary.difference_text(own, base, work.extra))
+        texts[pair.name] = "against %s: %s" % (pair.base, "; ".join(words))
     return texts, kept
 
 
@@ -475,7 +540,8 @@ def bench_group(options, programs, directory, group):
     rows = []
     for name, work in group.items():
         for relay in relays:
-            note = notes[relay].get(name, "")
+            attack = rounds[name][relay][-1]["attack"]
+            note = "; ".join(text for text in (notes[relay].get(name), attack) if text)
             rows.append(make_row(options, directory, name, work, relay, rounds[name], floors[size_of(work), work.trips], [note]))
             print_row(rows[-1])
             idle = summary.idle_text(rounds[name][relay])

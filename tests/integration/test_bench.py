@@ -13,6 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("RINGPOST_BUILD", os.path.join(ROOT, "build"))
 sys.path.insert(0, os.path.join(ROOT, "bench"))  # before tests/lib, which has a harness of its own
 import harness  # noqa: E402
+import security  # noqa: E402
 import summary  # noqa: E402
 
 failures = 0
@@ -228,6 +229,49 @@ def what_is_no_tls_is_told():
     check(got["tls"]["failed"] == 1 and got["trouble"]["protocol_errors"] == 1 and got["tls"]["handshakes"] == 0, "%s" % got)
 
 
+def hostile_clients():
+    """All kinds at once, and what they did is told; good ones are served meanwhile."""
+    for form in ("starttls", "implicit"):
+        sink = Sink("--tls", form)
+        options = ["--half-open", "200", "--dribble", "5", "--garbage", "10", "--vanish", "5", "--renegotiate", "5", "--every", "1ms", "--hold", "1s"]
+        process = subprocess.Popen(
+            [program("hostile"), "--to", "127.0.1.1:%d" % sink.port, "--tls", form, "--json", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        line = process.stderr.readline()
+        check(line == "ready: 200 half-open handshakes\n", "said %s" % line)
+        status, sent, _ = source(sink.port, "--tls", form, "--messages", "300", "--rate", "150")
+        process.send_signal(signal.SIGTERM)
+        did = json.loads(process.communicate(timeout=20)[0])
+        sink_status, got = sink.stop()
+        check(status == 0 and sink_status == 0 and got["arrived"] == 300, "%s %s" % (sent, got))
+        check(process.returncode == 0 and did["half_open_max"] == 200 and did["half_open"]["attacks"] > 250, "%s" % did)
+        check(did["half_open"]["ended"] == 0 and did["dribble"]["succeeded"] > 0 and did["vanish"]["attacks"] > 10, "%s" % did)
+        check(did["garbage"]["ended"] > 0 and did["renegotiate"]["asked"] > 0 == did["renegotiate"]["succeeded"], "%s" % did)
+        check(got["tls"]["failed"] >= did["half_open"]["attacks"] + did["garbage"]["ended"], "%s %s" % (did, got["tls"]))
+
+
+def a_renegotiation_is_noticed():
+    """By a server that agrees to it: else that none does would say nothing."""
+    with tempfile.TemporaryDirectory() as directory:
+        (cert, key), port = security.make_certificate(directory, "localhost"), harness.free_port()
+        server = subprocess.Popen(
+            ["openssl", "s_server", "-accept", "127.0.0.1:%d" % port, "-cert", cert, "-key", key, "-tls1_2", "-client_renegotiation", "-quiet"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            options = ["--tls", "implicit", "--renegotiate", "1", "--duration", "2s", "--json"]
+            result = subprocess.run([program("hostile"), "--to", "127.0.0.1:%d" % port, *options], capture_output=True, text=True, timeout=20)
+        finally:
+            server.kill()
+            server.wait()
+    check(result.returncode == 1 and json.loads(result.stdout)["renegotiate"]["succeeded"] > 0, "%s" % result)
+
+
 def dns_over_udp_and_tcp():
     port = harness.free_port()
     sink = Sink("--dns", "127.0.0.1:%d" % port, "--domains", "5")
@@ -290,10 +334,12 @@ def exit_statuses():
         ("sink", ["--rule", "cut"]),
         ("sink", ["--listen", "10.0.0.0/8:25"]),
         ("floor", ["--trips", "3"]),
+        ("hostile", []),
+        ("hostile", ["--half-open", "70000"]),
     ):
         result = subprocess.run([program(name), *options], capture_output=True, text=True, timeout=20)
         check(result.returncode == 2 and result.stderr.startswith(name + ": "), "%s %s: %d %s" % (name, options, result.returncode, result.stderr))
-    for name in ("source", "sink", "floor"):
+    for name in ("source", "sink", "floor", "hostile"):
         result = subprocess.run([program(name), "--help"], capture_output=True, text=True, timeout=20)
         check(result.returncode == 0 and "Exit status" in result.stdout and max(map(len, result.stdout.splitlines())) <= 132, name + " --help")
 
@@ -412,6 +458,14 @@ def pairs_are_made_round_by_round():
         raise AssertionError("rounds without their counterpart")
 
 
+def latencies_and_differences_are_told():
+    one, two = ([dict(figures(1000, cpu), source={"injection_ms": {"p50": p50, "p99": 3 * p50}}) for cpu, p50 in rounds] for rounds in (((10, 1),), ((35, 1.1),)))
+    check(summary.latency_text(one, two, 1.05) == "injection p50 x0.91 (0.91 to 0.91), required: at most 1.05, met, p99 x0.91 (0.91 to 0.91)", "faster")
+    check("p50 x1.10 (1.10 to 1.10), required: at most 1.05, NOT MET" in summary.latency_text(two, one, 1.05), "slower: %s" % summary.latency_text(two, one, 1.05))
+    check(summary.latency_kept(one, two, 1.05) and not summary.latency_kept(two, one, 1.05) and summary.latency_kept(two, one, 1.11), "kept")
+    check(summary.difference_text(two, one, "handshake") == "25.0 us (25.0 to 25.0) of CPU for each handshake", summary.difference_text(two, one, "handshake"))
+
+
 def pairs_are_told():
     pair = summary.Pair("two", "one", summary.Ratio(0.9, 0.5, 1.1), summary.Ratio(1.15, 1.1, 1.5))
     text = summary.pair_text(pair, 1.15, "not meaningful")
@@ -446,7 +500,7 @@ def idle_sessions_are_counted():
 def main():
     global failures
     only = sys.argv[1:]
-    for name in ("source", "sink", "floor"):
+    for name in ("source", "sink", "floor", "hostile"):
         if not os.access(program(name), os.X_OK):
             print("skipped bench: %s is not built" % program(name))
             return 0
@@ -464,6 +518,8 @@ def main():
         tls_of_both_forms,
         tls_of_large_and_slow_ones,
         what_is_no_tls_is_told,
+        hostile_clients,
+        a_renegotiation_is_noticed,
         dns_over_udp_and_tcp,
         connections_count_until_their_end_only,
         report_on_request,
@@ -475,6 +531,7 @@ def main():
         what_is_lost_is_among_the_figures,
         pairs_are_made_round_by_round,
         pairs_are_told,
+        latencies_and_differences_are_told,
         idle_sessions_are_counted,
     ):
         if only and test.__name__ not in only:
