@@ -19,6 +19,15 @@ The three bad sites of f: one answers 451 to all, one is silent after the connec
 they are as good as the rest. Their mail, as much for each as for any other site, comes in both from a source of its own while the other sends; figures
 are for the messages of the 97 others: what the relay used, and how long it took, by the number of these.
 
+The workloads of g say what TLS costs: on both legs for messages in sessions that last, and in a session for each message, where besides the ratio it is
+said what a handshake comes to, whole or with a TLS session resumed (with STARTTLS, a second EHLO, and one message deciphered). That is of the relay alone,
+which delivers them in the clear.
+
+Those of h, at a rate that is the same whatever the relay does: good mail in TLS by itself, and while hostile clients (build/bench/hostile --help) hold 10,000 half-open
+handshakes, make new ones as old ones go, dribble, send garbage, vanish and ask for renegotiation, 500 connections a second all together. What the good mail
+suffers is its messages/s and its injection latency, from the time a message was due. Source, sink and the attack need processor time, too: with two
+processors use --pin, and nothing besides.
+
 relays: ringpost; direct, the load generator straight into the sink, which shows what the tools themselves could do; postfix and opensmtpd, each a
 fresh instance of its own, tuned (bench/peers.py), which need root and what tests/lib/get-peers.sh fetches. One that is not on this machine is
 skipped, and named.
@@ -30,7 +39,6 @@ system, of all processes of the relay, ended ones too. The kernel's own threads 
 Exit status 1 if a message was lost, duplicated or damaged in any round, an idle session was not kept, or a ratio is not what is required of it.
 """
 import argparse
-import collections
 import datetime
 import itertools
 import os
@@ -45,140 +53,10 @@ import security
 import summary
 from harness import Direct, Failure, Ringpost, World
 from summary import median
+from workloads import HOSTILE_DESCRIPTORS, STARTTLS, WORKLOADS
 
 RELAYS = {relay.name: relay for relay in (Ringpost, Direct) + peers.ALL}
 
-# what it is, messages for source, options of source, domains, shards of the relay (0: as by --shards), round trips of the floor to compare with,
-# relays where --relays does not say, how much of the messages goes through each before it is measured, delivery.connections_per_site, idle sessions,
-# the workload it is held against in the same rounds, what the ratio of their CPU per message may be at most and that of their messages/s at least,
-# rules of the sink (which may be why mail of the second source never arrives), and options of a second source, but for --messages: which share of the first one's;
-# whether there is TLS on both legs, what each message has one of that there is none of in the other workload, options of hostile clients besides, and what the
-# ratio of injection latencies to the other workload may be at most
-Workload = collections.namedtuple(
-    "Workload",
-    "what messages source domains shards trips relays warm_up connections idle against cpu_most rate_least rules besides besides_share tls extra hostile latency_most",
-    defaults=(0, 1, ("ringpost",), 0, 10, 0, None, None, None, (), None, 0, False, None, (), None),
-)
-
-
-def content(size, pipelining):
-    return ["--size", size, "--pipelining", pipelining]
-
-
-SLOWER_MOST = 1.05  # what bad sites may cost the good ones
-# of d00100.test to d00102.test; before RCPT a site is known by its address only
-BAD_SITES = [
-    "stage=rcpt rcpt=*@d00100.test reply=451 4.7.1 come back later",
-    "stage=connect host=%s delay=1h" % harness.exchanger(101),
-    "stage=connect host=%s drip=1s" % harness.exchanger(102),
-]
-BESIDES = content("4KiB", "message") + ["--sessions", "3", "--domains", "3", "--domain-pattern", "d0010%d.test"]
-
-MESSAGE_4K = content("4KiB", "message")
-STARTTLS = ["--tls", "starttls"]
-EACH_A_SESSION = content("4KiB", "command") + ["--messages-per-session", "1"]
-STEADY = MESSAGE_4K + STARTTLS + ["--rate", "1000"]
-# half-open ones stay as long as the relay lets them by default (tls.handshake_timeout): with 10,000 of them, 333 others come each second
-HOSTILE = ["--half-open", "10000", "--dribble", "100", "--garbage", "100", "--vanish", "50", "--renegotiate", "50", "--rate", "500"]
-
-WORKLOADS = {
-    "a-message": Workload("4 KiB, 100 domains, pipelining message", 100000, content("4KiB", "message"), 100),
-    "a-command": Workload("4 KiB, 100 domains, pipelining command", 100000, content("4KiB", "command"), 100, trips=2),
-    "b-message": Workload("50 KiB, 100 domains, pipelining message", 30000, content("50KiB", "message"), 100),
-    "b-command": Workload("50 KiB, 100 domains, pipelining command", 30000, content("50KiB", "command"), 100, trips=2),
-    "c-100domains": Workload("4 KiB, 100 domains with 10 connections each, two shards", 100000, content("4KiB", "message"), 100, shards=2),
-    "c-1domain": Workload(
-        "4 KiB, one domain with 10 connections (the default), two shards", 100000, content("4KiB", "message"), 1, shards=2, against="c-100domains"
-    ),
-    "c-1domain-wide": Workload(
-        "4 KiB, one domain with 100 connections, two shards",
-        100000,
-        content("4KiB", "message"),
-        1,
-        shards=2,
-        connections=100,
-        against="c-100domains",
-    ),
-    "d-shards1": Workload("4 KiB, 100 domains, one shard", 100000, content("4KiB", "message"), 100, shards=1),
-    "d-shards2": Workload("4 KiB, 100 domains, two shards", 100000, content("4KiB", "message"), 100, shards=2, against="d-shards1", cpu_most=1.15),
-    "e-idle0": Workload("4 KiB, 100 domains, pipelining message, one shard", 100000, content("4KiB", "message"), 100, shards=1, warm_up=0.2),
-    "e-idle10000": Workload(
-        "4 KiB, 100 domains, pipelining message, one shard, idle sessions besides",
-        100000,
-        content("4KiB", "message"),
-        100,
-        shards=1,
-        warm_up=0.2,
-        idle=10000,
-        against="e-idle0",
-    ),
-    "f-good": Workload(
-        "4 KiB, 97 domains, pipelining message, and three besides", 100000, content("4KiB", "message"), 97, warm_up=0.2, besides=BESIDES, besides_share=3 / 97
-    ),
-    "f-slow": Workload(
-        "4 KiB, 97 domains, pipelining message, and three besides that answer 451, nothing, a byte a second",
-        100000,
-        content("4KiB", "message"),
-        97,
-        warm_up=0.2,
-        against="f-good",
-        cpu_most=SLOWER_MOST,
-        rate_least=1 / SLOWER_MOST,
-        rules=BAD_SITES,
-        besides=BESIDES,
-        besides_share=3 / 97,
-    ),
-    "g-plain": Workload("4 KiB, 100 domains, pipelining message, one shard", 60000, MESSAGE_4K, 100, shards=1, warm_up=0.2),
-    "g-tls": Workload(
-        "4 KiB, 100 domains, pipelining message, one shard, TLS in and out", 60000, MESSAGE_4K + STARTTLS, 100, shards=1, warm_up=0.2, against="g-plain", tls=True
-    ),
-    "g-sessions": Workload("4 KiB, 100 domains, a session for each message, one shard", 20000, EACH_A_SESSION, 100, shards=1, warm_up=0.2),
-    "g-resumed": Workload(
-        "4 KiB, 100 domains, a session for each message and a TLS session resumed, one shard",
-        20000,
-        EACH_A_SESSION + STARTTLS,
-        100,
-        shards=1,
-        warm_up=0.2,
-        against="g-sessions",
-        tls=True,
-        extra="handshake in, resumed, and TLS out",
-    ),
-    "g-full": Workload(
-        "4 KiB, 100 domains, a session for each message with a full TLS handshake, one shard",
-        20000,
-        EACH_A_SESSION + STARTTLS + ["--tls-full"],
-        100,
-        shards=1,
-        warm_up=0.2,
-        against="g-sessions",
-        tls=True,
-        extra="handshake in, full, and TLS out",
-    ),
-    "h-quiet": Workload("4 KiB, 100 domains, 1,000 messages a second, TLS in and out, one shard", 12000, STEADY, 100, shards=1, warm_up=0.1, tls=True),
-    "h-hostile": Workload(
-        "4 KiB, 100 domains, 1,000 messages a second, TLS in and out, one shard, and hostile clients besides",
-        12000,
-        STEADY,
-        100,
-        shards=1,
-        warm_up=0.1,
-        against="h-quiet",
-        rate_least=1 / SLOWER_MOST,
-        tls=True,
-        hostile=HOSTILE,
-        latency_most=SLOWER_MOST,
-    ),
-    "peers": Workload(
-        "4 KiB, 100 domains, pipelining command, each a log",
-        60000,
-        content("4KiB", "command"),
-        100,
-        trips=2,
-        relays=("ringpost", "postfix", "opensmtpd"),
-        warm_up=0.3,
-    ),
-}
 COLUMNS = [
     "date",
     "commit",
@@ -304,7 +182,7 @@ def run_relay(options, programs, directory, work, relay_class):
     sink_options = ["--domains", 0 if work.besides else work.domains, "--expect", warm + arriving]
     sink_options += [word for rule in work.rules for word in ("--rule", rule)]
     sink_options += (["--warm-up"] if warm > 0 else []) + (["--no-address-check"] if relay_class is Direct else [])
-    sink_options += STARTTLS if work.tls else []
+    sink_options += STARTTLS if work.tls == "both" or (work.tls and relay_class is Direct) else []
     world = World(programs, options.build, own, harness.Progress(), sink_options, tool_cpus)
     relay = relay_class(programs, own, world.dns, world.mx_port, cpus=relay_cpus, **relay_settings(options, own, work, relay_class))
     source_options = work.source + ["--sessions", options.sessions, "--domains", work.domains, "--messages"]
@@ -463,19 +341,25 @@ def groups(names):
     return list(found.values())
 
 
-def within_descriptors(options, names):
+def possible(options, names):
     """name -> workload, with as many idle sessions as the limit of open files allows; what cannot be run is left out. Both are said, loudly."""
     limit, found = resource.getrlimit(resource.RLIMIT_NOFILE)[1], {}
     for name in names:
         work = WORKLOADS[name]
+        why = security.unavailable() if work.tls else None
+        if why is None and work.hostile and limit != resource.RLIM_INFINITY and limit < HOSTILE_DESCRIPTORS:
+            why = "open files are limited to %d (ulimit -Hn), and %d are needed" % (limit, HOSTILE_DESCRIPTORS)
+        if why is not None:
+            print("!!! SKIPPED %s: %s" % (name, why), flush=True)
+            continue
         if work.idle > 0 and limit != resource.RLIM_INFINITY:
-            possible = summary.idle_possible(work.idle, limit, options.sessions, work.domains * work.connections)
-            if possible < work.idle:
-                print("!!! %s: open files are limited to %d (ulimit -Hn): %d idle sessions instead of %d" % (name, limit, possible, work.idle))
-            if possible == 0:
+            count = summary.idle_possible(work.idle, limit, options.sessions, work.domains * work.connections)
+            if count < work.idle:
+                print("!!! %s: open files are limited to %d (ulimit -Hn): %d idle sessions instead of %d" % (name, limit, count, work.idle))
+            if count == 0:
                 print("!!! SKIPPED %s" % name, flush=True)
                 continue
-            work = work._replace(idle=possible)
+            work = work._replace(idle=count)
         found[name] = work
     return found
 
@@ -518,7 +402,7 @@ def compared(options, group, rounds, relay):
         if work.latency_most is not None:
             words.append(summary.latency_text(own, base, work.latency_most))
             kept = kept and summary.latency_kept(own, base, work.latency_most)
-        if work.extra is not None:
+        if work.extra is not None and pair.cpu is not None:
             words.append(summary.difference_text(own, base, work.extra))
         texts[pair.name] = "against %s: %s" % (pair.base, "; ".join(words))
     return texts, kept
@@ -529,6 +413,9 @@ def bench_group(options, programs, directory, group):
     for name, work in group.items():
         print("%s: %s" % (name, described(work)), flush=True)
     relays = available(options, chosen(options.relays, RELAYS) if options.relays else next(iter(group.values())).relays)
+    for name in [name for name in relays if issubclass(RELAYS[name], peers.Peer) and any(work.tls for work in group.values())]:
+        print("!!! SKIPPED %s: it is set up without TLS" % name, flush=True)
+        relays.remove(name)
     if len(relays) > 1:
         describe(options, relays)
     rounds = {name: {relay: [] for relay in relays} for name in group}
@@ -563,7 +450,7 @@ def bench(options, programs, directory):
     )
     all_well = True
     for names in groups(chosen(options.workloads, WORKLOADS)):
-        group = within_descriptors(options, names)
+        group = possible(options, names)
         if not group:
             continue
         rows, well = bench_group(options, programs, directory, group)

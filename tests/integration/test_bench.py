@@ -254,7 +254,9 @@ def hostile_clients():
 
 
 def a_renegotiation_is_noticed():
-    """By a server that agrees to it: else that none does would say nothing."""
+    """Of a server that agrees to it: else that none does would say nothing."""
+    if security.unavailable():
+        return security.unavailable()
     with tempfile.TemporaryDirectory() as directory:
         (cert, key), port = security.make_certificate(directory, "localhost"), harness.free_port()
         server = subprocess.Popen(
@@ -459,11 +461,18 @@ def pairs_are_made_round_by_round():
 
 
 def latencies_and_differences_are_told():
-    one, two = ([dict(figures(1000, cpu), source={"injection_ms": {"p50": p50, "p99": 3 * p50}}) for cpu, p50 in rounds] for rounds in (((10, 1),), ((35, 1.1),)))
-    check(summary.latency_text(one, two, 1.05) == "injection p50 x0.91 (0.91 to 0.91), required: at most 1.05, met, p99 x0.91 (0.91 to 0.91)", "faster")
-    check("p50 x1.10 (1.10 to 1.10), required: at most 1.05, NOT MET" in summary.latency_text(two, one, 1.05), "slower: %s" % summary.latency_text(two, one, 1.05))
-    check(summary.latency_kept(one, two, 1.05) and not summary.latency_kept(two, one, 1.05) and summary.latency_kept(two, one, 1.11), "kept")
-    check(summary.difference_text(two, one, "handshake") == "25.0 us (25.0 to 25.0) of CPU for each handshake", summary.difference_text(two, one, "handshake"))
+    def rounds(cpu_us, p50):
+        return [dict(figures(1000, cpu_us), source={"injection_ms": {"p50": p50, "p99": 3 * p50}})]
+
+    one, two = rounds(10, 1), rounds(35, 1.1)
+    text = summary.latency_text(one, two, 1.05)
+    check(text == "injection p50 x0.91 (0.91 to 0.91), required: at most 1.05, met, p99 x0.91 (0.91 to 0.91)", text)
+    text = summary.latency_text(two, one, 1.05)
+    check("p50 x1.10 (1.10 to 1.10), required: at most 1.05, NOT MET" in text, text)
+    kept = summary.latency_kept(one, two, 1.05), summary.latency_kept(two, one, 1.05), summary.latency_kept(two, one, 1.11)
+    check(kept == (True, False, True), "%s" % (kept,))
+    text = summary.difference_text(two, one, "handshake")
+    check(text == "25.0 us (25.0 to 25.0) of CPU for each handshake", text)
 
 
 def pairs_are_told():
