@@ -302,7 +302,8 @@ START_TEST(mail_that_requires_tls_goes_to_hosts_that_are_proved_to_be_the_domain
   ck_assert_int_eq(told.result, PROOF_FAILED);
   vet_required(false, NULL);
   ck_assert_int_eq(told.result, PROOF_FAILED);
-  ck_assert_str_eq(told.reason, "TLS: REQUIRETLS needs MX records that are secure by DNSSEC, or an MTA-STS policy: the domain has neither, for a.example");
+  ck_assert_str_eq(told.reason,
+                   "TLS: REQUIRETLS needs MX records that are secure by DNSSEC, or an MTA-STS policy: the domain has neither, for a.example");
 }
 END_TEST
 
