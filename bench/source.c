@@ -27,7 +27,7 @@ enum { TLS_NONE, TLS_STARTTLS, TLS_IMPLICIT }; /* --tls */
 struct settings {
   const char *to, *from, *hostname, *pattern;
   uint64_t sessions, messages, duration_ns, messages_per_session, size, recipients, domains;
-  uint64_t rate, idle, threads, retry_after_ns, timeout_ns;
+  uint64_t rate, settle_ns, idle, threads, retry_after_ns, timeout_ns;
   unsigned way, order, tls;
   bool chunking, spread, tls_full, no_retry, json, progress;
 };
@@ -57,6 +57,7 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
        "messages a second, on a fixed schedule: latency counts from the time a message\n"
        "was due, so a relay that falls behind is not spared (default 0: as fast as it answers)",
        NULL},
+      {"settle", OPTION_DURATION, &s->settle_ns, "TIME", "latency is of messages after that alone, when sessions are there (default 0)", NULL},
       {"idle", OPTION_COUNT, &s->idle, "N", "more sessions that are only held open (default 0)", NULL},
       {"threads", OPTION_COUNT, &s->threads, "N", "threads to send from (default 1)", NULL},
       {NULL, OPTION_TITLE, NULL, NULL, "Messages", NULL},
@@ -179,6 +180,7 @@ static void start_threads(struct source *source, pthread_t *ids) {
   source->threads = calloc(client->threads, sizeof *source->threads);
   must(source->threads != NULL);
   client->started_ns = process_now_ns();
+  client->plan.timed_from_ns = client->started_ns + source->settings.settle_ns;
   client->stop_taking_ns = source->settings.duration_ns > 0 ? client->started_ns + source->settings.duration_ns : UINT64_MAX;
   for (unsigned i = 0; i < client->threads; i++) {
     source->threads[i].client = client;

@@ -32,7 +32,7 @@ BESIDES = content("4KiB", "message") + ["--sessions", "3", "--domains", "3", "--
 MESSAGE_4K = content("4KiB", "message")
 STARTTLS = ["--tls", "starttls"]
 EACH_A_SESSION = content("4KiB", "command") + ["--messages-per-session", "1"]
-STEADY = MESSAGE_4K + STARTTLS + ["--rate", "1000"]
+STEADY = MESSAGE_4K + STARTTLS + ["--rate", "1000", "--settle", "2s"]
 # half-open ones stay as long as the relay lets them by default (tls.handshake_timeout): with 10,000 of them, 333 others come each second
 HOSTILE = ["--half-open", "10000", "--dribble", "100", "--garbage", "100", "--vanish", "50", "--renegotiate", "50", "--rate", "500"]
 HOSTILE_DESCRIPTORS = 12000  # of the relay: those, the good ones' sessions, connections out

@@ -119,7 +119,7 @@ static void accept_taken(struct sender *s, const struct transaction *t, uint64_t
   counter_add(&s->_stats->accepted, 1);
   counter_add(&s->_stats->accepted_recipients, t->accepted);
   counter_write(&s->_stats->last_ns, now_ns);
-  histogram_record(&s->_stats->latency, now_ns > t->started_ns ? now_ns - t->started_ns : 0);
+  if (t->started_ns >= s->_plan->timed_from_ns) histogram_record(&s->_stats->latency, now_ns > t->started_ns ? now_ns - t->started_ns : 0);
 }
 
 /* The session will not go on: what is under way is tried again by another one. */

@@ -45,6 +45,7 @@ struct sender_plan {
   struct domains domains;
   uint64_t domain_count;
   uint64_t messages_per_session; /* 0: not limited */
+  uint64_t timed_from_ns;        /* latency is of messages that were begun, or due, from then on */
   struct span from;
   struct span hostname;
   struct span date;

@@ -160,6 +160,15 @@ def latency_counts_from_the_schedule():
     check(status == 0 and sent["injection_ms"]["p50"] > 50, "%s" % sent["injection_ms"])
 
 
+def latency_of_those_that_come_first_may_be_left_out():
+    sink = Sink("--rule", "stage=connect delay=300ms")
+    for settle, count in (([], 100), (["--settle", "500ms"], 50)):
+        status, sent, _ = source(sink.port, "--messages", "100", "--rate", "100", "--sessions", "3", *settle)
+        latency = sent["injection_ms"]
+        check(status == 0 and latency["count"] == count and (latency["max"] > 200) == (count == 100), "%s: %s" % (settle, latency))
+    sink.stop()
+
+
 def threads():
     sink = Sink("--threads", "2")
     status, sent, _ = source(sink.port, "--messages", "500", "--threads", "2", "--sessions", "10")
@@ -523,6 +532,7 @@ def main():
         damage_and_duplicates_are_reported,
         open_loop_keeps_its_rate,
         latency_counts_from_the_schedule,
+        latency_of_those_that_come_first_may_be_left_out,
         threads,
         tls_of_both_forms,
         tls_of_large_and_slow_ones,
