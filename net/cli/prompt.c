@@ -18,12 +18,12 @@ static const char *read_line(FILE *from, char *room, size_t size, size_t *len) {
 /* Without echo, and without signals by its keys: an interrupted program would leave the terminal without echo. What these keys write is no password either. */
 static const char *ask(FILE *terminal, const char *question, char *room, size_t size, size_t *len) {
   struct termios before, silent;
-  fputs(question, terminal);
-  fflush(terminal);
   if (tcgetattr(fileno(terminal), &before) != 0) return "this terminal cannot be asked for a password";
   silent = before;
   silent.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
   if (tcsetattr(fileno(terminal), TCSAFLUSH, &silent) != 0) return "this terminal cannot be asked for a password";
+  fputs(question, terminal); /* after the flush: an answer that comes at once is not thrown away */
+  fflush(terminal);
   const char *wrong = read_line(terminal, room, size, len);
   tcsetattr(fileno(terminal), TCSAFLUSH, &before);
   fputs("\n", terminal);
