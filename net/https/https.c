@@ -73,10 +73,10 @@ static bool take_address(struct netaddr *address, const struct sockaddr *from) {
 }
 
 static bool is_public(const struct sockaddr *sockaddr) {
-  static const char *const others[] = { /* RFC 6890, and what RFC 6052, 3056 and 4380 carry IPv4 addresses in */
-                                       "0.0.0.0/8",      "10.0.0.0/8",     "100.64.0.0/10",   "127.0.0.0/8",   "169.254.0.0/16", "172.16.0.0/12",
-                                       "192.0.0.0/24",   "192.0.2.0/24",   "192.168.0.0/16",  "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
-                                       "224.0.0.0/3",    "64:ff9b::/96",   "64:ff9b:1::/48",  "2001::/32",     "2001:db8::/32",  "2002::/16"};
+  static const char *const others[] = {/* RFC 6890, and what RFC 6052, 3056 and 4380 carry IPv4 addresses in */
+                                       "0.0.0.0/8",    "10.0.0.0/8",   "100.64.0.0/10",  "127.0.0.0/8",   "169.254.0.0/16",  "172.16.0.0/12",
+                                       "192.0.0.0/24", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+                                       "224.0.0.0/3",  "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32",     "2001:db8::/32",   "2002::/16"};
   struct netaddr address;
   struct network network;
   if (!take_address(&address, sockaddr)) return false;

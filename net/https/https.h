@@ -26,10 +26,10 @@ struct https_answer {
 typedef void (*https_done)(void *context, void *owner, int error, const struct https_answer *answer, const char *why);
 
 struct https_options {
-  unsigned under_way;     /* at a time */
-  uint32_t timeout_ms;    /* for all of a request */
-  uint32_t answer_max;    /* bytes of an answer's body */
-  bool public_only;       /* not to addresses of this machine or of networks that are not public (RFC 6890): who names the host is nobody to reach those */
+  unsigned under_way;  /* at a time */
+  uint32_t timeout_ms; /* for all of a request */
+  uint32_t answer_max; /* bytes of an answer's body */
+  bool public_only; /* not to addresses of this machine or of networks that are not public (RFC 6890): who names the host is nobody to reach those */
   const char *ca_file;    /* PEM; NULL: the system's authorities */
   const char *connect_to; /* "127.0.0.1:8443": instead of where the name leads, wherever that is, for tests; NULL: no */
   https_done done;
