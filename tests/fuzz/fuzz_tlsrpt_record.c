@@ -43,7 +43,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
   for (unsigned i = 0; i < record.count; i++) is_sound(&record.uri[i]);
   tlsrpt_record_write(&record, &out);
   must(!out.overflow && tlsrpt_record_parse(&again, fmt_span(&out)) == E_OK && again.count == record.count);
-  for (unsigned i = 0; i < record.count; i++)
-    must(again.uri[i].scheme == record.uri[i].scheme && strcmp(again.uri[i].text, record.uri[i].text) == 0);
+  for (unsigned i = 0; i < record.count; i++) must(again.uri[i].scheme == record.uri[i].scheme && strcmp(again.uri[i].text, record.uri[i].text) == 0);
   return 0;
 }
