@@ -1,10 +1,10 @@
 /*
  * tlsrpt: TLS reports alone, without the relay. For trying a set-up, and for tests against real servers.
  *
- *   tlsrpt --server ADDRESS[:PORT] --out DIRECTORY [--file FILE] [--ca FILE] [--connect-to ADDRESS:PORT] [--timeout MS] [--spread MS] [--retry MS] [--refuse N]
- *          [DOMAIN...]
+ *   tlsrpt --server ADDRESS[:PORT] --out DIRECTORY [--file FILE] [--ca FILE] [--connect-to ADDRESS:PORT] [--timeout MS] [--spread MS] [--retry MS] [--save MS]
+ *          [--refuse N] [DOMAIN...]
  *
- * Counts some sessions for each DOMAIN: 3 good ones without a policy; with an MTA-STS policy 2 good ones and a failure; with TLSA records 2 failures. Then sends what is
+ * Counts some sessions for each DOMAIN: 3 good ones without a policy; with an MTA-STS policy 2 good ones and a failure; with TLSA records 2 failures. Says so. Then sends what is
  * due of earlier days, until SIGTERM or SIGINT. A message goes into a file of DIRECTORY, in the form in which it would be queued, with a line on stdout; the first N are
  * refused as by a full queue. What there is to say goes to stderr. Exit status: 0; 1 if it cannot start; 2 for bad usage.
  */
@@ -115,6 +115,8 @@ static int work(struct tlsrpt_options *options, const struct resolver_options *d
   shard_handle(&shard, KIND, complete, resolver);
   struct tlsrpt_view *view = tlsrpt_view(tlsrpt, 0, &shard, resolver);
   for (unsigned i = 0; i < count; i++) count_for(view, span_of_text(names[i]));
+  puts("counted");
+  fflush(stdout);
   while (!stop) shard_turn(&shard, io_now_ns(shard.io) + 50000000);
   errands_close(&shard); /* as at the end of shard_run */
   tlsrpt_stop(tlsrpt);
@@ -127,7 +129,7 @@ static int work(struct tlsrpt_options *options, const struct resolver_options *d
 
 static int usage(void) {
   fputs("usage: tlsrpt --server ADDRESS[:PORT] --out DIRECTORY [--file FILE] [--ca FILE] [--connect-to ADDRESS:PORT] [--timeout MS] [--spread MS] "
-        "[--retry MS] [--refuse N] [DOMAIN...]\n",
+        "[--retry MS] [--save MS] [--refuse N] [DOMAIN...]\n",
         stderr);
   return 2;
 }
@@ -135,7 +137,7 @@ static int usage(void) {
 int main(int argc, char **argv) {
   static const struct option names[] = {{"server", 1, NULL, 's'},     {"out", 1, NULL, 'o'},     {"file", 1, NULL, 'f'},   {"ca", 1, NULL, 'a'},
                                         {"connect-to", 1, NULL, 'c'}, {"timeout", 1, NULL, 't'}, {"spread", 1, NULL, 'S'}, {"retry", 1, NULL, 'r'},
-                                        {"refuse", 1, NULL, 'R'},     {NULL, 0, NULL, 0}};
+                                        {"refuse", 1, NULL, 'R'},     {"save", 1, NULL, 'w'},    {NULL, 0, NULL, 0}};
   struct tlsrpt_options options = tlsrpt_defaults;
   struct netaddr server = {0};
   struct resolver_options dns = {.servers = &server, .servers_count = 1, .negative_ttl_max_s = 1};
@@ -158,6 +160,7 @@ int main(int argc, char **argv) {
     case 't': options.timeout_ms = (uint32_t)strtoul(optarg, NULL, 10); break;
     case 'S': options.sender.spread_ms = strtoull(optarg, NULL, 10); break;
     case 'r': options.sender.retry_ms = strtoull(optarg, NULL, 10); break;
+    case 'w': options.save_ms = strtoull(optarg, NULL, 10); break;
     case 'R': world.refuse = (unsigned)strtoul(optarg, NULL, 10); break;
     default: return usage();
     }

@@ -195,7 +195,9 @@ void https_turn(struct https *https, unsigned wait_ms) {
   CURLMsg *message;
   curl_multi_perform(https->multi, &running);
   while ((message = curl_multi_info_read(https->multi, &left)) != NULL) {
-    if (message->msg == CURLMSG_DONE) finish(https, message->easy_handle, message->data.result);
+    if (message->msg != CURLMSG_DONE) continue;
+    finish(https, message->easy_handle, message->data.result);
+    wait_ms = 0; /* who was told has something to do */
   }
   if (wait_ms > 0) curl_multi_poll(https->multi, NULL, 0, (int)wait_ms, NULL);
 }

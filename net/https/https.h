@@ -50,7 +50,7 @@ void https_close(struct https *https);
 
 /* False: too many are under way, or there is no memory. */
 must_check bool https_start(struct https *https, const struct https_request *request);
-/* Waits so long for something to happen, or to be woken, and works on all. */
+/* Works on all, then waits so long for something to happen, or to be woken; not if a request has ended. */
 void https_turn(struct https *https, unsigned wait_ms);
 /* From any thread: the turn under way, or the next one, does not wait. */
 void https_wake(struct https *https);

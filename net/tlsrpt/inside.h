@@ -18,6 +18,7 @@
 struct call {
   struct errand errand;
   struct https *wake;
+  struct shard *shard;
   bool ready;            /* the shard's: what was begun has come to its end */
   bool used;             /* the thread's: call_end is still to come */
   _Atomic bool finished; /* the shard has done its part */

@@ -3,18 +3,20 @@
  */
 #include "net/tlsrpt/inside.h"
 
+#define LOOK_MS 50
+
 /* ---- calls ---- */
 
 void call_begin(struct call *call, struct https *wake, struct shard *shard, errand_step step, void *context) {
   must(!call->used);
-  *call = (struct call){.wake = wake, .used = true};
+  *call = (struct call){.wake = wake, .shard = shard, .used = true};
   errand_init(&call->errand, step, context);
   errand_ask(shard, &call->errand);
 }
 
 bool call_step(struct call *call) {
   if (!call->ready) {
-    call->errand.not_before_ms = UINT64_MAX; /* until call_ready */
+    call->errand.not_before_ms = call->shard->now_ms + LOOK_MS; /* if not call_ready comes before, or comes when the turn's errands are over */
     return false;
   }
   atomic_store_explicit(&call->finished, true, memory_order_release);
