@@ -30,7 +30,8 @@ const struct tlsrpt_options tlsrpt_defaults = {.views = 1,
                                                .jobs = 32,
                                                .timeout_ms = 30000,
                                                .collect_ms = 600000,
-                                               .save_ms = 30000};
+                                               .save_ms = 30000,
+                                               .wall_ms = system_wall_ms};
 
 void tlsrpt_say(const struct tlsrpt *tlsrpt, const char *format, ...) {
   char line[LINE_ROOM];
@@ -153,7 +154,7 @@ static void *work(void *argument) {
   struct tlsrpt *tlsrpt = argument;
   if (tlsrpt->o.begin != NULL) tlsrpt->o.begin(tlsrpt->o.context);
   while (!atomic_load_explicit(&tlsrpt->stopping, memory_order_acquire)) {
-    uint64_t now_ms = system_wall_ms();
+    uint64_t now_ms = tlsrpt->o.wall_ms();
     collect(tlsrpt, now_ms);
     bool is_free = work_on_jobs(tlsrpt, now_ms);
     if (tlsrpt->changed_ms > 0 && now_ms - tlsrpt->changed_ms >= tlsrpt->o.save_ms) save(tlsrpt);
@@ -165,7 +166,7 @@ static void *work(void *argument) {
 /* What the shards counted last. */
 static void take_last(struct tlsrpt *tlsrpt) {
   for (unsigned i = 0; i < tlsrpt->o.views; i++)
-    for (unsigned one = 0; one < 2; one++) take_counts(tlsrpt, &tlsrpt->views[i].pair[one], system_wall_ms());
+    for (unsigned one = 0; one < 2; one++) take_counts(tlsrpt, &tlsrpt->views[i].pair[one], tlsrpt->o.wall_ms());
 }
 
 void tlsrpt_stop(struct tlsrpt *tlsrpt) {
@@ -215,7 +216,7 @@ static int make_parts(struct tlsrpt *tlsrpt) {
 
 int tlsrpt_open(struct tlsrpt **out, const struct tlsrpt_options *options) {
   struct tlsrpt *tlsrpt = calloc(1, sizeof *tlsrpt);
-  uint64_t now_ms = system_wall_ms();
+  uint64_t now_ms = options->wall_ms();
   if (tlsrpt == NULL) return E_NO_MEMORY;
   tlsrpt->o = *options;
   tlsrpt->today.number = now_ms / TLSRPT_DAY_MS;

@@ -48,6 +48,7 @@ struct tlsrpt_options {
   /* One line for people, without newline: the file is no good, cannot be written, a report could not be sent. From the thread, or from within tlsrpt_open and _stop. */
   void (*say)(void *context, const char *line);
   void (*begin)(void *context); /* the first thing on the thread, to give up what it may do; NULL: nothing */
+  uint64_t (*wall_ms)(void);    /* the clock: system_wall_ms; another for tests */
   void *context;
 };
 /* One view; what is said above; no names, no file, nobody to tell. */
