@@ -41,7 +41,7 @@ static json_t *applied_json(const struct tlsrpt_applied *applied) {
   const struct tlsrpt_kind *kind;
   json_t *kinds = json_array();
   int failed = kinds == NULL;
-  STAILQ_FOREACH(kind, &applied->kinds, _link) failed |= json_array_append_new(kinds, kind_json(kind));
+  for (kind = STAILQ_FIRST(&applied->kinds); kind != NULL; kind = STAILQ_NEXT(kind, _link)) failed |= json_array_append_new(kinds, kind_json(kind));
   json_t *object = json_pack("{s:o, s:I, s:I, s:o}", "policy", policy_json(applied->policy), "successes", (json_int_t)applied->successes, "rest",
                              (json_int_t)applied->rest, "kinds", kinds);
   if (!failed) return object;
@@ -53,7 +53,8 @@ static json_t *domain_json(const struct tlsrpt_domain *domain) {
   const struct tlsrpt_applied *applied;
   json_t *policies = json_array();
   int failed = policies == NULL;
-  STAILQ_FOREACH(applied, &domain->applied, _link) failed |= json_array_append_new(policies, applied_json(applied));
+  for (applied = STAILQ_FIRST(&domain->applied); applied != NULL; applied = STAILQ_NEXT(applied, _link))
+    failed |= json_array_append_new(policies, applied_json(applied));
   json_t *object = json_pack("{s:o}", "policies", policies);
   if (!failed) return object;
   json_decref(object);
@@ -101,7 +102,7 @@ static int add_reports(json_t *days, const struct tlsrpt_sender *sender) {
   const struct tlsrpt_due *due;
   json_t *domains = NULL;
   int failed = 0;
-  TAILQ_FOREACH(due, &sender->dues, _link) {
+  for (due = TAILQ_FIRST(&sender->dues); due != NULL; due = TAILQ_NEXT(due, _link)) {
     if (due->day != day) failed = json_array_append_new(days, day_json(due->day, &domains));
     day = due->day;
     json_t *domain = failed ? NULL : domain_json(due->domain);

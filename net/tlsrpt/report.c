@@ -87,7 +87,7 @@ static json_t *failures_json(const struct tlsrpt_applied *applied) {
   json_t *array = json_array();
   const struct tlsrpt_kind *kind;
   int failed = array == NULL;
-  STAILQ_FOREACH(kind, &applied->kinds, _link) {
+  for (kind = STAILQ_FIRST(&applied->kinds); kind != NULL; kind = STAILQ_NEXT(kind, _link)) {
     struct tlsrpt_failure failure = tlsrpt_kind_failure(kind);
     failed |= json_array_append_new(array, failure_json(&failure, kind->sessions));
   }
@@ -126,7 +126,7 @@ static json_t *whole_json(const struct tlsrpt_report *report) {
   failed |= json_object_set_new(object, "date-range", range_json(report));
   failed |= set_text(object, "contact-info", report->contact);
   failed |= set_text(object, "report-id", fmt_span(&id));
-  STAILQ_FOREACH(applied, &report->domain->applied, _link) {
+  for (applied = STAILQ_FIRST(&report->domain->applied); applied != NULL; applied = STAILQ_NEXT(applied, _link)) {
     failed |= json_array_append_new(policies, applied_json(applied, tlsrpt_domain_name(report->domain)));
   }
   failed |= json_object_set_new(object, "policies", policies);

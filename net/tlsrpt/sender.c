@@ -12,7 +12,10 @@ void tlsrpt_sender_init(struct tlsrpt_sender *sender, const struct tlsrpt_sender
 }
 
 void tlsrpt_sender_fini(struct tlsrpt_sender *sender) {
-  while (!TAILQ_EMPTY(&sender->dues)) tlsrpt_sender_done(sender, TAILQ_FIRST(&sender->dues));
+  for (struct tlsrpt_due *due = TAILQ_FIRST(&sender->dues), *next; due != NULL; due = next) {
+    next = TAILQ_NEXT(due, _link);
+    tlsrpt_sender_done(sender, due);
+  }
   must(sender->days_count == 0);
 }
 
@@ -82,7 +85,7 @@ struct tlsrpt_due *tlsrpt_sender_take(struct tlsrpt_sender *sender, uint64_t now
   struct tlsrpt_due *due;
   if (now_ms < sender->next_ms) return NULL;
   uint64_t next_ms = UINT64_MAX;
-  TAILQ_FOREACH(due, &sender->dues, _link) {
+  for (due = TAILQ_FIRST(&sender->dues); due != NULL; due = TAILQ_NEXT(due, _link)) {
     if (due->taken) continue;
     if (due->due_ms <= now_ms) {
       due->taken = true;

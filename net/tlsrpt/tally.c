@@ -110,7 +110,7 @@ static struct tlsrpt_applied *applied_of(struct tlsrpt_tally *tally, struct span
   struct tlsrpt_domain *domain = map_find(&tally->map, name);
   struct tlsrpt_applied *applied;
   if (domain == NULL && (domain = new_domain(tally, name)) == NULL) return NULL;
-  STAILQ_FOREACH(applied, &domain->applied, _link) {
+  for (applied = STAILQ_FIRST(&domain->applied); applied != NULL; applied = STAILQ_NEXT(applied, _link)) {
     if (tlsrpt_policy_equal(applied->policy, policy)) return applied;
   }
   applied = new_applied(tally, domain, policy);
@@ -157,7 +157,7 @@ static struct tlsrpt_kind *kind_of(struct tlsrpt_tally *tally, struct tlsrpt_app
   wanted.host_len = put_clean(&text, failure->mx_host, TLSRPT_HOST_MAX);
   wanted.info_len = put_clean(&text, failure->info, TLSRPT_TEXT_MAX);
   wanted.reason_len = put_clean(&text, failure->reason, TLSRPT_TEXT_MAX);
-  STAILQ_FOREACH(kind, &applied->kinds, _link) {
+  for (kind = STAILQ_FIRST(&applied->kinds); kind != NULL; kind = STAILQ_NEXT(kind, _link)) {
     if (is_same(kind, &wanted, fmt_span(&text))) return kind;
   }
   kind = applied->kinds_count < tally->limits.kinds ? take(tally, size_of_kind(&wanted), 0) : NULL;
@@ -188,7 +188,7 @@ static void merge_applied(struct tlsrpt_tally *tally, struct span name, const st
   const struct tlsrpt_kind *kind;
   if (applied->successes > 0) tlsrpt_tally_success(tally, name, applied->policy, applied->successes);
   if (applied->rest > 0) tlsrpt_tally_rest(tally, name, applied->policy, applied->rest);
-  STAILQ_FOREACH(kind, &applied->kinds, _link) {
+  for (kind = STAILQ_FIRST(&applied->kinds); kind != NULL; kind = STAILQ_NEXT(kind, _link)) {
     struct tlsrpt_failure failure = tlsrpt_kind_failure(kind);
     tlsrpt_tally_failure(tally, name, applied->policy, &failure, kind->sessions);
   }
@@ -198,7 +198,8 @@ void tlsrpt_tally_merge(struct tlsrpt_tally *tally, const struct tlsrpt_tally *f
   const struct tlsrpt_domain *domain;
   const struct tlsrpt_applied *applied;
   for (uint32_t cursor = 0; (domain = tlsrpt_tally_next(from, &cursor)) != NULL;) {
-    STAILQ_FOREACH(applied, &domain->applied, _link) merge_applied(tally, tlsrpt_domain_name(domain), applied);
+    for (applied = STAILQ_FIRST(&domain->applied); applied != NULL; applied = STAILQ_NEXT(applied, _link))
+      merge_applied(tally, tlsrpt_domain_name(domain), applied);
   }
   tally->rest_successes += from->rest_successes;
   tally->rest_failures += from->rest_failures;

@@ -78,9 +78,9 @@ static void take_counts(struct tlsrpt *tlsrpt, struct tlsrpt_tally *counted, uin
 
 static void end_day(struct tlsrpt *tlsrpt, uint64_t number, uint64_t now_ms) {
   const struct tlsrpt_tally *tally = &tlsrpt->today.tally;
-  if (tally->rest_successes + tally->rest_failures > 0)
-    tlsrpt_say(tlsrpt, "%llu sessions of a day were with more domains than TLS reports have room for: they are told to nobody",
-               (unsigned long long)(tally->rest_successes + tally->rest_failures));
+  unsigned long long rest = tally->rest_successes;
+  rest += tally->rest_failures;
+  if (rest > 0) tlsrpt_say(tlsrpt, "%llu sessions of a day were with more domains than TLS reports have room for: they are told to nobody", rest);
   int error = tally->map.count > 0 ? tlsrpt_sender_add(&tlsrpt->sender, tlsrpt->today.number, &tlsrpt->today.tally, now_ms) : E_OK;
   tlsrpt_tally_clear(&tlsrpt->today.tally);
   if (error != E_OK) tlsrpt_say(tlsrpt, "TLS reports of a day are lost: %s", error_text(error));
