@@ -34,7 +34,13 @@ struct tlsrpt_view {
   struct call collect;
 };
 
-enum job_state { JOB_FREE = 1, JOB_ASKS, JOB_MAILS, JOB_POSTS, JOB_LOST };
+enum job_state {
+  JOB_FREE = 1,
+  JOB_ASKS,
+  JOB_MAILS,
+  JOB_POSTS,
+  JOB_LOST, /* the shard has ended: so will the thread. The report stays as it is, for the file */
+};
 enum job_wish { WISH_UNKNOWN = 0, WISH_NOBODY, WISH_SOMEBODY };
 
 struct job { /* a report under way; all is the thread's, but from the begin of a call to its end */
@@ -67,7 +73,6 @@ struct tlsrpt {
   uint64_t changed_ms; /* 0: the file is as we are */
   uint64_t collect_ms; /* the next time */
   uint64_t began_ms;   /* the collection that is under way; 0: none is */
-  bool shards_ended;   /* no more calls */
   bool started;
   pthread_t thread;
   _Atomic bool stopping;

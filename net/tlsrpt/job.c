@@ -50,12 +50,6 @@ static void later(struct job *job, uint64_t now_ms) {
   }
 }
 
-/* The shard has ended: so will the thread. The report stays as it is, for the file. */
-static void lose(struct job *job) {
-  job->tlsrpt->shards_ended = true;
-  job->state = JOB_LOST;
-}
-
 /* ---- serving ---- */
 
 /* On the shard. */
@@ -210,7 +204,7 @@ void job_turn(struct job *job, uint64_t now_ms) {
     served(job, now_ms);
   } else if ((job->state == JOB_ASKS || job->state == JOB_MAILS) && call_is_over(&job->call)) {
     if (!call_end(&job->call)) {
-      lose(job);
+      job->state = JOB_LOST;
     } else if (job->state == JOB_ASKS) {
       asked(job, now_ms);
     } else {

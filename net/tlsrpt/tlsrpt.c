@@ -101,7 +101,7 @@ static void collected(struct tlsrpt *tlsrpt, uint64_t now_ms) {
 static void collect(struct tlsrpt *tlsrpt, uint64_t now_ms) {
   bool waits = false;
   if (tlsrpt->began_ms == 0) {
-    if (now_ms < tlsrpt->collect_ms || tlsrpt->shards_ended) return;
+    if (now_ms < tlsrpt->collect_ms) return;
     tlsrpt->began_ms = now_ms;
     for (unsigned i = 0; i < tlsrpt->o.views; i++) view_collect(&tlsrpt->views[i]);
   }
@@ -111,8 +111,6 @@ static void collect(struct tlsrpt *tlsrpt, uint64_t now_ms) {
       waits = waits || view->collect.used;
     } else if (call_end(&view->collect)) {
       take_counts(tlsrpt, view->spare, now_ms);
-    } else {
-      tlsrpt->shards_ended = true;
     }
   }
   if (!waits) collected(tlsrpt, now_ms);
@@ -122,7 +120,7 @@ static void collect(struct tlsrpt *tlsrpt, uint64_t now_ms) {
 
 /* False: none is due, or there is no shard to ask. */
 static bool begin_one(struct tlsrpt *tlsrpt, struct job *job, uint64_t now_ms) {
-  bool can = !tlsrpt->shards_ended && atomic_load_explicit(&tlsrpt->views[0].shard, memory_order_acquire) != NULL;
+  bool can = atomic_load_explicit(&tlsrpt->views[0].shard, memory_order_acquire) != NULL;
   struct tlsrpt_due *due = can ? tlsrpt_sender_take(&tlsrpt->sender, now_ms) : NULL;
   if (due != NULL) job_begin(job, due, now_ms);
   return due != NULL;

@@ -143,6 +143,7 @@ START_TEST(without_room_nothing_is_lost_but_what_it_was) {
   struct tlsrpt_limits narrow = {.domains = any(50), .policies = any(4), .kinds = any(5), .bytes = any(2) > 0 ? any(20000) : 1u << 20};
   tlsrpt_tally_init(&whole, &narrow, 1);
   tlsrpt_tally_init(&merged, &narrow, 2);
+  tlsrpt_tally_init(&part[0], &narrow, 3);
   for (unsigned i = 0; i < 3000; i++) count_something(&part[any(PARTS)], &whole, &sums);
   for (unsigned i = 0; i < PARTS; i++) tlsrpt_tally_merge(&merged, &part[i]);
   struct sums of_whole = sums_of(&whole), of_merged = sums_of(&merged);
@@ -171,6 +172,7 @@ START_TEST(what_comes_from_outside_is_cleaned_and_cut) {
       .result = TLSRPT_VALIDATION_FAILURE, .mx_host = span_of(long_text, 400), .reason = SPAN("a\n\0\x7f\x80z"), .info = span_of(long_text, 300)};
   tlsrpt_tally_failure(&whole, SPAN("a.example"), NULL, &failure, 1);
   failure.reason = SPAN("a\t\1?\xffz");
+  failure.sending.port = failure.receiving.port = 7;
   tlsrpt_tally_failure(&whole, SPAN("a.example"), NULL, &failure, 1);
   const struct tlsrpt_applied *applied = STAILQ_FIRST(&tlsrpt_tally_find(&whole, SPAN("a.example"))->applied);
   ck_assert(applied->kinds_count == 1 && applied->policy == NULL);
@@ -201,6 +203,9 @@ START_TEST(policies_show_their_lines) {
   ck_assert(!tlsrpt_policy_equal(made, NULL) && !tlsrpt_policy_equal(NULL, made) && tlsrpt_policy_equal(NULL, NULL) &&
             !tlsrpt_policy_equal(made, policy[1]));
   ck_assert(tlsrpt_policy_equal(policy[2], policy[3]) && !tlsrpt_policy_equal(policy[1], policy[2]));
+  tlsrpt_policy_drop(made);
+  ck_assert_int_eq(tlsrpt_policy_make(&made, TLSRPT_POLICY_STS, SPAN("mx.example.org"), SPAN("3 1 1 02\n"), span_of(NULL, 0)), E_OK);
+  ck_assert(!tlsrpt_policy_equal(made, policy[2]) && span_equal(tlsrpt_policy_lines(made), tlsrpt_policy_lines(policy[2])));
   tlsrpt_policy_drop(made);
 
   static struct dane dane = {.status = DANE_USE, .count = 1};
