@@ -63,8 +63,8 @@ $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libbench.a $(BUILD)/libringpos
 	@mkdir -p $(@D)
 	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# What they are held against.
-$(BUILD)/bench/tls $(BUILD)/unit/unit/net/tls/test_libssl: LDLIBS += -lssl
+# What they are held against, or attacked with.
+$(BUILD)/bench/tls $(BUILD)/bench/hostile $(BUILD)/unit/unit/net/tls/test_libssl: LDLIBS += -lssl
 
 # ---- tests: everything again with ASan and UBSan ----
 SANITIZE := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all

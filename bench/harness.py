@@ -378,11 +378,13 @@ class Ringpost(Relay):
         events=False,
         delivery=(),
         more=(),
+        certificate=None,
         **options
     ):
         super().__init__(*arguments, **options)
         self.delivery = delivery
         self.more = more
+        self.certificate = certificate  # (certificate, key), PEM files; None: no TLS is offered
         self.shards = shards
         self.durability = durability
         self.connections_per_site = connections_per_site
@@ -402,8 +404,8 @@ class Ringpost(Relay):
 shards: %d
 spool: {path: "%s/spool", durability: %s}
 listeners:
-  - {address: "127.0.0.1", port: %d}
-dns: {servers: ["%s"]}
+  - {address: "127.0.0.1", port: %d, tls: %s}
+%sdns: {servers: ["%s"]}
 delivery:
   port: %d
   connections_per_site: %d
@@ -413,6 +415,8 @@ delivery:
             self.directory,
             self.durability,
             self.port,
+            "none" if self.certificate is None else "starttls",
+            "" if self.certificate is None else 'tls: {certificates: [{cert: "%s", key: "%s"}]}\n' % self.certificate,
             self.dns,
             self.mx_port,
             self.connections_per_site,

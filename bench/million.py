@@ -47,7 +47,7 @@ def parse_arguments():
     parser.add_argument("--sessions", type=int, default=100, help="SMTP sessions into the relay")
     parser.add_argument("--events", action="store_true", help="the relay writes its events, too")
     parser.add_argument("--retry", type=int, default=0, help="queue.retry_initial in seconds (default: 200 and 0.6 for each 1,000 messages)")
-    parser.add_argument("--memory", default="512MiB", help="limits.memory: of messages and their content (default 512MiB)")
+    parser.add_argument("--memory", default="448MiB", help="limits.memory: of messages and their content (default 448MiB)")
     parser.add_argument("--idle", type=int, default=1, help="delivery.idle in seconds (default 1)")
     parser.add_argument("--settle", type=int, default=75, help="seconds until memory is looked at: the relay gives back what it did not need for 30 s")
     parser.add_argument("--rate", type=int, default=1000, help="messages a second in phase 2")

@@ -19,6 +19,15 @@ The three bad sites of f: one answers 451 to all, one is silent after the connec
 they are as good as the rest. Their mail, as much for each as for any other site, comes in both from a source of its own while the other sends; figures
 are for the messages of the 97 others: what the relay used, and how long it took, by the number of these.
 
+The workloads of g say what TLS costs: on both legs for messages in sessions that last, and in a session for each message, where besides the ratio it is
+said what a handshake comes to, whole or with a TLS session resumed (with STARTTLS, a second EHLO, and one message deciphered). That is of the relay alone,
+which delivers them in the clear.
+
+Those of h, at a rate that is the same whatever the relay does: good mail in TLS by itself, and while hostile clients (build/bench/hostile --help) hold 10,000 half-open
+handshakes, make new ones as old ones go, dribble, send garbage, vanish and ask for renegotiation, 500 connections a second all together. What the good mail
+suffers is its messages/s and its injection latency, from the time a message was due. Source, sink and the attack need processor time, too: with two
+processors use --pin, and nothing besides.
+
 relays: ringpost; direct, the load generator straight into the sink, which shows what the tools themselves could do; postfix and opensmtpd, each a
 fresh instance of its own, tuned (bench/peers.py), which need root and what tests/lib/get-peers.sh fetches. One that is not on this machine is
 skipped, and named.
@@ -30,7 +39,6 @@ system, of all processes of the relay, ended ones too. The kernel's own threads 
 Exit status 1 if a message was lost, duplicated or damaged in any round, an idle session was not kept, or a ratio is not what is required of it.
 """
 import argparse
-import collections
 import datetime
 import itertools
 import os
@@ -41,93 +49,14 @@ import sys
 
 import harness
 import peers
+import security
 import summary
 from harness import Direct, Failure, Ringpost, World
 from summary import median
+from workloads import HOSTILE_DESCRIPTORS, STARTTLS, WORKLOADS
 
 RELAYS = {relay.name: relay for relay in (Ringpost, Direct) + peers.ALL}
 
-# what it is, messages for source, options of source, domains, shards of the relay (0: as by --shards), round trips of the floor to compare with,
-# relays where --relays does not say, how much of the messages goes through each before it is measured, delivery.connections_per_site, idle sessions,
-# the workload it is held against in the same rounds, what the ratio of their CPU per message may be at most and that of their messages/s at least,
-# rules of the sink (which may be why mail of the second source never arrives), and options of a second source, but for --messages: which share of the first one's
-Workload = collections.namedtuple(
-    "Workload",
-    "what messages source domains shards trips relays warm_up connections idle against cpu_most rate_least rules besides besides_share",
-    defaults=(0, 1, ("ringpost",), 0, 10, 0, None, None, None, (), None, 0),
-)
-
-
-def content(size, pipelining):
-    return ["--size", size, "--pipelining", pipelining]
-
-
-SLOWER_MOST = 1.05  # what bad sites may cost the good ones
-# of d00100.test to d00102.test; before RCPT a site is known by its address only
-BAD_SITES = [
-    "stage=rcpt rcpt=*@d00100.test reply=451 4.7.1 come back later",
-    "stage=connect host=%s delay=1h" % harness.exchanger(101),
-    "stage=connect host=%s drip=1s" % harness.exchanger(102),
-]
-BESIDES = content("4KiB", "message") + ["--sessions", "3", "--domains", "3", "--domain-pattern", "d0010%d.test"]
-
-WORKLOADS = {
-    "a-message": Workload("4 KiB, 100 domains, pipelining message", 100000, content("4KiB", "message"), 100),
-    "a-command": Workload("4 KiB, 100 domains, pipelining command", 100000, content("4KiB", "command"), 100, trips=2),
-    "b-message": Workload("50 KiB, 100 domains, pipelining message", 30000, content("50KiB", "message"), 100),
-    "b-command": Workload("50 KiB, 100 domains, pipelining command", 30000, content("50KiB", "command"), 100, trips=2),
-    "c-100domains": Workload("4 KiB, 100 domains with 10 connections each, two shards", 100000, content("4KiB", "message"), 100, shards=2),
-    "c-1domain": Workload(
-        "4 KiB, one domain with 10 connections (the default), two shards", 100000, content("4KiB", "message"), 1, shards=2, against="c-100domains"
-    ),
-    "c-1domain-wide": Workload(
-        "4 KiB, one domain with 100 connections, two shards",
-        100000,
-        content("4KiB", "message"),
-        1,
-        shards=2,
-        connections=100,
-        against="c-100domains",
-    ),
-    "d-shards1": Workload("4 KiB, 100 domains, one shard", 100000, content("4KiB", "message"), 100, shards=1),
-    "d-shards2": Workload("4 KiB, 100 domains, two shards", 100000, content("4KiB", "message"), 100, shards=2, against="d-shards1", cpu_most=1.15),
-    "e-idle0": Workload("4 KiB, 100 domains, pipelining message, one shard", 100000, content("4KiB", "message"), 100, shards=1, warm_up=0.2),
-    "e-idle10000": Workload(
-        "4 KiB, 100 domains, pipelining message, one shard, idle sessions besides",
-        100000,
-        content("4KiB", "message"),
-        100,
-        shards=1,
-        warm_up=0.2,
-        idle=10000,
-        against="e-idle0",
-    ),
-    "f-good": Workload(
-        "4 KiB, 97 domains, pipelining message, and three besides", 100000, content("4KiB", "message"), 97, warm_up=0.2, besides=BESIDES, besides_share=3 / 97
-    ),
-    "f-slow": Workload(
-        "4 KiB, 97 domains, pipelining message, and three besides that answer 451, nothing, a byte a second",
-        100000,
-        content("4KiB", "message"),
-        97,
-        warm_up=0.2,
-        against="f-good",
-        cpu_most=SLOWER_MOST,
-        rate_least=1 / SLOWER_MOST,
-        rules=BAD_SITES,
-        besides=BESIDES,
-        besides_share=3 / 97,
-    ),
-    "peers": Workload(
-        "4 KiB, 100 domains, pipelining command, each a log",
-        60000,
-        content("4KiB", "command"),
-        100,
-        trips=2,
-        relays=("ringpost", "postfix", "opensmtpd"),
-        warm_up=0.3,
-    ),
-}
 COLUMNS = [
     "date",
     "commit",
@@ -226,7 +155,7 @@ def run_floor(options, directory, size, trips):
     return harness.json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
 
 
-def relay_settings(options, work, relay_class):
+def relay_settings(options, directory, work, relay_class):
     """What a relay takes besides a place to live."""
     if relay_class is Ringpost:
         return {
@@ -234,6 +163,7 @@ def relay_settings(options, work, relay_class):
             "durability": options.durability,
             "connections_per_site": work.connections,
             "events": len(work.relays) > 1,
+            "certificate": security.make_certificate(directory, "relay.bench.test") if work.tls else None,
         }
     if issubclass(relay_class, peers.Peer):
         return {"domains": work.domains, "sessions": options.sessions, "connections_per_site": work.connections, "build": options.build}
@@ -252,10 +182,11 @@ def run_relay(options, programs, directory, work, relay_class):
     sink_options = ["--domains", 0 if work.besides else work.domains, "--expect", warm + arriving]
     sink_options += [word for rule in work.rules for word in ("--rule", rule)]
     sink_options += (["--warm-up"] if warm > 0 else []) + (["--no-address-check"] if relay_class is Direct else [])
+    sink_options += STARTTLS if work.tls == "both" or (work.tls and relay_class is Direct) else []
     world = World(programs, options.build, own, harness.Progress(), sink_options, tool_cpus)
-    relay = relay_class(programs, own, world.dns, world.mx_port, cpus=relay_cpus, **relay_settings(options, work, relay_class))
+    relay = relay_class(programs, own, world.dns, world.mx_port, cpus=relay_cpus, **relay_settings(options, own, work, relay_class))
     source_options = work.source + ["--sessions", options.sessions, "--domains", work.domains, "--messages"]
-    idle, besides, kept = None, None, True
+    idle, besides, hostile, attack, kept = None, None, None, None, True
     try:
         relay.start()
         if warm > 0:
@@ -264,7 +195,11 @@ def run_relay(options, programs, directory, work, relay_class):
             idle = harness.IdleSessions(world, relay, work.idle)
         if work.besides:
             besides = world.source(relay.address, work.besides + ["--messages", others])
+        if work.hostile:
+            hostile = security.Hostile(world, relay, work.hostile)
         figures = harness.run_once(world, relay, source_options + [messages], options.limit)
+        if hostile is not None:
+            attack = security.attack_text(hostile.close())
         if idle is not None:
             kept = idle.close() or relay_class is Direct  # the sink has ended, and they with it
         if besides is not None and (not besides.wait(10) or besides.process.returncode != 0):
@@ -278,6 +213,7 @@ def run_relay(options, programs, directory, work, relay_class):
         figures.update({key: figures[key] * arriving / messages for key in ("user_us", "system_us", "cpu_us")})
     figures["durability"] = relay.durability
     figures["idle_session_bytes"] = idle.bytes_each if idle is not None else None
+    figures["attack"] = attack
     figures["trouble"] = trouble(figures, kept)
     if figures["trouble"] and relay.log():
         print("!!! %s:\n    %s" % (relay.name, "\n    ".join(relay.log())), flush=True)
@@ -405,19 +341,25 @@ def groups(names):
     return list(found.values())
 
 
-def within_descriptors(options, names):
+def possible(options, names):
     """name -> workload, with as many idle sessions as the limit of open files allows; what cannot be run is left out. Both are said, loudly."""
     limit, found = resource.getrlimit(resource.RLIMIT_NOFILE)[1], {}
     for name in names:
         work = WORKLOADS[name]
+        why = security.unavailable() if work.tls else None
+        if why is None and work.hostile and limit != resource.RLIM_INFINITY and limit < HOSTILE_DESCRIPTORS:
+            why = "open files are limited to %d (ulimit -Hn), and %d are needed" % (limit, HOSTILE_DESCRIPTORS)
+        if why is not None:
+            print("!!! SKIPPED %s: %s" % (name, why), flush=True)
+            continue
         if work.idle > 0 and limit != resource.RLIM_INFINITY:
-            possible = summary.idle_possible(work.idle, limit, options.sessions, work.domains * work.connections)
-            if possible < work.idle:
-                print("!!! %s: open files are limited to %d (ulimit -Hn): %d idle sessions instead of %d" % (name, limit, possible, work.idle))
-            if possible == 0:
+            count = summary.idle_possible(work.idle, limit, options.sessions, work.domains * work.connections)
+            if count < work.idle:
+                print("!!! %s: open files are limited to %d (ulimit -Hn): %d idle sessions instead of %d" % (name, limit, count, work.idle))
+            if count == 0:
                 print("!!! SKIPPED %s" % name, flush=True)
                 continue
-            work = work._replace(idle=possible)
+            work = work._replace(idle=count)
         found[name] = work
     return found
 
@@ -454,8 +396,15 @@ def compared(options, group, rounds, relay):
         work = group[pair.name]
         shards, base_shards = (group[name].shards or options.shards for name in (pair.name, pair.base))
         caution = summary.rate_caution(shards, base_shards, os.cpu_count())
-        texts[pair.name] = "against %s: %s" % (pair.base, summary.pair_text(pair, work.cpu_most, caution, work.rate_least))
+        words = [summary.pair_text(pair, work.cpu_most, caution, work.rate_least)]
         kept = kept and summary.pair_kept(pair, work.cpu_most, work.rate_least)
+        own, base = rounds[pair.name][relay], rounds[pair.base][relay]
+        if work.latency_most is not None:
+            words.append(summary.latency_text(own, base, work.latency_most))
+            kept = kept and summary.latency_kept(own, base, work.latency_most)
+        if work.extra is not None and pair.cpu is not None:
+            words.append(summary.difference_text(own, base, work.extra))
+        texts[pair.name] = "against %s: %s" % (pair.base, "; ".join(words))
     return texts, kept
 
 
@@ -464,6 +413,9 @@ def bench_group(options, programs, directory, group):
     for name, work in group.items():
         print("%s: %s" % (name, described(work)), flush=True)
     relays = available(options, chosen(options.relays, RELAYS) if options.relays else next(iter(group.values())).relays)
+    for name in [name for name in relays if issubclass(RELAYS[name], peers.Peer) and any(work.tls for work in group.values())]:
+        print("!!! SKIPPED %s: it is set up without TLS" % name, flush=True)
+        relays.remove(name)
     if len(relays) > 1:
         describe(options, relays)
     rounds = {name: {relay: [] for relay in relays} for name in group}
@@ -475,7 +427,8 @@ def bench_group(options, programs, directory, group):
     rows = []
     for name, work in group.items():
         for relay in relays:
-            note = notes[relay].get(name, "")
+            attack = rounds[name][relay][-1]["attack"]
+            note = "; ".join(text for text in (notes[relay].get(name), attack) if text)
             rows.append(make_row(options, directory, name, work, relay, rounds[name], floors[size_of(work), work.trips], [note]))
             print_row(rows[-1])
             idle = summary.idle_text(rounds[name][relay])
@@ -497,7 +450,7 @@ def bench(options, programs, directory):
     )
     all_well = True
     for names in groups(chosen(options.workloads, WORKLOADS)):
-        group = within_descriptors(options, names)
+        group = possible(options, names)
         if not group:
             continue
         rows, well = bench_group(options, programs, directory, group)

@@ -2,6 +2,7 @@
  * sink: takes all mail there is, as the mail exchangers of many domains, and knows afterwards what was lost, duplicated, damaged or went to the wrong
  * place. The counterpart of source.
  */
+#include "bench/lib/certs.h"
 #include "bench/lib/counter.h"
 #include "bench/lib/nameserver.h"
 #include "bench/lib/options.h"
@@ -26,12 +27,16 @@ enum {
 };
 #define CONNECTIONS_MAX 16384u
 
+enum { TLS_NONE, TLS_STARTTLS, TLS_IMPLICIT }; /* --tls */
+#define TICKET_KEY_S 3600
+
 struct settings {
   struct option_list listen, rules;
   const char *pattern, *dns, *hostname;
   uint64_t domains, sites, mx, ttl_ns, negative_ttl_ns;
   uint64_t size_max, recipients_max;
   uint64_t threads, expect, idle_exit_ns, linger_ns;
+  unsigned tls;
   bool no_pipelining, no_chunking, no_8bitmime, no_smtputf8, no_dsn, no_enhanced, no_size, no_verify, no_address_check;
   bool truncate, json, progress, warm_up;
 };
@@ -78,6 +83,8 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
       {"no-dsn", OPTION_FLAG, &s->no_dsn, NULL, "do not offer DSN", NULL},
       {"no-size", OPTION_FLAG, &s->no_size, NULL, "do not offer SIZE", NULL},
       {"no-enhanced", OPTION_FLAG, &s->no_enhanced, NULL, "do not offer ENHANCEDSTATUSCODES, nor send them", NULL},
+      {"tls", OPTION_CHOICE, &s->tls, NULL,
+       "offer STARTTLS, or speak TLS from the first byte on (default none); the certificate is made at the start", "none|starttls|implicit"},
       {"size-max", OPTION_SIZE, &s->size_max, "BYTES", "a longer message gets 552 (default 64MiB)", NULL},
       {"recipients-max", OPTION_COUNT, &s->recipients_max, "N", "more in one transaction get 452 (default 1000)", NULL},
       {NULL, OPTION_TITLE, NULL, NULL, "Behaviour", NULL},
@@ -179,6 +186,7 @@ static void set_up_receiver(struct sink *sink) {
       .dsn = !s->no_dsn,
       .enhanced = !s->no_enhanced,
       .size = !s->no_size,
+      .starttls = s->tls == TLS_STARTTLS,
       .verify = !s->no_verify,
       .size_max = s->size_max,
       .recipients_max = s->recipients_max,
@@ -197,6 +205,32 @@ static void set_up_receiver(struct sink *sink) {
     process_fail("sink", "no memory");
   }
   content_block_fill(&sink->block);
+}
+
+/* A certificate of its own signing, for all the hosts that it plays: who sends mail to them does not look at it. */
+static int load_certificate(struct sink *sink, const char *dir, struct fmt *why) {
+  uint8_t none[1];
+  struct fmt warnings = fmt_over(none, 0);
+  certs_make(dir, "sink", &(struct certs_spec){.common_name = "sink.test", .alt_names = "DNS:sink.test,DNS:*.test"});
+  struct tls_files files = {certs_path(dir, "sink", ".pem"), certs_path(dir, "sink", ".key")};
+  struct tls_server_config config = {.certificates = &files, .certificate_count = 1, .tickets = tls_tickets_new(TICKET_KEY_S)};
+  must(config.tickets != NULL);
+  int error = tls_server_new(&sink->server.tls, &config, process_wall_ms(), why, &warnings);
+  tls_tickets_put(config.tickets);
+  return error;
+}
+
+static void set_up_tls(struct sink *sink) {
+  uint8_t room[256];
+  char dir[CERTS_PATH];
+  struct fmt why = fmt_over(room, sizeof room);
+  if (sink->settings.tls == TLS_NONE) return;
+  int error = tls_init(TLS_LIBCRYPTO, &why);
+  certs_begin(dir);
+  if (error == E_OK) error = load_certificate(sink, dir, &why);
+  certs_end(dir);
+  if (error != E_OK) process_fail("sink", "no TLS: %.*s", (int)why.len, (const char *)why.at);
+  sink->server.implicit = sink->settings.tls == TLS_IMPLICIT;
 }
 
 static void start_dns(struct sink *sink) {
@@ -292,6 +326,15 @@ static void report_transactions(const struct receiver_stats *stats, struct repor
   report_group_end(r);
 }
 
+static void report_tls(const struct receiver_stats *stats, struct report *r) {
+  report_group(r, "tls", "TLS");
+  report_count(r, "handshakes", "handshakes", stats->tls_handshakes, "");
+  report_count(r, "resumed", "of them: sessions resumed", stats->tls_resumed, "");
+  report_count(r, "failed", "that failed", stats->tls_failed, "");
+  report_count(r, "messages", "messages accepted in TLS", stats->tls_transactions, "");
+  report_group_end(r);
+}
+
 static void report_trouble(const struct receiver_stats *stats, struct report *r) {
   report_group(r, "trouble", "trouble");
   report_count(r, "foreign", "messages of others", stats->foreign, "");
@@ -343,6 +386,7 @@ static bool print_report(struct sink *sink) {
   report_latency(&r, "end_to_end_ms", "end-to-end latency", &stats->latency);
   report_connections(sink, stats, &r);
   report_transactions(stats, &r);
+  if (sink->settings.tls != TLS_NONE) report_tls(stats, &r);
   report_trouble(stats, &r);
   if (sink->nameserver != NULL) report_count(&r, "dns_queries", "DNS queries", nameserver_queries(sink->nameserver), "");
   report_end(&r);
@@ -411,6 +455,7 @@ int main(int argc, char **argv) {
   set_up_zone(sink);
   set_up_rules(sink);
   set_up_receiver(sink);
+  set_up_tls(sink);
   start_dns(sink);
   pthread_t ids[THREADS_MAX];
   start_threads(sink, ids);
@@ -420,5 +465,6 @@ int main(int argc, char **argv) {
   control(sink);
   __atomic_store_n(&sink->server.stop, true, __ATOMIC_RELAXED);
   for (unsigned i = 0; i < sink->server.threads; i++) pthread_join(ids[i], NULL);
+  tls_server_put(sink->server.tls);
   return print_report(sink) ? 0 : 1;
 }

@@ -22,12 +22,14 @@ enum {
   TICK_NS = 100000000,
 };
 
+enum { TLS_NONE, TLS_STARTTLS, TLS_IMPLICIT }; /* --tls */
+
 struct settings {
   const char *to, *from, *hostname, *pattern;
   uint64_t sessions, messages, duration_ns, messages_per_session, size, recipients, domains;
-  uint64_t rate, idle, threads, retry_after_ns, timeout_ns;
-  unsigned way, order;
-  bool chunking, spread, no_retry, json, progress;
+  uint64_t rate, settle_ns, idle, threads, retry_after_ns, timeout_ns;
+  unsigned way, order, tls;
+  bool chunking, spread, tls_full, no_retry, json, progress;
 };
 
 struct source {
@@ -55,6 +57,7 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
        "messages a second, on a fixed schedule: latency counts from the time a message\n"
        "was due, so a relay that falls behind is not spared (default 0: as fast as it answers)",
        NULL},
+      {"settle", OPTION_DURATION, &s->settle_ns, "TIME", "latency is of messages after that alone, when sessions are there (default 0)", NULL},
       {"idle", OPTION_COUNT, &s->idle, "N", "more sessions that are only held open (default 0)", NULL},
       {"threads", OPTION_COUNT, &s->threads, "N", "threads to send from (default 1)", NULL},
       {NULL, OPTION_TITLE, NULL, NULL, "Messages", NULL},
@@ -73,6 +76,11 @@ static void read_arguments(struct settings *s, int argc, char **argv) {
        "none|command|message"},
       {"chunking", OPTION_FLAG, &s->chunking, NULL, "BDAT; except with none, envelope and content in one write", NULL},
       {"helo", OPTION_TEXT, &s->hostname, "NAME", "said in EHLO (default source.test)", NULL},
+      {"tls", OPTION_CHOICE, &s->tls, NULL,
+       "TLS in all sessions, whatever the certificate, or else nothing is sent (default none); each new\n"
+       "connection resumes the TLS session of one that has ended",
+       "none|starttls|implicit"},
+      {"tls-full", OPTION_FLAG, &s->tls_full, NULL, "a whole handshake in each connection", NULL},
       {"retry-after", OPTION_DURATION, &s->retry_after_ns, "TIME", "send what was deferred (4xx) or cut off again after that (default 1s)", NULL},
       {"no-retry", OPTION_FLAG, &s->no_retry, NULL, "do not: count it as given up", NULL},
       {"timeout", OPTION_DURATION, &s->timeout_ns, "TIME", "fail when no reply comes for so long (default 60s)", NULL},
@@ -114,9 +122,23 @@ static void check_settings(struct settings *s) {
   need("recipients", s->recipients >= 1 && s->recipients <= RECIPIENTS_MAX, "from 1 to 10000");
   need("domains", s->domains >= 1, "at least 1");
   need("from", strlen(s->from) <= DOMAIN_NAME_MAX && strpbrk(s->from, "<>\r\n") == NULL, "an address without < and >");
+  need("tls-full", !s->tls_full || s->tls != TLS_NONE, "needs --tls");
   need("helo", strlen(s->hostname) <= DOMAIN_NAME_MAX && strpbrk(s->hostname, " \r\n") == NULL, "a host name");
   need("sessions", s->sessions + s->idle + 32 < process_raise_files(), "with --idle more than the limit of open files allows (ulimit -n)");
   if (s->messages == 0 && s->duration_ns == 0 && !only_holds(s)) s->messages = 10000;
+}
+
+static void set_up_tls(struct source *source) {
+  uint8_t room[256], none[1];
+  struct fmt why = fmt_over(room, sizeof room), warnings = fmt_over(none, 0);
+  const struct settings *s = &source->settings;
+  const struct tls_client_config config = {0};
+  if (s->tls == TLS_NONE) return;
+  int error = tls_init(TLS_LIBCRYPTO, &why);
+  if (error == E_OK) error = tls_client_new(&source->client.tls, &config, process_wall_ms(), &why, &warnings);
+  if (error != E_OK) process_fail("source", "no TLS: %.*s", (int)why.len, (const char *)why.at);
+  source->client.tls_full = s->tls_full;
+  source->client.plan.starttls = s->tls == TLS_STARTTLS;
 }
 
 static void set_up(struct source *source) {
@@ -150,6 +172,7 @@ static void set_up(struct source *source) {
   client->retry_after_ns = s->retry_after_ns;
   client->timeout_ns = s->timeout_ns;
   client->no_retry = s->no_retry;
+  set_up_tls(source);
 }
 
 static void start_threads(struct source *source, pthread_t *ids) {
@@ -157,6 +180,7 @@ static void start_threads(struct source *source, pthread_t *ids) {
   source->threads = calloc(client->threads, sizeof *source->threads);
   must(source->threads != NULL);
   client->started_ns = process_now_ns();
+  client->plan.timed_from_ns = client->started_ns + source->settings.settle_ns;
   client->stop_taking_ns = source->settings.duration_ns > 0 ? client->started_ns + source->settings.duration_ns : UINT64_MAX;
   for (unsigned i = 0; i < client->threads; i++) {
     source->threads[i].client = client;
@@ -224,9 +248,20 @@ static void report_sessions(const struct source *source, struct report *r) {
   report_group_end(r);
 }
 
+static void report_tls(const struct source *source, struct report *r) {
+  const struct client_thread *first = &source->threads[0];
+  report_group(r, "tls", "TLS");
+  report_count(r, "handshakes", "handshakes", SUM(source, tls_handshakes), "");
+  report_count(r, "resumed", "of them: sessions resumed", SUM(source, tls_resumed), "");
+  report_count(r, "failed", "that failed", SUM(source, tls_failed), "");
+  report_text(r, "version", "version", first->tls_version);
+  report_text(r, "cipher", "cipher", first->tls_cipher);
+  report_group_end(r);
+}
+
 /* Prints the report; true if everything was accepted. */
 static bool print_report(const struct source *source) {
-  static const char *const ends[] = {"running", "finished", "stopped", "no connection", "no progress"};
+  static const char *const ends[] = {"running", "finished", "stopped", "no connection", "no TLS", "no progress"};
   const struct settings *s = &source->settings;
   struct histogram *latency = calloc(1, sizeof *latency);
   must(latency != NULL);
@@ -260,6 +295,7 @@ static bool print_report(const struct source *source) {
   report_latency(&r, "injection_ms", s->rate > 0 ? "injection latency, from the time due" : "injection latency, from MAIL", latency);
   report_codes(source, &r);
   report_sessions(source, &r);
+  if (s->tls != TLS_NONE) report_tls(source, &r);
   report_end(&r);
   free(latency);
   bool all = s->messages == 0 || recipients == s->messages * s->recipients || s->duration_ns > 0;
@@ -300,9 +336,17 @@ static void control(struct source *source) {
   }
 }
 
+static const char *tls_error_of(const struct source *source) {
+  for (unsigned i = 0; i < source->client.threads; i++) {
+    if (source->threads[i].tls_error[0] != '\0') return source->threads[i].tls_error;
+  }
+  return "";
+}
+
 static void say_failure(const struct source *source) {
   switch (how_it_ended(source)) {
   case CLIENT_NO_CONNECTION: fprintf(stderr, "source: cannot connect to %s: %s\n", source->settings.to, strerror(last_error(source))); break;
+  case CLIENT_NO_TLS: fprintf(stderr, "source: no TLS with %s: %s\n", source->settings.to, tls_error_of(source)); break;
   case CLIENT_NO_PROGRESS:
     fprintf(stderr, "source: no reply for %llu s: given up\n", (unsigned long long)(source->settings.timeout_ns / 1000000000));
     break;
@@ -336,6 +380,10 @@ int main(int argc, char **argv) {
   control(source);
   for (unsigned i = 0; i < source->client.threads; i++) pthread_join(ids[i], NULL);
   say_failure(source);
-  if (how_it_ended(source) == CLIENT_NO_CONNECTION) return 1;
-  return print_report(source) ? 0 : 1;
+  enum client_end end = how_it_ended(source);
+  bool well = end != CLIENT_NO_CONNECTION && end != CLIENT_NO_TLS && print_report(source);
+  tls_client_put(source->client.tls);
+  free(source->threads);
+  free(source);
+  return well ? 0 : 1;
 }

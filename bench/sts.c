@@ -40,7 +40,9 @@ static void say(void *context, const char *line) {
 }
 
 static void describe(const struct domain *domain, const struct sts_answer *answer, char line[LINE_ROOM]) {
-  int len = snprintf(line, LINE_ROOM, "%s state=%s", domain->name, sts_state_text(answer->state));
+  const char *trouble = sts_trouble_text(answer->trouble);
+  int len = snprintf(line, LINE_ROOM, "%s state=%s%s%s", domain->name, sts_state_text(answer->state), trouble != NULL ? " trouble=" : "",
+                     trouble != NULL ? trouble : "");
   if (answer->policy == NULL) return;
   len += snprintf(line + len, (size_t)(LINE_ROOM - len), " mode=%s max_age=%u mx=", sts_mode_text(answer->policy->mode), answer->policy->max_age_s);
   for (const char *pattern = NULL; (pattern = sts_policy_next(answer->policy, pattern)) != NULL && len < LINE_ROOM - 300;)

@@ -56,6 +56,29 @@ def pair_text(pair, cpu_most=None, rate_caution=None, rate_least=None):
     return "%s; %s%s" % (cpu, rate, ", %s" % rate_caution if rate_caution else "")
 
 
+def _latency(rounds, base_rounds, percentile):
+    own, base = ([{"ms": figures["source"]["injection_ms"][percentile]} for figures in each] for each in (rounds, base_rounds))
+    return ratio(own, base, "ms")
+
+
+def latency_kept(rounds, base_rounds, most):
+    """Is the median of the ratios of the injection latencies (of the messages in the middle) within what is required?"""
+    value = _latency(rounds, base_rounds, "p50")
+    return value is None or value.median <= most
+
+
+def latency_text(rounds, base_rounds, most):
+    kept = "met" if latency_kept(rounds, base_rounds, most) else "NOT MET"
+    p50, p99 = (ratio_text(_latency(rounds, base_rounds, percentile)) for percentile in ("p50", "p99"))
+    return "injection p50 %s, required: at most %.2f, %s, p99 %s" % (p50, most, kept, p99)
+
+
+def difference_text(rounds, base_rounds, what):
+    """What a message costs more than in the base, where each has one of these and none there."""
+    values = [own["cpu_us"] - base["cpu_us"] for own, base in zip(rounds, base_rounds)]
+    return "%s us (%s to %s) of CPU for each %s" % (*("%.1f" % value for value in (statistics.median(values), min(values), max(values))), what)
+
+
 def counted(number, what):
     return "%d %s%s" % (number, what, "" if number == 1 else "s")
 

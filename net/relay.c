@@ -10,6 +10,7 @@
 #include "net/in/intake.h"
 #include "net/out/deliver.h"
 #include "net/out/operate.h"
+#include "net/sts/sts.h"
 #include "queue/restore.h"
 #include "queue/schedule.h"
 #include "queue/spool/adopt.h"
@@ -20,7 +21,8 @@
 #define RECEIVE_BUFFER_SIZE 65536
 
 #define STOP_POLL_MS 2
-#define TELL_LINES 1024 /* of restored messages: so many wait to be written at most */
+#define STORE_AGAIN_MS 100 /* at a stop, while the spool is full */
+#define TELL_LINES 1024    /* of restored messages: so many wait to be written at most */
 #define TELL_WAIT_NS (100 * 1000000ull)
 #define FULL_SAID_MS 10000
 #define EVENTS_SAID_MS 60000
@@ -52,9 +54,10 @@ struct relay {
   uint64_t longest_age_ms; /* that a message may have, wherever it goes */
   bool stopping;
   bool out_of_time;
-  bool all_told;        /* every event is written, and the spool knows or will */
-  bool unsafe;          /* it ended before the spool had everything */
-  uint64_t unstored;    /* messages only in memory, as of the last try to store them */
+  bool all_told;     /* every event is written, and the spool knows or will */
+  bool unsafe;       /* it ended before the spool had everything */
+  uint64_t unstored; /* messages only in memory, as of the last try to store them */
+  uint64_t store_again_ms;
   uint64_t progress_ms; /* when they last became fewer */
   bool schedule_ready;
   bool failed_said;
@@ -125,7 +128,11 @@ static void tell_of_events(struct relay *relay) {
 
 /* Has the spool all it should have? Or is it no use to wait any longer: it failed, or nothing moves after the time is over. */
 static bool all_is_stored(struct relay *relay) {
-  uint64_t now_ms = relay->shard.now_ms, left = schedule_store_all(&relay->schedule);
+  uint64_t now_ms = relay->shard.now_ms, left = relay->unstored;
+  if (left == 0 || now_ms >= relay->store_again_ms) {
+    left = schedule_store_all(&relay->schedule);
+    if (spool_full(relay->spool)) relay->store_again_ms = now_ms + STORE_AGAIN_MS;
+  }
   spool_turn(relay->spool, now_ms);
   if (left < relay->unstored || !relay->out_of_time) relay->progress_ms = now_ms;
   relay->unstored = left;
@@ -399,6 +406,7 @@ static int open_sides(struct relay *relay, struct fmt *why) {
                                   .slab = &relay->slab,
                                   .schedule = &relay->schedule,
                                   .resolver = relay->resolver,
+                                  .sts = relay->o.sts != NULL ? sts_view(relay->o.sts, relay->o.index, &relay->shard, relay->resolver) : NULL,
                                   .counters = relay->o.counters,
                                   .events = relay->events,
                                   .tls = relay->o.tls,
@@ -411,6 +419,7 @@ static int open_sides(struct relay *relay, struct fmt *why) {
                                   .slab = &relay->slab,
                                   .spool = relay->spool,
                                   .schedule = &relay->schedule,
+                                  .resolver = relay->resolver,
                                   .counters = relay->o.counters,
                                   .events = relay->events,
                                   .sessions_open = relay->o.sessions_open,

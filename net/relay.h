@@ -14,6 +14,7 @@
 #include "core/shard/shard.h"
 
 struct certificates;
+struct sts;
 struct tls_client;
 struct directory;
 struct guard;
@@ -32,6 +33,7 @@ struct relay_options {
   struct guard *guard;               /* of all shards, as the next two; NULL: clients and users are not limited */
   struct certificates *certificates; /* as the listeners need them at first; NULL: none. Shared, not taken over */
   struct tls_client *tls;            /* of connections out; NULL: none. Shared, not taken over */
+  struct sts *sts;                   /* of all shards; NULL: MTA-STS is not looked at */
   struct directory *directory;       /* NULL: there are no users */
   struct verify *verify;             /* likewise */
   struct span login_secret;          /* of all shards: random bytes */

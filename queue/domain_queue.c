@@ -14,12 +14,14 @@ static struct span queue_key(const void *object) {
   return span_of(queue->name, queue->name_len);
 }
 
+static size_t size_of(size_t name_len) { return sizeof(struct domain_queue) + name_len + 1; }
+
 static struct domain_queue *queue_new(struct domain_queues *queues, struct span name) {
-  struct domain_queue *queue = calloc(1, sizeof *queue + name.len + 1);
+  struct domain_queue *queue = slab_get(&queues->slab, size_of(name.len));
   if (queue == NULL) return NULL;
-  queue->oldest_ms = UINT64_MAX;
-  queue->name_len = (uint8_t)name.len;
+  *queue = (struct domain_queue){.oldest_ms = UINT64_MAX, .name_len = (uint8_t)name.len};
   if (name.len > 0) memcpy(queue->name, name.at, name.len);
+  queue->name[name.len] = '\0';
   queue->prev = queues->last;
   *(queues->last != NULL ? &queues->last->next : &queues->first) = queue;
   queues->last = queue;
@@ -31,25 +33,22 @@ static void queue_free(struct domain_queues *queues, struct domain_queue *queue)
   *(queue->next != NULL ? &queue->next->prev : &queues->last) = queue->prev;
   free(queue->site);
   texts_put(&queues->texts, queue->error);
-  free(queue);
+  slab_put(&queues->slab, queue, size_of(queue->name_len));
 }
 
 void domain_queues_init(struct domain_queues *queues, uint64_t seed) {
   *queues = (struct domain_queues){.walkers = 0};
   map_init(&queues->map, queue_key, seed);
+  slab_init(&queues->slab, UINT64_MAX);
   texts_init(&queues->texts, seed);
   queues->nowhere = queue_new(queues, span_of(NULL, 0));
   must(queues->nowhere != NULL);
 }
 
 void domain_queues_fini(struct domain_queues *queues) {
-  for (struct domain_queue *queue = queues->first, *next; queue != NULL; queue = next) {
-    next = queue->next;
-    free(queue->site);
-    texts_put(&queues->texts, queue->error);
-    free(queue);
-  }
+  while (queues->first != NULL) queue_free(queues, queues->first);
   map_fini(&queues->map);
+  slab_fini(&queues->slab);
   texts_fini(&queues->texts);
 }
 

@@ -9,6 +9,7 @@
 #define QUEUE_DOMAIN_QUEUE_H
 
 #include "core/base/map.h"
+#include "core/base/slab.h"
 #include "core/base/span.h"
 #include "core/base/texts.h"
 
@@ -33,6 +34,7 @@ struct domain_queue {
 
 struct domain_queues {
   struct map map;
+  struct slab slab;   /* their memory, apart from everything else: a walk over a hundred thousand finds them side by side */
   struct texts texts; /* what hosts said, for sites too: a dead one says the same to all */
   struct domain_queue *first, *last;
   struct domain_queue *nowhere; /* for those for whom there was no memory */

@@ -51,6 +51,8 @@ struct message *message_new(struct slab *slab, uint64_t id, struct span bytes) {
       .smtputf8 = envelope.smtputf8,
       .eight_bit = envelope.eight_bit,
       .leading_dot = envelope.leading_dot,
+      .require_tls = envelope.require_tls,
+      .tls_optional = envelope.tls_optional,
       .sender_len = (uint16_t)envelope.sender.len,
       .envid_len = (uint16_t)envelope.envid.len,
       .peer_len = (uint16_t)envelope.peer.len,
@@ -94,10 +96,6 @@ void message_free(struct slab *slab, struct message *message) {
 }
 
 static void recipient_outcome(struct message *message, struct recipient *recipient, const struct record_outcome *outcome) {
-  if (outcome->kind == RECORD_WARNED) {
-    recipient->notify |= RECORD_WARNED_BIT;
-    return;
-  }
   bool ended = record_outcome_is_end(outcome->kind);
   if (recipient->state == RECIPIENT_DONE || (!ended && outcome->attempts < recipient->attempts)) return; /* from before the record was written anew */
   recipient->attempts = outcome->attempts;
@@ -107,7 +105,17 @@ static void recipient_outcome(struct message *message, struct recipient *recipie
   message->live--;
 }
 
+void message_mark(struct message *message, uint16_t recipient, uint8_t marks) {
+  for (unsigned i = 0; i < message->recipients; i++)
+    if (message->recipient[i].index == recipient) message->recipient[i].notify |= marks;
+}
+
 void message_outcome(struct message *message, const struct record_outcome *outcome) {
+  uint8_t mark = record_outcome_mark(outcome->kind);
+  if (mark != 0) {
+    message_mark(message, outcome->recipient, mark);
+    return;
+  }
   for (unsigned i = 0; i < message->recipients; i++)
     if (message->recipient[i].index == outcome->recipient) recipient_outcome(message, &message->recipient[i], outcome);
 }
@@ -159,6 +167,8 @@ bool message_write_head(struct slab *slab, const struct message *message, struct
       .smtputf8 = message->smtputf8,
       .eight_bit = message->eight_bit,
       .leading_dot = message->leading_dot,
+      .require_tls = message->require_tls,
+      .tls_optional = message->tls_optional,
       .recipients = message->live,
   };
   struct fmt out = fmt_over(room, sizeof room);

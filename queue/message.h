@@ -56,8 +56,8 @@ struct message {
   uint16_t jobs;  /* jobs of the outgoing side that name it, and a move */
   uint16_t reads; /* of it, under way */
   uint16_t sender_len, envid_len, peer_len;
-  /* Others may read these three, which never change; so they share no byte with those that do. */
-  bool smtputf8 : 1, eight_bit : 1, leading_dot : 1;
+  /* Others may read these five, which never change; so they share no byte with those that do. */
+  bool smtputf8 : 1, eight_bit : 1, leading_dot : 1, require_tls : 1, tls_optional : 1;
   uint8_t ret;
   bool storing : 1; /* an append of it is under way */
   bool untold : 1;  /* it was restored, and its Reception event may be missing */
@@ -71,10 +71,12 @@ struct message {
 struct message *message_new(struct slab *slab, uint64_t id, struct span envelope);
 void message_free(struct slab *slab, struct message *message);
 /*
- * For a message as its record says: an outcome of this message that stands behind the record. Ends a recipient, sets its next try, or notes that its
- * sender was warned; of a recipient that the record does not have, or that has ended, or by a deferral of before the record, it changes nothing.
+ * For a message as its record says: an outcome of this message that stands behind the record. Ends a recipient, sets its next try, or marks it;
+ * of a recipient that the record does not have, or that has ended, or by a deferral of before the record, it changes nothing.
  */
 void message_outcome(struct message *message, const struct record_outcome *outcome);
+/* `recipient`: its number in the message, not in the record; `marks` of RECORD_MARKS. */
+void message_mark(struct message *message, uint16_t recipient, uint8_t marks);
 
 /*
  * The content comes back from disk (on the message's own shard) while a job of the message may be looked at on another: whoever sees the pointer

@@ -199,7 +199,7 @@ static void restore_outcome(void *context, struct span bytes) {
   }
   struct known *known = map_find(&restore->by_id, span_of(&outcome.id, sizeof outcome.id));
   if (known == NULL) return; /* of a message that has ended, or whose segment is long recycled */
-  if (outcome.kind != RECORD_WARNED) known->stops = UINT32_MAX;
+  if (record_outcome_mark(outcome.kind) == 0) known->stops = UINT32_MAX;
   if (apply(restore, known, &outcome)) forget(restore, known);
 }
 

@@ -267,12 +267,17 @@ static void append_outcome(struct schedule *schedule, const struct message *mess
   spool_append_outcome(schedule->spool, span_of(room, sizeof room));
 }
 
-void schedule_warned(struct schedule *schedule, struct message *message, unsigned i) {
-  message->recipient[i].notify |= RECORD_WARNED_BIT;
+static void append_mark(struct schedule *schedule, const struct message *message, unsigned i, enum record_outcome_kind kind) {
   if (message->place.segment == 0) return;
   uint8_t room[RECORD_OUTCOME_SIZE];
-  record_outcome_encode(&(struct record_outcome){.kind = RECORD_WARNED, .id = message->id, .recipient = message->recipient[i].index}, room);
+  record_outcome_encode(&(struct record_outcome){.kind = kind, .id = message->id, .recipient = message->recipient[i].index}, room);
   spool_append_outcome(schedule->spool, span_of(room, sizeof room));
+}
+
+void schedule_mark(struct schedule *schedule, struct message *message, unsigned i, enum record_outcome_kind kind) {
+  uint8_t mark = record_outcome_mark(kind), *notify = &message->recipient[i].notify;
+  if ((*notify & mark) == 0) append_mark(schedule, message, i, kind);
+  *notify |= mark;
 }
 
 bool schedule_all_told(struct schedule *schedule) {
@@ -398,9 +403,11 @@ static void catch_up(struct schedule *schedule, const struct message *message) {
     const struct recipient *recipient = &message->recipient[i];
     if (recipient->state == RECIPIENT_DONE) {
       append_outcome(schedule, message, i, RECORD_DELIVERED);
-    } else if (recipient->due_ms > 0) {
-      append_outcome(schedule, message, i, RECORD_DEFERRED);
+      continue;
     }
+    if (recipient->due_ms > 0) append_outcome(schedule, message, i, RECORD_DEFERRED);
+    if ((recipient->notify & RECORD_WARNED_BIT) != 0) append_mark(schedule, message, i, RECORD_WARNED);
+    if ((recipient->notify & RECORD_OWED_BIT) != 0) append_mark(schedule, message, i, RECORD_OWED);
   }
 }
 

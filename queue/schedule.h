@@ -93,8 +93,8 @@ void schedule_hold_until(struct schedule *schedule, struct message *message, uns
 void schedule_find_begin(struct schedule *schedule, uint64_t id);
 must_check bool schedule_find_on(struct schedule *schedule, unsigned budget, struct message **message);
 
-/* Its sender has been told that it takes long: once is enough, also after a restart. */
-void schedule_warned(struct schedule *schedule, struct message *message, unsigned recipient);
+/* RECORD_WARNED: its sender has been told that it takes long; RECORD_OWED: see there. Once is enough, also after a restart. */
+void schedule_mark(struct schedule *schedule, struct message *message, unsigned recipient, enum record_outcome_kind kind);
 
 /* Jobs keep a message and its content alive. After the last one ends the content leaves memory, or, if all is done, the message is freed. */
 static inline void schedule_job_began(struct message *message) { message->jobs++; }

@@ -117,10 +117,9 @@ bool unloaded_outcome(struct unloaded *list, uint32_t index, const struct record
   struct unloaded_message *message = &list->message[index];
   struct unloaded_outcome *known = outcome_of(message, outcome->recipient);
   if (known == NULL) return false;
-  if (outcome->kind == RECORD_WARNED) {
-    known->warned = true;
-    return false;
-  }
+  uint8_t mark = record_outcome_mark(outcome->kind);
+  known->marks |= mark;
+  if (mark != 0) return false;
   if (is_older(known, outcome)) return false;
   known->kind = (uint8_t)outcome->kind;
   known->attempts = outcome->attempts;
@@ -282,10 +281,13 @@ void unloaded_apply(const struct unloaded_message *from, struct message *message
   const struct unloaded_outcome *outcomes = from->outcomes_count > 1 ? from->outcomes.many : &from->outcomes.one;
   for (unsigned i = 0; i < from->outcomes_count; i++) {
     const struct unloaded_outcome *known = &outcomes[i];
-    struct record_outcome outcome = {
-        .kind = RECORD_WARNED, .id = from->id, .recipient = known->recipient, .attempts = known->attempts, .due_ms = known->due_ms};
-    if (known->warned) message_outcome(message, &outcome);
-    outcome.kind = (enum record_outcome_kind)known->kind;
-    if (known->kind != RECORD_OUTCOME_INVALID) message_outcome(message, &outcome);
+    message_mark(message, known->recipient, known->marks);
+    if (known->kind == RECORD_OUTCOME_INVALID) continue;
+    struct record_outcome outcome = {.kind = (enum record_outcome_kind)known->kind,
+                                     .id = from->id,
+                                     .recipient = known->recipient,
+                                     .attempts = known->attempts,
+                                     .due_ms = known->due_ms};
+    message_outcome(message, &outcome);
   }
 }

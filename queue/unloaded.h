@@ -28,8 +28,8 @@ struct unloaded_outcome {
   uint64_t due_ms;
   uint16_t recipient; /* index */
   uint16_t attempts;
-  uint8_t kind; /* enum record_outcome_kind: an end or DEFERRED; INVALID: only warned */
-  bool warned;
+  uint8_t kind;  /* enum record_outcome_kind: an end or DEFERRED; INVALID: only marks */
+  uint8_t marks; /* of RECORD_MARKS */
 };
 
 enum unloaded_state { UNLOADED_INVALID = 0, UNLOADED_WAITS, UNLOADED_TAKEN, UNLOADED_FAILED, UNLOADED_GONE };

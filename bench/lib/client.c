@@ -5,6 +5,7 @@
 #include "core/base/error.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -30,8 +31,10 @@ struct session {
   bool receiving;
   bool sending;
   bool closing;
-  bool in_spare;  /* listed among the sessions that wait for work */
-  bool greeted;   /* and counted so */
+  bool in_spare; /* listed among the sessions that wait for work */
+  bool greeted;  /* and counted so */
+  bool shaken;   /* the TLS handshake is done */
+  struct secure secure;
   uint8_t *early; /* replies that came while a send was under way */
   size_t early_len;
 };
@@ -51,6 +54,8 @@ struct loop {
   struct client *client;
   struct ring ring;
   struct session *sessions;
+  struct slab slab;              /* for TLS */
+  struct tls_session *resumable; /* the last one that a server gave; NULL: none yet */
   uint32_t session_count;
   uint32_t *spare; /* a stack */
   uint32_t spare_count;
@@ -177,7 +182,7 @@ static void open_session(struct loop *loop, struct session *session) {
   }
   session->open = session->connecting = true;
   loop->connecting++;
-  session->closing = session->greeted = false;
+  session->closing = session->greeted = session->shaken = false;
   session->early_len = 0;
   const struct endpoint *to = &loop->client->to;
   ring_connect(&loop->ring, slot, (const struct sockaddr *)&to->address, to->length, OP_CONNECT, slot);
@@ -212,16 +217,82 @@ static void count_greeted(struct loop *loop, struct session *session) {
   if (session->idle_only) counter_add(&loop->thread->idle_open, 1);
 }
 
+/* ---- TLS ---- */
+
+static void begin_tls(struct loop *loop, struct session *session) {
+  must(secure_connect(&session->secure, loop->client->tls, loop->resumable, &loop->slab));
+}
+
+/* For good, if no session has ever been what it should be. */
+static void without_tls(struct loop *loop, const char *why) {
+  struct client_thread *thread = loop->thread;
+  if (thread->tls_error[0] == '\0') snprintf(thread->tls_error, sizeof thread->tls_error, "%s", why);
+  if (counter_read(&thread->stats.sessions) == 0 && thread->end == CLIENT_RUNNING) thread->end = CLIENT_NO_TLS;
+}
+
+static void note_handshake(struct loop *loop, struct session *session) {
+  const struct tls *tls = session->secure.tls;
+  struct client_thread *thread = loop->thread;
+  if (session->shaken || (tls_state(tls) != TLS_OPEN && tls_state(tls) != TLS_CLOSED)) return;
+  session->shaken = true;
+  counter_add(&thread->tls_handshakes, 1);
+  if (tls_resumed(tls)) counter_add(&thread->tls_resumed, 1);
+  snprintf(thread->tls_version, sizeof thread->tls_version, "%s", tls_version(tls));
+  snprintf(thread->tls_cipher, sizeof thread->tls_cipher, "%s", tls_cipher(tls));
+}
+
+/* The sender's room is free again. */
+static void seal(struct session *session) {
+  struct sender *sender = &session->sender;
+  if (sender->slice_count == 0) return;
+  if (secure_write(&session->secure, sender->slices, sender->slice_count) != E_OK) sender_broken(sender);
+  sender_sent(sender);
+}
+
+static void send_sealed(struct loop *loop, struct session *session) {
+  struct span next = session->sending ? span_of(NULL, 0) : secure_next(&session->secure);
+  if (next.len == 0) return;
+  ring_send(&loop->ring, index_of(loop, session), next.at, next.len, OP_SEND, index_of(loop, session));
+  session->sending = true;
+}
+
+static void on_plaintext(void *who, struct span bytes) {
+  struct session *session = who;
+  sender_feed(&session->sender, bytes, process_now_ns());
+  seal(session); /* of what one record brings there may be more than the sender has room for */
+}
+
+/* No byte of it is with the kernel any more. */
+static void end_tls(struct loop *loop, struct session *session) {
+  if (session->secure.tls == NULL) return;
+  if (!session->shaken && loop->quit_ns == 0) {
+    const char *why = tls_error(session->secure.tls);
+    counter_add(&loop->thread->tls_failed, 1);
+    without_tls(loop, why[0] != '\0' ? why : "the connection ended in the handshake");
+  }
+  struct tls_session *resumable = loop->client->tls_full ? NULL : tls_session_take(session->secure.tls);
+  if (resumable != NULL) {
+    tls_session_free(loop->resumable);
+    loop->resumable = resumable;
+  }
+  secure_clear(&session->secure);
+}
+
 /* Acts on what the sender came to. */
 static void settle(struct loop *loop, struct session *session) {
   struct sender *sender = &session->sender;
   count_greeted(loop, session);
+  if (sender->state == SENDER_SECURING && session->secure.tls == NULL) begin_tls(loop, session);
+  if (session->shaken) seal(session);
   if (sender->state == SENDER_OVER) {
     close_session(loop, session);
+  } else if (session->secure.tls != NULL) {
+    send_sealed(loop, session);
   } else if (sender->slice_count > 0 && !session->sending) {
     session->slices_sent = 0;
     send_slices(loop, session);
-  } else if (sender->state == SENDER_IDLE && !session->idle_only && !session->in_spare) {
+  }
+  if (sender->state == SENDER_IDLE && !session->idle_only && !session->in_spare) {
     session->in_spare = true;
     loop->spare[loop->spare_count++] = index_of(loop, session);
   }
@@ -243,6 +314,20 @@ static void on_connect(struct loop *loop, struct session *session, int result) {
   sender_begin(&session->sender);
   ring_receive(&loop->ring, index_of(loop, session), OP_RECEIVE, index_of(loop, session));
   session->receiving = true;
+  if (loop->client->tls != NULL && !loop->client->plan.starttls) {
+    begin_tls(loop, session);
+    settle(loop, session);
+  }
+}
+
+static void feed_tls(struct loop *loop, struct session *session, struct span bytes) {
+  struct sender *sender = &session->sender;
+  loop->progress_ns = process_now_ns();
+  int error = secure_feed(&session->secure, bytes, on_plaintext, session);
+  note_handshake(loop, session);
+  if (session->shaken) sender_secured(sender);
+  if (error != E_OK) sender_broken(sender);
+  settle(loop, session);
 }
 
 static void feed(struct loop *loop, struct session *session, struct span bytes) {
@@ -266,6 +351,8 @@ static void keep_early(struct session *session, struct span bytes) {
 /* The connection's last operation is done: it may be opened anew. */
 static void finish_close(struct loop *loop, struct session *session) {
   if (session->open || session->connecting || session->receiving || session->sending) return;
+  if (counter_read(&loop->thread->stats.without_starttls) > 0) without_tls(loop, "STARTTLS is not offered, or was refused");
+  end_tls(loop, session);
   if (session->greeted && session->idle_only && loop->quit_ns == 0)
     counter_write(&loop->thread->idle_open, counter_read(&loop->thread->idle_open) - 1);
   bool orderly = session->greeted && session->sender._messages > 0;
@@ -283,7 +370,9 @@ static void finish_close(struct loop *loop, struct session *session) {
 
 static void on_receive(struct loop *loop, struct session *session, const struct ring_event *event) {
   if (event->result > 0 && !session->closing) {
-    if (session->sending) {
+    if (session->secure.tls != NULL) {
+      feed_tls(loop, session, ring_bytes(&loop->ring, event));
+    } else if (session->sending) {
       keep_early(session, ring_bytes(&loop->ring, event));
     } else {
       feed(loop, session, ring_bytes(&loop->ring, event));
@@ -317,6 +406,9 @@ static void on_send(struct loop *loop, struct session *session, int result) {
   session->sending = false;
   if (result < 0) {
     close_session(loop, session);
+  } else if (session->secure.tls != NULL) {
+    secure_sent(&session->secure, (size_t)result);
+    if (!session->closing) settle(loop, session);
   } else if (!session->closing) {
     if (skip_sent(session, (size_t)result)) {
       send_slices(loop, session);
@@ -359,7 +451,7 @@ static void open_due(struct loop *loop) {
 static void use_spare(struct loop *loop) {
   while (loop->spare_count > 0) {
     struct session *session = &loop->sessions[loop->spare[loop->spare_count - 1]];
-    bool usable = session->sender.state == SENDER_IDLE && !session->closing && !session->sending;
+    bool usable = session->sender.state == SENDER_IDLE && !session->closing && (!session->sending || session->secure.tls != NULL);
     if (usable) sender_work(&session->sender, process_now_ns());
     if (usable && session->sender.state == SENDER_IDLE) return; /* nothing to do now */
     loop->spare_count--;
@@ -410,7 +502,7 @@ static void give_up_jobs(struct loop *loop) {
 }
 
 static bool is_over(struct loop *loop) {
-  if (loop->thread->end == CLIENT_NO_CONNECTION) return true;
+  if (loop->thread->end == CLIENT_NO_CONNECTION || loop->thread->end == CLIENT_NO_TLS) return true;
   bool stop = __atomic_load_n(&loop->client->stop, __ATOMIC_RELAXED), holds = loop->client->sessions == 0;
   if (holds && (stop || process_now_ns() >= loop->client->stop_taking_ns)) loop->exhausted = true; /* there never was a message to take */
   if (loop->quit_ns == 0 && stop && !holds) {
@@ -459,6 +551,7 @@ static void loop_open(struct loop *loop) {
   struct ring_options options = {client->sessions + client->idle, RECEIVE_BUFFERS, RECEIVE_BUFFER_SIZE};
   int result = ring_open(&loop->ring, &options, &why);
   if (result < 0) process_fail("source", "io_uring cannot be used: %s: %s", why, strerror(-result));
+  slab_init(&loop->slab, SECURE_SLAB_BYTES);
   open_sessions(loop);
   loop->progress_ns = process_now_ns();
 }
@@ -468,7 +561,10 @@ static void loop_close(struct loop *loop) {
   for (uint32_t i = 0; i < loop->session_count; i++) {
     sender_fini(&loop->sessions[i].sender);
     free(loop->sessions[i].early);
+    secure_clear(&loop->sessions[i].secure);
   }
+  tls_session_free(loop->resumable);
+  slab_fini(&loop->slab);
   free(loop->sessions);
   free(loop->spare);
   free(loop->opens);

@@ -5,14 +5,17 @@
 #define BENCH_LIB_CLIENT_H
 
 #include "bench/lib/process.h"
+#include "bench/lib/secure.h"
 #include "bench/lib/sender.h"
 
-enum client_end { CLIENT_RUNNING, CLIENT_FINISHED, CLIENT_STOPPED, CLIENT_NO_CONNECTION, CLIENT_NO_PROGRESS };
+enum client_end { CLIENT_RUNNING, CLIENT_FINISHED, CLIENT_STOPPED, CLIENT_NO_CONNECTION, CLIENT_NO_TLS, CLIENT_NO_PROGRESS };
 
 /* Shared by all threads. */
 struct client {
   struct sender_plan plan;
   struct endpoint to;
+  struct tls_client *tls; /* NULL: none is spoken; else from the first byte on, or as plan.starttls says */
+  bool tls_full;          /* no session is resumed */
   unsigned threads;
   uint32_t sessions;       /* in all; 0: the idle ones are held until `stop` or stop_taking_ns, then say QUIT */
   uint32_t idle;           /* sessions besides, that only stay open */
@@ -34,9 +37,13 @@ struct client_thread {
   uint64_t open_max;
   uint64_t idle_open; /* of them idle ones, greeted */
   uint64_t connect_errors;
-  uint64_t again;    /* recipients sent again */
-  uint64_t given_up; /* recipients deferred and not sent again */
-  int last_error;    /* errno of the last connection that failed; 0: none did */
+  uint64_t again;                       /* recipients sent again */
+  uint64_t given_up;                    /* recipients deferred and not sent again */
+  uint64_t tls_handshakes, tls_resumed; /* the latter are some of the former */
+  uint64_t tls_failed;                  /* that never came to be */
+  char tls_error[128];                  /* of the first of them */
+  char tls_version[16], tls_cipher[64]; /* of the last one that did */
+  int last_error;                       /* errno of the last connection that failed; 0: none did */
   enum client_end end;
   bool ended; /* the thread is done: all of the above is final */
 };

@@ -31,7 +31,9 @@ void outbox_put(struct outbox *outbox, struct span bytes) {
   outbox->_end += bytes.len;
 }
 
-static uint64_t stream_end(const struct outbox *outbox) { return outbox->_taken + (outbox->_end - outbox->_begin); }
+size_t outbox_left(const struct outbox *outbox) { return outbox->_end - outbox->_begin; }
+
+static uint64_t stream_end(const struct outbox *outbox) { return outbox->_taken + outbox_left(outbox); }
 
 void outbox_hold(struct outbox *outbox, uint64_t until_ns) {
   if (outbox->_hold_count == OUTBOX_HOLDS) outbox->_hold_count--;
@@ -41,7 +43,7 @@ void outbox_hold(struct outbox *outbox, uint64_t until_ns) {
 void outbox_drip(struct outbox *outbox, uint64_t every_ns) { outbox->_drip_ns = every_ns; }
 
 struct span outbox_ready(const struct outbox *outbox, uint64_t now_ns) {
-  size_t len = outbox->_end - outbox->_begin;
+  size_t len = outbox_left(outbox);
   for (unsigned i = 0; i < outbox->_hold_count; i++) {
     if (outbox->_holds[i].until_ns <= now_ns) continue;
     size_t before = (size_t)(outbox->_holds[i].at - outbox->_taken);

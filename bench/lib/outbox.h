@@ -43,6 +43,8 @@ void outbox_drip(struct outbox *outbox, uint64_t every_ns);
 struct span outbox_ready(const struct outbox *outbox, uint64_t now_ns);
 /* The first `len` ready bytes are on their way. */
 void outbox_take(struct outbox *outbox, size_t len, uint64_t now_ns);
+/* Bytes that have not gone. */
+size_t outbox_left(const struct outbox *outbox);
 /* When outbox_ready will have more, or a hold at the very end will be over; in the past if that is so already; UINT64_MAX if there is nothing to
  * wait for, because all has gone. */
 uint64_t outbox_next_ns(const struct outbox *outbox);

@@ -231,6 +231,7 @@ static void count_accepted(struct receiver *r, bool excuse) {
     counter_add(&stats->timed, 1);
   }
   counter_add(&stats->transactions, 1);
+  if (r->_secured) counter_add(&stats->tls_transactions, 1);
   counter_add(&stats->recipients, r->_recipient_count);
   counter_raise(&stats->recipients_per_transaction_max, r->_recipient_count);
   counter_add(&stats->bytes, r->_content.size_bytes);
@@ -412,10 +413,14 @@ static void on_ehlo(struct receiver *r, struct span arguments) {
   const struct {
     bool offered;
     const char *line;
-  } extensions[] = {{config->pipelining, "250-PIPELINING\r\n"},       {config->size, size},
-                    {config->eight_bit, "250-8BITMIME\r\n"},          {config->smtputf8, "250-SMTPUTF8\r\n"},
-                    {config->chunking, "250-CHUNKING\r\n"},           {config->dsn, "250-DSN\r\n"},
-                    {config->enhanced, "250-ENHANCEDSTATUSCODES\r\n"}};
+  } extensions[] = {{config->pipelining, "250-PIPELINING\r\n"},
+                    {config->size, size},
+                    {config->eight_bit, "250-8BITMIME\r\n"},
+                    {config->smtputf8, "250-SMTPUTF8\r\n"},
+                    {config->chunking, "250-CHUNKING\r\n"},
+                    {config->dsn, "250-DSN\r\n"},
+                    {config->enhanced, "250-ENHANCEDSTATUSCODES\r\n"},
+                    {config->starttls && !r->_secured, "250-STARTTLS\r\n"}};
   outbox_put(r->_outbox, SPAN("250-"));
   outbox_put(r->_outbox, span_of_text(config->hostname));
   outbox_put(r->_outbox, SPAN("\r\n"));
@@ -459,7 +464,20 @@ static const struct command {
 } commands[] = {{"MAIL", on_mail}, {"RCPT", on_rcpt}, {"DATA", on_data}, {"BDAT", on_bdat}, {"RSET", on_rset}, {"NOOP", on_noop},
                 {"QUIT", on_quit}, {"EHLO", on_ehlo}, {"HELO", on_helo}, {"VRFY", on_vrfy}, {"HELP", on_help}};
 
+static void on_starttls(struct receiver *r) {
+  if (r->_secured || !r->_config->starttls) {
+    reply_error(r, "503", "5.5.1", "no TLS now");
+    return;
+  }
+  reply(r, "220", "2.0.0", "go on in TLS");
+  r->state = RECEIVER_SECURING;
+}
+
 static void run_command(struct receiver *r, struct span line) {
+  if (span_equal_nocase(line, SPAN("STARTTLS"))) {
+    on_starttls(r);
+    return;
+  }
   if (line.len >= 4 && (line.len == 4 || line.at[4] == ' ')) {
     struct span verb = span_first(line, 4);
     for (unsigned i = 0; i < sizeof commands / sizeof *commands; i++) {
@@ -515,6 +533,10 @@ void receiver_feed(struct receiver *r, struct span bytes, uint64_t now_ns) {
     case RECEIVER_COMMAND: used = feed_line(r, bytes); break;
     case RECEIVER_DATA: used = feed_data(r, bytes); break;
     case RECEIVER_CHUNK: used = feed_chunk(r, bytes); break;
+    case RECEIVER_SECURING: /* in the clear behind STARTTLS: from whom? */
+      counter_add(&r->_stats->protocol_errors, 1);
+      r->state = RECEIVER_CUT;
+      return;
     case RECEIVER_CLOSING:
     case RECEIVER_CUT:
     case RECEIVER_NONE: return;
@@ -538,7 +560,7 @@ void receiver_begin(struct receiver *r, const struct receiver_config *config, st
   r->_chance = chance;
   r->_now_ns = now_ns;
   r->state = RECEIVER_COMMAND;
-  r->_greeted = r->_pipelined = false;
+  r->_greeted = r->_pipelined = r->_secured = false;
   r->_domain = RECEIVER_FOREIGN;
   r->_run = NULL;
   r->_recipients = NULL;
@@ -555,6 +577,14 @@ void receiver_begin(struct receiver *r, const struct receiver_config *config, st
   outbox_put(outbox, SPAN("220 "));
   outbox_put(outbox, span_of_text(config->hostname));
   outbox_put(outbox, SPAN(" ESMTP\r\n"));
+}
+
+void receiver_secured(struct receiver *r) {
+  r->_secured = true;
+  if (r->state != RECEIVER_SECURING) return; /* from the first byte on: the greeting waits */
+  r->state = RECEIVER_COMMAND;
+  r->_greeted = false;
+  envelope_reset(r);
 }
 
 void receiver_end(struct receiver *r) {

@@ -21,8 +21,8 @@ enum {
 
 struct receiver_config {
   const char *hostname;
-  bool pipelining, chunking, eight_bit, smtputf8, dsn, enhanced, size; /* extensions offered */
-  bool verify;                                                         /* compare bodies */
+  bool pipelining, chunking, eight_bit, smtputf8, dsn, enhanced, size, starttls; /* extensions offered */
+  bool verify;                                                                   /* compare bodies */
   uint64_t size_max;
   uint64_t recipients_max;
   const struct rules *rules;
@@ -60,9 +60,12 @@ struct receiver_stats {
   uint64_t refused;               /* permanent negative replies by rules or limits: recipients, or messages */
   uint64_t deferred;              /* transient ones */
   uint64_t cuts;
-  uint64_t protocol_errors; /* commands answered 5xx for syntax or sequence, but for those that were pipelined behind a refused one */
-  struct histogram latency; /* from the stamp to the end of content */
-  uint64_t first_ns;        /* when the first timed message was accepted; 0: none yet */
+  uint64_t tls_handshakes, tls_resumed; /* the latter are some of the former */
+  uint64_t tls_failed;                  /* that never came to be */
+  uint64_t tls_transactions;            /* accepted messages */
+  uint64_t protocol_errors;             /* commands answered 5xx for syntax or sequence, but for those that were pipelined behind a refused one */
+  struct histogram latency;             /* from the stamp to the end of content */
+  uint64_t first_ns;                    /* when the first timed message was accepted; 0: none yet */
   uint64_t last_ns;
 };
 
@@ -77,8 +80,9 @@ enum receiver_state {
   RECEIVER_COMMAND,
   RECEIVER_DATA,
   RECEIVER_CHUNK,
-  RECEIVER_CLOSING, /* QUIT was said: close when all has gone from the outbox */
-  RECEIVER_CUT,     /* we end it: the same, but what the peer still sends is to be expected */
+  RECEIVER_SECURING, /* STARTTLS was answered: what comes next is TLS, then receiver_secured */
+  RECEIVER_CLOSING,  /* QUIT was said: close when all has gone from the outbox */
+  RECEIVER_CUT,      /* we end it: the same, but what the peer still sends is to be expected */
 };
 
 struct receiver {
@@ -90,7 +94,7 @@ struct receiver {
   uint64_t _now_ns;
   uint32_t _local; /* IPv4 address the connection came to, host byte order; 0: none */
   char _host[48];  /* the same as text */
-  bool _greeted, _in_mail, _pipelined, _chunk_last, _chunk_refused;
+  bool _secured, _greeted, _in_mail, _pipelined, _chunk_last, _chunk_refused;
   bool _refused; /* MAIL or a RCPT of this envelope was: that DATA fails is no error of the peer */
   uint8_t _data_state;
   uint64_t _chunk_left;
@@ -109,6 +113,8 @@ struct receiver {
 /* A connection came in: puts the greeting into the outbox. `chance` seeds the decisions of rules with a rate. Borrows everything. */
 void receiver_begin(struct receiver *receiver, const struct receiver_config *config, struct receiver_stats *stats, struct outbox *outbox,
                     uint32_t local, uint64_t chance, uint64_t now_ns);
+/* TLS has begun; what was said before is forgotten. */
+void receiver_secured(struct receiver *receiver);
 /* The connection is gone. */
 void receiver_end(struct receiver *receiver);
 /* Takes all bytes; look at `state` afterwards. */

@@ -119,7 +119,7 @@ static void accept_taken(struct sender *s, const struct transaction *t, uint64_t
   counter_add(&s->_stats->accepted, 1);
   counter_add(&s->_stats->accepted_recipients, t->accepted);
   counter_write(&s->_stats->last_ns, now_ns);
-  histogram_record(&s->_stats->latency, now_ns > t->started_ns ? now_ns - t->started_ns : 0);
+  if (t->started_ns >= s->_plan->timed_from_ns) histogram_record(&s->_stats->latency, now_ns > t->started_ns ? now_ns - t->started_ns : 0);
 }
 
 /* The session will not go on: what is under way is tried again by another one. */
@@ -277,16 +277,39 @@ static void on_busy_reply(struct sender *s, unsigned code, uint64_t now_ns) {
 
 /* ---- the session ---- */
 
+static void put_hello(struct sender *s) {
+  s->_offers_pipelining = s->_offers_chunking = s->_offers_starttls = false;
+  fmt_text(&s->_text, "EHLO ");
+  fmt_put(&s->_text, s->_plan->hostname);
+  fmt_text(&s->_text, "\r\n");
+  s->state = SENDER_HELLO;
+}
+
 static void on_greeting(struct sender *s, unsigned code) {
   if (code != 220) {
     count_code(s, code);
     s->state = SENDER_OVER;
     return;
   }
-  fmt_text(&s->_text, "EHLO ");
-  fmt_put(&s->_text, s->_plan->hostname);
-  fmt_text(&s->_text, "\r\n");
-  s->state = SENDER_HELLO;
+  put_hello(s);
+}
+
+/* Without it nothing is sent: figures would not be what they are taken for. */
+static void ask_for_tls(struct sender *s) {
+  if (s->_offers_starttls) {
+    fmt_text(&s->_text, "STARTTLS\r\n");
+    s->state = SENDER_STARTTLS;
+    return;
+  }
+  counter_add(&s->_stats->without_starttls, 1);
+  s->state = SENDER_OVER;
+}
+
+static void on_starttls(struct sender *s, unsigned code) {
+  s->state = code == 220 ? SENDER_SECURING : SENDER_OVER;
+  if (code == 220) return;
+  count_code(s, code);
+  counter_add(&s->_stats->without_starttls, 1);
 }
 
 static void on_hello(struct sender *s, unsigned code, uint64_t now_ns) {
@@ -296,6 +319,10 @@ static void on_hello(struct sender *s, unsigned code, uint64_t now_ns) {
     return;
   }
   const struct sender_plan *plan = s->_plan;
+  if (plan->starttls && !s->_secured) {
+    ask_for_tls(s);
+    return;
+  }
   bool pipelining = plan->way != SENDER_WAIT || plan->chunking;
   s->_way = s->_offers_pipelining ? plan->way : SENDER_WAIT;
   s->_chunking = plan->chunking && s->_offers_chunking;
@@ -310,10 +337,12 @@ static void on_reply(struct sender *s, unsigned code, uint64_t now_ns) {
   switch (s->state) {
   case SENDER_GREETING: on_greeting(s, code); break;
   case SENDER_HELLO: on_hello(s, code, now_ns); break;
+  case SENDER_STARTTLS: on_starttls(s, code); break;
   case SENDER_BUSY: on_busy_reply(s, code, now_ns); break;
   case SENDER_IDLE: /* only 421 is to be expected here */
   case SENDER_QUITTING: s->state = SENDER_OVER; break;
   case SENDER_OVER:
+  case SENDER_SECURING:
   case SENDER_NONE: break;
   }
 }
@@ -321,6 +350,7 @@ static void on_reply(struct sender *s, unsigned code, uint64_t now_ns) {
 static void note_extension(struct sender *s, struct span keyword) {
   if (span_equal_nocase(keyword, SPAN("PIPELINING"))) s->_offers_pipelining = true;
   if (span_equal_nocase(keyword, SPAN("CHUNKING"))) s->_offers_chunking = true;
+  if (span_equal_nocase(keyword, SPAN("STARTTLS"))) s->_offers_starttls = true;
 }
 
 /* One line without its end: "250-text", "250 text", "250". False if it is no reply. */
@@ -354,7 +384,15 @@ void sender_feed(struct sender *s, struct span bytes, uint64_t now_ns) {
     if (!on_line(s, without_cr(line), now_ns)) sender_broken(s);
     slice_text(s);
     if (s->_text.overflow) sender_broken(s);
+    if (s->state == SENDER_SECURING && bytes.len > 0) sender_broken(s); /* in the clear behind the reply: from whom? */
   }
+}
+
+void sender_secured(struct sender *s) {
+  if (s->state != SENDER_SECURING) return;
+  s->_secured = true;
+  put_hello(s);
+  slice_text(s);
 }
 
 void sender_work(struct sender *s, uint64_t now_ns) {
@@ -379,7 +417,7 @@ void sender_sent(struct sender *s) {
 void sender_begin(struct sender *s) {
   sender_sent(s);
   s->state = SENDER_GREETING;
-  s->_offers_pipelining = s->_offers_chunking = s->_reset_needed = false;
+  s->_reset_needed = s->_secured = false;
   s->_messages = s->_count = s->_line_len = 0;
 }
 

@@ -35,6 +35,7 @@ enum {
 struct sender_plan {
   enum sender_way way;
   bool chunking;
+  bool starttls; /* or not at all */
   uint64_t run;
   uint64_t messages; /* 0: not limited */
   uint64_t size;     /* of the content */
@@ -44,6 +45,7 @@ struct sender_plan {
   struct domains domains;
   uint64_t domain_count;
   uint64_t messages_per_session; /* 0: not limited */
+  uint64_t timed_from_ns;        /* latency is of messages that were begun, or due, from then on */
   struct span from;
   struct span hostname;
   struct span date;
@@ -68,6 +70,7 @@ struct sender_stats {
   uint64_t broken;              /* sessions that ended otherwise than by our QUIT */
   uint64_t without_pipelining;  /* sessions that could not be run as planned, because it was not offered */
   uint64_t without_chunking;
+  uint64_t without_starttls;    /* that ended because it was not offered, or refused */
   uint64_t last_ns;             /* when the last final reply came */
   uint64_t codes[SENDER_CODES]; /* negative replies by code, and 250 of final replies */
   struct histogram latency;     /* from MAIL, or the time due, to the final reply 250 */
@@ -88,6 +91,8 @@ enum sender_state {
   SENDER_NONE,
   SENDER_GREETING, /* waiting for 220 */
   SENDER_HELLO,    /* for the reply to EHLO */
+  SENDER_STARTTLS, /* for the reply to STARTTLS */
+  SENDER_SECURING, /* the connection is to be secured now: then sender_secured */
   SENDER_IDLE,     /* nothing to do: sender_work when there is */
   SENDER_BUSY,
   SENDER_QUITTING, /* for 221 */
@@ -112,7 +117,8 @@ struct sender {
   enum sender_state state;
   enum sender_way _way; /* as planned and offered */
   bool _chunking;
-  bool _offers_pipelining, _offers_chunking;
+  bool _offers_pipelining, _offers_chunking, _offers_starttls;
+  bool _secured;
   bool _reset_needed; /* an open transaction has to be reset before the next */
   uint8_t _expected;
   uint64_t _messages; /* started in this session */
@@ -137,6 +143,8 @@ void sender_begin(struct sender *sender);
 void sender_broken(struct sender *sender);
 /* Bytes of replies. Afterwards `slices` may hold something to send (never while the last is unsent: see sender_sent), and `state` tells. */
 void sender_feed(struct sender *sender, struct span bytes, uint64_t now_ns);
+/* TLS is there, and what the other side said before is nothing any more (RFC 3207 4.2). */
+void sender_secured(struct sender *sender);
 /* If idle: takes a job and begins. */
 void sender_work(struct sender *sender, uint64_t now_ns);
 /* If idle: says QUIT. */

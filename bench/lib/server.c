@@ -2,6 +2,7 @@
 
 #include "bench/lib/counter.h"
 #include "bench/lib/ring.h"
+#include "core/base/error.h"
 #include "core/base/pool.h"
 #include "core/base/wheel.h"
 
@@ -37,9 +38,12 @@ struct connection {
   bool dropped; /* ring_drop was called */
   bool closed;  /* and is done */
   bool dirty;
+  bool shaken; /* the TLS handshake is done */
   uint16_t flight_begin;
   uint16_t flight_end;
   uint8_t flight[FLIGHT_SIZE];
+  size_t clear_left; /* of the outbox, from before TLS */
+  struct secure secure;
   struct receiver receiver;
 };
 
@@ -48,6 +52,7 @@ struct loop {
   struct server *server;
   struct ring ring;
   struct pool pool;
+  struct slab slab; /* for TLS */
   struct wheel wheel;
   uint32_t *dirty;
   uint32_t dirty_count;
@@ -141,6 +146,8 @@ static void begin_close(struct loop *loop, struct connection *c) {
 /* The slot is free when the drop is done and the kernel has given back every operation of it. */
 static void finish_close(struct loop *loop, struct connection *c) {
   timer_cancel(&loop->wheel, &c->timer);
+  if (c->secure.tls != NULL && !c->shaken) counter_add(&loop->thread->stats.tls_failed, 1);
+  secure_clear(&c->secure);
   receiver_end(&c->receiver);
   outbox_fini(&c->outbox);
   count_closed(loop, c); /* at the end of the loop not even its close has begun */
@@ -151,6 +158,13 @@ static void on_timer(void *context, struct timer *timer) {
   struct connection *c = (struct connection *)timer;
   if (c->lingering) begin_close(context, c);
   mark_dirty(context, c);
+}
+
+/* So many bytes of the outbox go in the clear still. */
+static void begin_tls(struct loop *loop, struct connection *c, size_t clear_left) {
+  c->clear_left = clear_left;
+  receiver_secured(&c->receiver);
+  if (!secure_accept(&c->secure, loop->server->tls, &loop->slab)) begin_close(loop, c);
 }
 
 /* The address a connection came to; false if it is outside the listener's network. */
@@ -188,6 +202,7 @@ static void open_connection(struct loop *loop, struct listener *listener, int fd
   must(result == 0);
   uint64_t now_ns = process_now_ns();
   receiver_begin(&c->receiver, &loop->server->receiver, &loop->thread->stats, &c->outbox, local, now_ns ^ mix64(slot), now_ns);
+  if (loop->server->implicit) begin_tls(loop, c, 0);
   ring_receive(&loop->ring, slot, OP_RECEIVE, slot);
   c->receiving = true;
   mark_dirty(loop, c);
@@ -199,8 +214,34 @@ static void on_accept(struct loop *loop, const struct ring_event *event) {
   if ((event->flags & IORING_CQE_F_MORE) == 0) ring_accept(&loop->ring, loop->thread->sockets[event->index], OP_ACCEPT, event->index);
 }
 
+static void on_plaintext(void *who, struct span bytes) {
+  struct connection *c = who;
+  receiver_feed(&c->receiver, bytes, process_now_ns());
+}
+
+static void feed_tls(struct loop *loop, struct connection *c, struct span bytes) {
+  int error = secure_feed(&c->secure, bytes, on_plaintext, c);
+  enum tls_state state = tls_state(c->secure.tls);
+  if (!c->shaken && (state == TLS_OPEN || state == TLS_CLOSED)) {
+    c->shaken = true;
+    counter_add(&loop->thread->stats.tls_handshakes, 1);
+    if (tls_resumed(c->secure.tls)) counter_add(&loop->thread->stats.tls_resumed, 1);
+  }
+  bool said_quit = error == E_CLOSED && c->receiver.state == RECEIVER_CLOSING; /* its reply is yet to go */
+  if (error != E_OK && !said_quit) begin_close(loop, c);
+}
+
+static void feed(struct loop *loop, struct connection *c, struct span bytes) {
+  if (c->secure.tls != NULL) {
+    feed_tls(loop, c, bytes);
+    return;
+  }
+  receiver_feed(&c->receiver, bytes, process_now_ns());
+  if (c->receiver.state == RECEIVER_SECURING) begin_tls(loop, c, outbox_left(&c->outbox));
+}
+
 static void on_receive(struct loop *loop, struct connection *c, const struct ring_event *event) {
-  if (event->result > 0 && !c->closing) receiver_feed(&c->receiver, ring_bytes(&loop->ring, event), process_now_ns());
+  if (event->result > 0 && !c->closing) feed(loop, c, ring_bytes(&loop->ring, event));
   ring_give_back(&loop->ring, event);
   c->receiving = (event->flags & IORING_CQE_F_MORE) != 0;
   bool exhausted = event->result == -ENOBUFS; /* of buffers: they are back by now, or soon */
@@ -212,12 +253,16 @@ static void on_receive(struct loop *loop, struct connection *c, const struct rin
   mark_dirty(loop, c);
 }
 
+static bool is_clear(const struct connection *c) { return c->secure.tls == NULL || c->clear_left > 0 || c->flight_begin < c->flight_end; }
+
 static void on_send(struct loop *loop, struct connection *c, const struct ring_event *event) {
   c->sending = false;
   if (event->result < 0) {
     begin_close(loop, c);
-  } else {
+  } else if (is_clear(c)) {
     c->flight_begin = (uint16_t)(c->flight_begin + event->result);
+  } else {
+    secure_sent(&c->secure, (size_t)event->result);
   }
   mark_dirty(loop, c);
 }
@@ -232,18 +277,37 @@ static void linger(struct loop *loop, struct connection *c, uint64_t now_ns) {
   timer_set(&loop->wheel, &c->timer, now_ns / 1000000 + LINGER_MS);
 }
 
-/* Puts what may be sent on its way, or sees what to wait for. */
-static void flush(struct loop *loop, struct connection *c, uint64_t now_ns) {
+static struct span next_clear(struct connection *c, uint64_t now_ns) {
   if (c->flight_begin == c->flight_end) {
     struct span ready = span_first(outbox_ready(&c->outbox, now_ns), sizeof c->flight);
+    if (c->secure.tls != NULL) ready = span_first(ready, c->clear_left);
+    if (c->secure.tls != NULL) c->clear_left -= ready.len;
     if (ready.len > 0) memcpy(c->flight, ready.at, ready.len);
     if (ready.len > 0) outbox_take(&c->outbox, ready.len, now_ns);
     c->flight_begin = 0;
     c->flight_end = (uint16_t)ready.len;
   }
+  return span_of(c->flight + c->flight_begin, c->flight_end - c->flight_begin);
+}
+
+static struct span next_sealed(struct loop *loop, struct connection *c, uint64_t now_ns) {
+  while (tls_state(c->secure.tls) == TLS_OPEN) {
+    struct span ready = outbox_ready(&c->outbox, now_ns);
+    if (ready.len == 0) break;
+    struct iovec slice = {(void *)(uintptr_t)ready.at, ready.len};
+    if (secure_write(&c->secure, &slice, 1) != E_OK) begin_close(loop, c);
+    outbox_take(&c->outbox, ready.len, now_ns);
+  }
+  if (c->receiver.state == RECEIVER_CLOSING && outbox_left(&c->outbox) == 0) secure_close(&c->secure);
+  return secure_next(&c->secure);
+}
+
+/* Puts what may be sent on its way, or sees what to wait for. */
+static void flush(struct loop *loop, struct connection *c, uint64_t now_ns) {
+  struct span next = is_clear(c) ? next_clear(c, now_ns) : next_sealed(loop, c, now_ns);
   uint32_t slot = pool_index(&loop->pool, c);
-  if (c->flight_begin < c->flight_end) {
-    ring_send(&loop->ring, slot, c->flight + c->flight_begin, c->flight_end - c->flight_begin, OP_SEND, slot);
+  if (next.len > 0) {
+    ring_send(&loop->ring, slot, next.at, next.len, OP_SEND, slot);
     c->sending = true;
     return;
   }
@@ -310,6 +374,7 @@ static void loop_open(struct loop *loop) {
   must(pool_init(&loop->pool, sizeof(struct connection), loop->server->connections_limit) == 0);
   loop->dirty = calloc(loop->server->connections_limit, sizeof *loop->dirty);
   must(loop->dirty != NULL);
+  slab_init(&loop->slab, SECURE_SLAB_BYTES);
   wheel_init(&loop->wheel, process_now_ns() / 1000000);
   for (unsigned i = 0; i < loop->server->listener_count; i++) ring_accept(&loop->ring, loop->thread->sockets[i], OP_ACCEPT, i);
 }
@@ -321,6 +386,7 @@ static void loop_close(struct loop *loop) {
     if (c != NULL) finish_close(loop, c);
   }
   pool_fini(&loop->pool);
+  slab_fini(&loop->slab);
   free(loop->dirty);
 }
 

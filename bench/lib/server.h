@@ -6,6 +6,7 @@
 
 #include "bench/lib/process.h"
 #include "bench/lib/receiver.h"
+#include "bench/lib/secure.h"
 
 enum { LISTENERS_MAX = 16 };
 
@@ -25,7 +26,9 @@ must_check int listener_parse(struct listener *listener, const char *text, const
 
 /* Shared by all threads. */
 struct server {
-  struct receiver_config receiver;
+  struct receiver_config receiver; /* `starttls` needs `tls` */
+  struct tls_server *tls;          /* NULL: none is spoken */
+  bool implicit;                   /* from the first byte on */
   struct listener listeners[LISTENERS_MAX];
   unsigned listener_count;
   unsigned threads;

@@ -30,6 +30,7 @@ const char *conf_needs_restart(const struct conf *a, const struct conf *b) {
       {"dns.timeout", a->dns_timeout_ms == b->dns_timeout_ms},
       {"dns.ipv6", a->dns_ipv6 == b->dns_ipv6},
       {"dns.dnssec", a->dns_dnssec == b->dns_dnssec},
+      {"delivery.mta_sts_server", same_addresses(&a->mta_sts_server, 1, &b->mta_sts_server, 1)},
       {"users", same_text(a->users_path, b->users_path)},
       {"events.path", same_text(a->events_path, b->events_path)},
       {"events.file_size", a->events_file_size_bytes == b->events_file_size_bytes},
@@ -50,7 +51,8 @@ static bool same_patterns(const struct conf_site *a, const struct conf_site *b) 
 static bool same_settings(const struct conf_site *a, const struct conf_site *b) {
   return a->retry_initial_ms == b->retry_initial_ms && a->retry_max_ms == b->retry_max_ms && a->max_age_ms == b->max_age_ms &&
          !(a->retry_factor < b->retry_factor) && !(a->retry_factor > b->retry_factor) && a->retry_jitter_ppm == b->retry_jitter_ppm &&
-         a->connections_per_site == b->connections_per_site && a->messages_per_connection == b->messages_per_connection && a->tls == b->tls;
+         a->connections_per_site == b->connections_per_site && a->messages_per_connection == b->messages_per_connection && a->tls == b->tls &&
+         a->tls_said == b->tls_said;
 }
 
 bool conf_same_limits(const struct conf *a, const struct conf *b) {
@@ -61,7 +63,7 @@ bool conf_same_limits(const struct conf *a, const struct conf *b) {
 }
 
 bool conf_same_routes(const struct conf *a, const struct conf *b) {
-  bool same = a->routes_count == b->routes_count;
+  bool same = a->routes_count == b->routes_count && a->dane == b->dane && a->mta_sts == b->mta_sts;
   for (unsigned i = 0; same && i < a->routes_count; i++) same = routes_same(&a->routes[i], &b->routes[i]);
   return same;
 }

@@ -71,7 +71,9 @@ static int read_sources(struct conf *conf, const struct raw *raw, const struct r
 
 static int read_security(struct conf *conf, const struct raw *raw, const struct reading *r) {
   int error = value_path(&conf->tls_ca, raw->tls.ca, "tls.ca", r);
-  return error == E_OK ? value_security(&conf->delivery_tls, raw->delivery.tls, false, "delivery.tls", r) : error;
+  if (error == E_OK) error = value_security(&conf->delivery_tls, raw->delivery.tls, false, "delivery.tls", r);
+  if (error != E_OK || raw->delivery.mta_sts_server == NULL) return error;
+  return value_address_with_port(&conf->mta_sts_server, raw->delivery.mta_sts_server, 443, "delivery.mta_sts_server", r);
 }
 
 static int read_http(struct conf *conf, const struct raw *raw, const struct reading *r) {
@@ -153,11 +155,25 @@ static int set_defaults(struct conf *conf, const struct raw *raw, const struct c
   if (error == E_OK) error = listeners_default(conf);
   if (error == E_OK) error = default_dns_servers(conf, system);
   if (error == E_OK) default_dnssec(conf, raw);
+  if (raw->delivery.dane == NULL) conf->dane = conf->dns_dnssec;
   if (error == E_OK && conf->spool_path == NULL) error = value_copy(&conf->spool_path, "/var/spool/ringpost");
   return error;
 }
 
 /* ---- what must fit together ---- */
+
+static int check_proofs(const struct conf *conf, const struct raw *raw, const struct reading *r) {
+  if (conf->dane && !conf->dns_dnssec)
+    return reading_error(r, E_RANGE, "delivery.dane",
+                         "needs dns.dnssec, which is %s; with a resolver that validates, and that nobody can stand before, say dns.dnssec: true",
+                         raw->dns.dnssec != NULL ? raw->dns.dnssec : "false as not all dns.servers are on this machine");
+  bool is_clear = conf->delivery_tls == CONF_SECURITY_NONE;
+  if (is_clear && raw->delivery.dane != NULL && conf->dane)
+    return reading_error(r, E_RANGE, "delivery.dane", "has no meaning with delivery.tls: none");
+  if (is_clear && raw->delivery.mta_sts != NULL && conf->mta_sts)
+    return reading_error(r, E_RANGE, "delivery.mta_sts", "has no meaning with delivery.tls: none");
+  return E_OK;
+}
 
 static int check_together(const struct conf *conf, const struct raw *raw, const struct reading *r) {
   if (conf->retry_initial_ms > conf->retry_max_ms)
@@ -170,6 +186,7 @@ static int check_together(const struct conf *conf, const struct raw *raw, const 
   if (conf->memory_bytes / conf->shards < CONF_SHARD_MEMORY_MIN)
     return reading_error(r, E_RANGE, "limits.memory", "%s is less than 4MiB for each of the %u shards", raw->limits.memory, conf->shards);
   int error = routes_check(conf, r);
+  if (error == E_OK) error = check_proofs(conf, raw, r);
   return error == E_OK ? sites_check(conf, raw, r) : error;
 }
 

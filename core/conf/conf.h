@@ -15,6 +15,8 @@
 #define CONF_SPOOL_MIN (24ull << 20)              /* of spool.max_size, for each shard: three of the smallest segments */
 #define CONF_SHARD_MEMORY_MIN ((uint64_t)4 << 20) /* of limits.memory */
 
+struct dns_lists;
+
 enum conf_durability { CONF_SYNC, CONF_LAZY, CONF_MEMORY };
 
 enum conf_tls { CONF_TLS_NONE, CONF_TLS_STARTTLS, CONF_TLS_IMPLICIT };
@@ -30,6 +32,7 @@ struct conf_listener {
   bool submission;            /* RFC 6409: what is missing in the header is added; default: on 465 and 587 */
   struct network *proxy_from; /* whose connections begin with a PROXY header; from elsewhere it is refused. Default: none */
   unsigned proxy_from_count;
+  struct dns_lists *dns_lists; /* core/conf/dns_lists.h; NULL: none */
 };
 
 struct conf_certificate { /* files, PEM: the chain, its own certificate first, and the key */
@@ -77,6 +80,7 @@ struct conf_site {
   uint32_t connections_per_site;
   uint32_t messages_per_connection;
   enum conf_security tls;
+  bool tls_said; /* by the entry itself: for these destinations neither DANE nor MTA-STS count */
 };
 
 struct conf {
@@ -116,6 +120,10 @@ struct conf {
   uint32_t connections_per_site;
   uint32_t messages_per_connection;
   enum conf_security delivery_tls; /* delivery.tls, default opportunistic */
+  bool dane;                       /* delivery.dane, default as dns_dnssec, which it needs */
+  bool mta_sts;                    /* delivery.mta_sts, default true; the policies are kept in mta-sts.json of spool.path */
+  struct netaddr
+      mta_sts_server; /* delivery.mta_sts_server, for tests: where policies are fetched from, whatever the domain; family 0: where its name leads */
   uint64_t idle_ms;
   uint64_t timeout_connect_ms, timeout_greeting_ms, timeout_command_ms, timeout_data_ms, timeout_final_ms;
   bool pipelining, chunking;           /* delivery.pipelining, delivery.chunking, default true: used where the other server offers them */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
+#include "core/conf/dns_lists.h"
 #include "core/conf/value.h"
 
 enum { SMTP_PORT = 25, SUBMISSIONS_PORT = 465, SUBMISSION_PORT = 587 };
@@ -138,7 +139,7 @@ static int read_listener(struct conf *conf, const struct raw *raw, unsigned inde
   if (error == E_OK) error = read_switch(&e, &e.to->submission, e.from->submission, "submission", is_submission_port(&e));
   if (error == E_OK)
     error = value_networks(&e.to->proxy_from, &e.to->proxy_from_count, e.from->proxy_from, e.from->proxy_from_count, path_of(&e, "proxy_from"), r);
-  return error;
+  return error == E_OK ? dns_lists_read(&e.to->dns_lists, e.from, e.base, r) : error;
 }
 
 /* ---- all ---- */
@@ -176,7 +177,10 @@ int listeners_default(struct conf *conf) {
 }
 
 void listeners_free(struct conf *conf) {
-  for (unsigned i = 0; i < conf->listeners_count; i++) free(conf->listeners[i].proxy_from);
+  for (unsigned i = 0; i < conf->listeners_count; i++) {
+    free(conf->listeners[i].proxy_from);
+    dns_lists_put(conf->listeners[i].dns_lists);
+  }
   free(conf->listeners);
   free(conf->relay_from);
   free(conf->clients_except);

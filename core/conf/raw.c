@@ -5,12 +5,14 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
+#include "core/conf/dns_lists.h"
 #include "core/conf/outline.h"
 
 enum {
   VALUE_BYTES_MAX = 1000, /* of one value: the longest are paths, which get a name appended and must stay below PATH_MAX */
   LISTENERS_MAX = 64,
   NETWORKS_MAX = 65536,
+  ANSWERS_MAX = 1000, /* of one DNS list */
   CERTIFICATES_MAX = 1000,
   SERVERS_MAX = 8,
   SOURCES_MAX = 2, /* one of each family */
@@ -33,6 +35,13 @@ static const cyaml_schema_field_t spool_fields[] = {
     WORD(struct raw_spool, max_size), WORD(struct raw_spool, min_free),   CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t dns_list_fields[] = {
+    WORD(struct raw_dns_list, zone),   LIST(struct raw_dns_list, answers, &word_entry, ANSWERS_MAX),
+    WORD(struct raw_dns_list, weight), WORD(struct raw_dns_list, name),
+    WORD(struct raw_dns_list, text),   CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t dns_list_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_dns_list, dns_list_fields)};
+
 static const cyaml_schema_field_t listener_fields[] = {
     WORD(struct raw_listener, address),
     WORD(struct raw_listener, port),
@@ -42,6 +51,9 @@ static const cyaml_schema_field_t listener_fields[] = {
     WORD(struct raw_listener, client_certificates),
     WORD(struct raw_listener, submission),
     LIST(struct raw_listener, proxy_from, &word_entry, NETWORKS_MAX),
+    LIST(struct raw_listener, dns_lists, &dns_list_entry, DNS_LISTS_MAX),
+    WORD(struct raw_listener, dns_lists_threshold),
+    WORD(struct raw_listener, dns_lists_timeout),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t listener_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_listener, listener_fields)};
@@ -92,6 +104,9 @@ static const cyaml_schema_field_t delivery_fields[] = {
     WORD(struct raw_delivery, connections_per_site),
     WORD(struct raw_delivery, messages_per_connection),
     WORD(struct raw_delivery, tls),
+    WORD(struct raw_delivery, dane),
+    WORD(struct raw_delivery, mta_sts),
+    WORD(struct raw_delivery, mta_sts_server),
     WORD(struct raw_delivery, idle),
     WORD(struct raw_delivery, pipelining),
     WORD(struct raw_delivery, chunking),

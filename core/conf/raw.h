@@ -13,10 +13,19 @@ struct raw_spool {
   char *path, *durability, *segment_size, *max_size, *min_free;
 };
 
+struct raw_dns_list {
+  char *zone, *name, *text, *weight;
+  char **answers;
+  unsigned answers_count;
+};
+
 struct raw_listener {
   char *address, *port, *tls, *auth, *auth_in_clear, *client_certificates, *submission;
   char **proxy_from;
   unsigned proxy_from_count;
+  struct raw_dns_list *dns_lists;
+  unsigned dns_lists_count;
+  char *dns_lists_threshold, *dns_lists_timeout;
 };
 
 struct raw_certificate {
@@ -50,7 +59,7 @@ struct raw_timeouts {
 };
 
 struct raw_delivery {
-  char *port, *connections_per_site, *messages_per_connection, *tls, *idle, *pipelining, *chunking;
+  char *port, *connections_per_site, *messages_per_connection, *tls, *dane, *mta_sts, *mta_sts_server, *idle, *pipelining, *chunking;
   char **source;
   unsigned source_count;
   struct raw_timeouts timeouts;

@@ -61,6 +61,8 @@ static const struct setting settings[] = {
     SETTING(delivery.port, delivery_port, COUNT, 1, 65535, 25),
     SETTING(delivery.connections_per_site, connections_per_site, COUNT, 1, 10000, 10),
     SETTING(delivery.messages_per_connection, messages_per_connection, COUNT, 1, 1000000, 100),
+    SETTING(delivery.dane, dane, SWITCH, 0, 1, false), /* default: conf.c puts what dns.dnssec says */
+    SETTING(delivery.mta_sts, mta_sts, SWITCH, 0, 1, true),
     SETTING(delivery.idle, idle_ms, DURATION, 1, DAY, 60 * SECOND),
     SETTING(delivery.pipelining, pipelining, SWITCH, 0, 1, true),
     SETTING(delivery.chunking, chunking, SWITCH, 0, 1, true),
@@ -288,10 +290,19 @@ void setting_default_all(struct conf *conf, const struct raw *raw) {
     if (text_of(raw, settings[i].from) == NULL) put(conf, settings[i].to, settings[i].width, settings[i].fallback);
 }
 
+int setting_count(uint64_t *value, const char *text, uint64_t min, uint64_t max, const char *path, const struct reading *reading) {
+  const struct setting s = {.path = path, .kind = COUNT, .min = min, .max = max};
+  return check_value(&s, text, value, reading);
+}
+
+int setting_duration(uint64_t *ms, const char *text, uint64_t min, uint64_t max, const char *path, const struct reading *reading) {
+  const struct setting s = {.path = path, .kind = DURATION, .min = min, .max = max};
+  return check_value(&s, text, ms, reading);
+}
+
 int setting_port(uint16_t *port, const char *text, unsigned min, const char *path, const struct reading *reading) {
-  const struct setting s = {.path = path, .kind = COUNT, .min = min, .max = UINT16_MAX};
   uint64_t value = 0;
-  int error = check_value(&s, text, &value, reading);
+  int error = setting_count(&value, text, min, UINT16_MAX, path, reading);
   if (error == E_OK) *port = (uint16_t)value;
   return error;
 }

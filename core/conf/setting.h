@@ -25,6 +25,10 @@ void setting_default_all(struct conf *conf, const struct raw *raw);
 /* A port. `min` is 0 where the kernel may choose one. */
 must_check int setting_port(uint16_t *port, const char *text, unsigned min, const char *path, const struct reading *reading);
 
+/* A whole number, and a duration, that is no plain setting. */
+must_check int setting_count(uint64_t *value, const char *text, uint64_t min, uint64_t max, const char *path, const struct reading *reading);
+must_check int setting_duration(uint64_t *ms, const char *text, uint64_t min, uint64_t max, const char *path, const struct reading *reading);
+
 must_check int setting_switch(bool *on, const char *text, const char *path, const struct reading *reading);
 
 /* "2", "1.5": digits, at most one point and six digits behind it; 1 to 100. */

@@ -117,7 +117,8 @@ int sites_read(struct conf *conf, const struct raw *raw, const struct reading *r
 void sites_default(struct conf *conf, const struct raw *raw) {
   for (unsigned i = 0; i < conf->sites_count; i++) {
     setting_default_site(&conf->sites[i], &raw->sites[i], conf);
-    if (raw->sites[i].tls == NULL) conf->sites[i].tls = conf->delivery_tls;
+    conf->sites[i].tls_said = raw->sites[i].tls != NULL;
+    if (!conf->sites[i].tls_said) conf->sites[i].tls = conf->delivery_tls;
     if (conf->sites[i].retry_factor == 0) conf->sites[i].retry_factor = conf->retry_factor;
   }
 }

@@ -17,6 +17,7 @@ enum counter {
   /* monotonic */
   COUNT_SESSIONS,          /* accepted connections in */
   COUNT_SESSIONS_REFUSED,  /* 421: no slot, or the limits of their client */
+  COUNT_SESSIONS_LISTED,   /* whose client DNS lists have, so that its recipients are refused */
   COUNT_TLS_SESSIONS,      /* in, whose handshake was done */
   COUNT_TLS_RESUMED,       /* of these */
   COUNT_TLS_FAILED,        /* handshakes in, and connections that broke the protocol */
@@ -45,6 +46,10 @@ enum counter {
   COUNT_DNS_CACHE_HITS,
   COUNT_DNS_CACHE_MISSES,
   COUNT_DNS_TIMEOUTS,
+  COUNT_DNS_LIST_QUESTIONS,
+  COUNT_DNS_LIST_LISTED,
+  COUNT_DNS_LIST_UNANSWERED, /* not in time, or with what is no answer */
+  COUNT_DNS_LIST_REFUSED,    /* recipients */
   COUNT_SPOOL_COMMITS,
   COUNT_SPOOL_BYTES,
   COUNT_EVENTS,

@@ -225,6 +225,12 @@ static struct line put_verdict(struct line line, const struct event *event) {
   return line;
 }
 
+static struct line put_dns_list(struct line line, const struct event *event) {
+  line = put_string(put_literal(line, ",\"dns_list\":{\"name\":"), event->dns_list, EVENT_STRING_MAX);
+  line = put_address(put_literal(line, ",\"answer\":\""), &event->dns_list_answer);
+  return put_literal(line, "\"}");
+}
+
 /* Who and where: the message, the recipient, the way it goes. */
 static struct line put_subject(struct line line, const struct event *event) {
   line = put_type(line, event->type);
@@ -262,7 +268,10 @@ void event_format(const struct event *event, struct fmt *out) {
   if (event->session_id != 0) line = put_id(put_literal(line, ",\"session_id\":"), event->session_id);
   if (event->tls_version != NULL) line = put_text_field(line, "tls_protocol_version", span_of_text(event->tls_version));
   if (event->tls_cipher != NULL) line = put_text_field(line, "tls_cipher", span_of_text(event->tls_cipher));
+  if (event->tls_policy != NULL) line = put_text_field(line, "tls_policy", span_of_text(event->tls_policy));
+  if (event->tls_result != NULL) line = put_text_field(line, "tls_result", span_of_text(event->tls_result));
   line = put_verdict(line, event);
+  if (unlikely(event->dns_list.len > 0)) line = put_dns_list(line, event);
   line = put_meta(line, event);
   if (line.at == NULL) {
     out->overflow = true;

@@ -39,7 +39,11 @@ struct event {
   const char *category, *rule;          /* or NULL */
   bool maybe_duplicate;                 /* written only if true */
   const char *tls_version, *tls_cipher; /* "TLSv1.3", by IANA's name; NULL: left out */
-  struct span user, tenant;             /* in meta; empty: left out */
+  struct span dns_list;                 /* of a Rejection, a host name; empty: left out */
+  struct netaddr dns_list_answer;
+  const char *tls_policy,
+      *tls_result;          /* by which the other server had something to prove, "tlsa" or "sts"; what it could not (RFC 8460 4.3); NULL: left out */
+  struct span user, tenant; /* in meta; empty: left out */
 };
 
 /*

@@ -286,8 +286,11 @@ enum sasl_event sasl_begin(struct sasl *sasl, enum sasl_mechanism mechanism, con
   static const uint8_t first[] = {[SASL_PLAIN] = STEP_PLAIN, [SASL_LOGIN] = STEP_LOGIN_NAME, [SASL_SCRAM_SHA_256] = STEP_SCRAM_FIRST};
   must(mechanism > SASL_NONE && mechanism <= SASL_SCRAM_SHA_256);
   *sasl = (struct sasl){._setup = *setup, ._mechanism = (uint8_t)mechanism, ._step = first[mechanism]};
-  if (mechanism == SASL_SCRAM_SHA_256)
+  if (mechanism == SASL_SCRAM_SHA_256) {
     must(setup->nonce.len >= 16 && setup->nonce.len <= SASL_NONCE_MAX && is_nonce(setup->nonce) && setup->iterations > 0);
+    memcpy(sasl->_nonce, setup->nonce.at, setup->nonce.len);
+    sasl->_setup.nonce = span_of(sasl->_nonce, setup->nonce.len);
+  }
   if (!initial_given) return ask(sasl, out, (enum step)sasl->_step, mechanism == SASL_LOGIN ? SPAN("Username:") : span_of(NULL, 0));
   return sasl_take(sasl, span_equal(initial, SPAN("=")) ? span_of(NULL, 0) : initial, out);
 }

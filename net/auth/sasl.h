@@ -46,8 +46,8 @@ enum sasl_event {
 };
 
 struct sasl_setup {
-  struct span nonce;   /* for SCRAM: 16 to SASL_NONCE_MAX random characters, printable and no comma. Borrowed until sasl_keys returns */
-  struct span secret;  /* of this process: for the salts of those who have none. Likewise */
+  struct span nonce;   /* for SCRAM: 16 to SASL_NONCE_MAX random characters, printable and no comma. Copied */
+  struct span secret;  /* of this process: for the salts of those who have none. Borrowed until sasl_keys returns */
   uint32_t iterations; /* for these: what most users have, else SCRAM_ITERATIONS */
 };
 
@@ -56,7 +56,8 @@ struct sasl {
   struct span name;     /* with SASL_CHECK, SASL_LOOKUP, SASL_SUCCESS and SASL_FAILURE (empty: it never came so far). Points into the machine */
   struct span password; /* with SASL_CHECK. Likewise */
   /* private */
-  struct sasl_setup _setup;
+  struct sasl_setup _setup; /* its nonce is _nonce */
+  uint8_t _nonce[SASL_NONCE_MAX];
   uint8_t _mechanism, _step;
   bool _real; /* SCRAM: the keys are somebody's */
   uint16_t _name_len, _password_len;

@@ -24,6 +24,7 @@
 #include "net/http/endpoint.h"
 #include "net/in/guard.h"
 #include "net/relay.h"
+#include "net/sts/sts.h"
 
 struct server;
 
@@ -50,6 +51,8 @@ struct server {
   struct control *control;
   struct directory *directory; /* NULL: nobody can authenticate */
   struct verify *verify;       /* likewise */
+  struct sts *sts;
+  char *sts_file, *sts_server; /* NULL: where names lead */
   uint8_t login_secret[32];
   struct reload reload;
   pthread_barrier_t barrier; /* of all workers and the main thread: opened; the first listening; all listening; ended; released */
@@ -91,6 +94,7 @@ static void *work(void *argument) {
                                   .guard = server->guard,
                                   .certificates = server->reload.certificates,
                                   .tls = server->reload.tls,
+                                  .sts = server->sts,
                                   .directory = server->directory,
                                   .verify = server->verify,
                                   .login_secret = span_of(server->login_secret, sizeof server->login_secret),
@@ -275,6 +279,7 @@ static int run(struct server *server, const sigset_t *signals) {
   pthread_barrier_wait(&server->barrier);
   endpoint_close(endpoint); /* before the relays go, of which the API may be asking something */
   verify_stop(server->verify);
+  sts_stop(server->sts);
   pthread_barrier_wait(&server->barrier);
   for (unsigned i = 0; i < server->conf->shards; i++) pthread_join(server->workers[i].thread, NULL);
   return report_failures(server) != 0 ? 1 : status;
@@ -336,6 +341,44 @@ static int open_verify(struct server *server) {
   return 1;
 }
 
+static void say_of_sts(void *context, const char *line) {
+  (void)context;
+  fprintf(stderr, "ringpost: %s\n", line);
+}
+
+/* What the process may do until all listen is not for a thread that talks to web servers. */
+static void begin_sts(void *context) { privileges_end(((const struct server *)context)->conf); }
+
+/* Also where delivery.mta_sts is off: a reload may turn it on, and until then its thread sleeps. */
+static int open_sts(struct server *server) {
+  const struct conf *conf = server->conf;
+  struct sts_options options = sts_defaults;
+  uint8_t room[64];
+  struct fmt address = fmt_over(room, sizeof room - 1);
+  if (asprintf(&server->sts_file, "%s/mta-sts.json", conf->spool_path) < 0) server->sts_file = NULL;
+  netaddr_format_with_port(&conf->mta_sts_server, &address);
+  room[address.len] = '\0';
+  if (conf->mta_sts_server.family != 0) server->sts_server = strdup((const char *)room);
+  options.views = conf->shards;
+  options.file = server->sts_file;
+  options.ca_file = conf->tls_ca;
+  options.connect_to = server->sts_server;
+  options.say = say_of_sts;
+  options.begin = begin_sts;
+  options.context = server;
+  bool has_names = server->sts_file != NULL && (server->sts_server != NULL || conf->mta_sts_server.family == 0);
+  if (has_names && sts_open(&server->sts, &options) == E_OK) return 0;
+  fprintf(stderr, "ringpost: cannot start the thread that fetches MTA-STS policies\n");
+  return 1;
+}
+
+static void close_sts(struct server *server) {
+  sts_stop(server->sts); /* again, unless nothing ever ran */
+  sts_free(server->sts);
+  free(server->sts_file);
+  free(server->sts_server);
+}
+
 static int open_control(struct server *server) {
   uint8_t room[512];
   struct fmt why = fmt_over(room, sizeof room - 1);
@@ -387,11 +430,13 @@ int serve(const struct conf *conf, const char *path) {
   if (status == 0) status = lock_files(conf, path);
   if (status == 0) status = open_directory(&server);
   if (status == 0) status = open_verify(&server);
+  if (status == 0) status = open_sts(&server);
   if (status == 0) status = open_control(&server);
   if (status == 0) status = run(&server, &signals);
   control_close(server.control);
   verify_stop(server.verify); /* again, unless nothing ever ran */
   verify_free(server.verify);
+  close_sts(&server);
   directory_close(server.directory);
   reload_fini(&server.reload);
   pthread_barrier_destroy(&server.barrier);

@@ -65,6 +65,7 @@ static void put_time(const char *key, uint64_t ms) { printf(",\"%s\":%" PRIu64 "
 /* ---- dump ---- */
 
 static const char *state_of(const struct census_recipient *recipient) {
+  if (!recipient->done && (recipient->marks & RECORD_OWED_BIT) != 0) return "unreported";
   if (!recipient->done) return recipient->attempts > 0 || recipient->kind == RECORD_DEFERRED ? "deferred" : "waiting";
   return recipient->kind == RECORD_DELIVERED ? "delivered" : recipient->kind == RECORD_FAILED ? "failed" : "expired";
 }
@@ -100,6 +101,8 @@ static int dump_message(void *context, struct census_message *message, struct sp
     put_json(envelope.sender);
     printf(",\"peer\":");
     put_json(envelope.peer);
+    if (envelope.require_tls) printf(",\"require_tls\":true");
+    if (envelope.tls_optional) printf(",\"tls_optional\":true");
     put_recipients(message, bytes);
   } else {
     printf(",\"error\":\"the envelope cannot be read\"");

@@ -158,6 +158,10 @@ bool https_start(struct https *https, const struct https_request *request) {
 
 /* ---- the end ---- */
 
+static bool is_about_trust(CURLcode code) {
+  return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_ISSUER_ERROR || code == CURLE_SSL_INVALIDCERTSTATUS;
+}
+
 static int judge(const struct exchange *exchange, CURLcode code, char why[WHY_ROOM]) {
   const struct https_options *o = &exchange->https->o;
   why[0] = '\0';
@@ -180,6 +184,7 @@ static void finish(struct https *https, CURL *curl, CURLcode code) {
   curl_easy_getinfo(curl, CURLINFO_PRIVATE, &private);
   struct exchange *exchange = (struct exchange *)(void *)private;
   int error = judge(exchange, code, why);
+  answer.untrusted = is_about_trust(code);
   if (error == E_OK) {
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer.status);
     curl_easy_getinfo(curl, CURLINFO_CONTENT_TYPE, &type);

@@ -16,12 +16,13 @@
 struct https;
 
 struct https_answer {
+  bool untrusted;   /* with an error: its certificate is of no authority that we trust, or not for the host */
   long status;      /* 200 */
   const char *type; /* Content-Type; NULL: it has none */
   struct span body;
 };
 
-/* `error` E_OK: there is an answer, whatever its status; else `answer` has nothing and `why` is a phrase. Borrowed for the call, from within which https_start may be
+/* `error` E_OK: there is an answer, whatever its status; else `answer` has nothing else and `why` is a phrase. Borrowed for the call, from within which https_start may be
  * called. */
 typedef void (*https_done)(void *context, void *owner, int error, const struct https_answer *answer, const char *why);
 

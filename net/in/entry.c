@@ -1,4 +1,5 @@
 /* How a connection becomes a session: whose it is, whether there may be one more, and the banner. */
+#include "core/conf/dns_lists.h"
 #include "net/in/access.h"
 #include "net/in/inside.h"
 #include "net/in/proxy.h"
@@ -40,6 +41,7 @@ static void admit(struct session *s) {
   s->may_relay = access_may_relay(conf_of(s), &s->peer);
   s->limited = access_is_limited(conf_of(s), &s->peer);
   if (!is_welcome(s)) return;
+  listing_begin(s);
   if (s->implicit_tls) {
     if (!secure_can_begin(s) || !secure_begin(s)) session_close(s); /* in the clear nothing can be said */
     return;
@@ -94,6 +96,7 @@ void entry_begin(struct intake *intake, struct session *s, io_socket socket, con
   s->kind = kind_of(intake, listener);
   s->certificates = (uint8_t)listener->client_certificates;
   s->submits = listener->submission;
+  s->dns_lists = dns_lists_share(listener->dns_lists);
   session_init_timer(s);
   io_peer(intake->o.shard->io, socket, &s->peer);
   count_add(intake->o.counters, COUNT_SESSIONS, 1);

@@ -4,6 +4,8 @@
 #ifndef NET_IN_INSIDE_H
 #define NET_IN_INSIDE_H
 
+#include <sys/queue.h>
+
 #include "core/base/buffer.h"
 #include "core/base/pool.h"
 #include "net/auth/directory.h"
@@ -30,6 +32,8 @@ struct session {
   struct session *next_dirty;
   uint64_t id;
   struct netaddr peer;
+  struct dns_lists *dns_lists;    /* of its listener, until it is known who it is; NULL: none */
+  struct listing *listing;        /* what they say of it, or will; NULL: nothing that matters */
   struct guard_entry *guard;      /* it counts for its client; NULL: for nobody */
   struct guard_entry *user_guard; /* ... and for its user */
   struct timer timer;
@@ -73,6 +77,11 @@ struct session {
   bool closing;
 };
 
+struct refusal_list { /* a DNS list by which a client is refused */
+  struct span name;
+  struct netaddr answer;
+};
+
 /* What sessions differ in by their listener, as bits: each combination has its options for the server machine. */
 enum listener_kind { OFFERS_AUTH = 1, NEEDS_AUTH = 2, AUTH_IN_CLEAR = 4, OFFERS_TLS = 8, LISTENER_KINDS = 16 };
 
@@ -98,6 +107,8 @@ struct intake {
   uint32_t trim_at;        /* the next slot to look at */
   struct io_slice refusal; /* what a connection gets for which there is no slot */
   uint8_t refusal_text[352];
+  LIST_HEAD(listings, listing) listings; /* whose questions have not all been answered, or whose sessions go by them */
+  LIST_HEAD(panels, panel) panels;
   bool stopping;
 };
 
@@ -111,6 +122,17 @@ void entry_begin(struct intake *intake, struct session *session, io_socket socke
 void entry_received(struct session *session, struct span bytes);
 /* The timer fired before it was open. */
 void entry_timed_out(struct session *session);
+
+/* ---- listing.c ---- */
+/* It is known who it is: the lists are asked, unless it is one that they have nothing to say about. */
+void listing_begin(struct session *session);
+/* Behind MAIL: nothing is read until they have said enough, or the time is over. */
+void listing_wait(struct session *session);
+/* Does the client weigh too much? Then the recipient is refused with the list's name, and there is an event. */
+bool listing_refuses(struct session *session, struct fmt *out);
+void listing_forget(struct session *session);
+/* All sessions have forgotten theirs. */
+void listings_close(struct intake *intake);
 
 /* ---- login.c ---- */
 /* What the server machine asks of an authentication. */
@@ -126,6 +148,16 @@ void login_answered(void *context, uint64_t token, bool right);
 struct span login_tenant(const struct session *session);
 /* May its user, if it has one, send another message, as this? Else it is answered. */
 bool login_may_send(struct session *session, struct span sender, struct fmt *out);
+
+/* ---- refusal.c ---- */
+/* The answer to a message that is not taken; it is counted. Of recipients and commands there is no count. */
+void session_refuse(struct session *session, struct fmt *out, unsigned code, const char *enhanced, const char *text);
+/* Likewise, because of an error of the spool or of memory. */
+void refusal_for(struct session *session, int error, struct fmt *out);
+/* 550 5.7.1 to a recipient, with an event. `list`: because of it; else NULL. */
+void refusal_recipient(struct session *session, const char *text, const struct refusal_list *list, struct fmt *out);
+/* The machine has refused the message: counted, with an event. */
+void refusal_message(struct session *session);
 
 /* ---- secure.c ---- */
 /* Are there a certificate and memory for one more? */
@@ -148,8 +180,6 @@ struct session *session_find(struct intake *intake, uint64_t token);
 /* A writer over the free room of `out`, which has at least what one reply needs; false without memory: the session cannot be answered, so it ends. */
 bool session_open_out(struct session *session, struct fmt *out);
 void session_close_out(struct session *session, struct fmt *out);
-/* The answer to a message that is not taken; it is counted. Of recipients and commands there is no count. */
-void session_refuse(struct session *session, struct fmt *out, unsigned code, const char *enhanced, const char *text);
 /* The peer's turn begins. */
 void session_await_peer(struct session *session);
 /* One that receives piece by piece asks for the next. */

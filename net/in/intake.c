@@ -185,6 +185,7 @@ int intake_open(struct intake **out, const struct intake_options *options) {
                                            .spool = options->spool,
                                            .schedule = options->schedule,
                                            .hostname = span_of_text(conf->hostname),
+                                           .heeds_header = conf->dane || conf->mta_sts,
                                            .last_id = options->newest_id};
   struct fmt refusal = fmt_over(intake->refusal_text, sizeof intake->refusal_text);
   fmt_text(&refusal, "421 4.3.2 ");
@@ -258,6 +259,7 @@ void intake_commit(struct intake *intake) {
   intake->listeners = intake->next.listeners;
   intake->o.conf = next;
   take_limits(intake, next);
+  intake->submit.heeds_header = next->dane || next->mta_sts;
   forget_next(intake);
 }
 
@@ -304,6 +306,7 @@ void intake_close(struct intake *intake) {
     s->dirty = false;
     end_session(s);
   }
+  listings_close(intake);
   intake_abort(intake);
   timer_cancel(&intake->o.shard->wheel, &intake->trim_timer);
   directory_view_fini(&intake->users);

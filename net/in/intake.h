@@ -18,6 +18,7 @@
 struct certificates;
 struct directory;
 struct guard;
+struct resolver;
 struct verify;
 
 struct intake_options {
@@ -26,6 +27,7 @@ struct intake_options {
   struct slab *slab;
   struct spool *spool;
   struct schedule *schedule;
+  struct resolver *resolver; /* NULL: no listener has DNS lists. Closed after the intake */
   struct counters *counters;
   struct event_writer *events;
   _Atomic uint32_t *sessions_open;   /* of all shards together, for limits.sessions: one of them for the whole process */

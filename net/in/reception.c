@@ -107,6 +107,8 @@ void reception_refused(const struct intake_options *o, const struct reception_re
       .enhanced = {reply.enhanced_class, reply.enhanced[0], reply.enhanced[1]},
       .content = fmt_span(&content),
       .command = span_of_text(refusal->command),
+      .dns_list = refusal->list,
+      .dns_list_answer = refusal->list_answer,
   };
   if (refusal->recipient.len > 0 || refusal->submission == NULL) {
     event_write(o->events, &event);

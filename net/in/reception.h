@@ -20,6 +20,8 @@ struct reception_refusal {
   uint64_t size;                       /* of the message, as far as known */
   const char *command;
   struct span reply; /* one line with its CRLF */
+  struct span list;  /* a DNS list by whose answer the client was refused; empty: for another reason */
+  struct netaddr list_answer;
 };
 
 /* Whose message it is. */

@@ -51,6 +51,7 @@ void session_close(struct session *s) {
   s->closing = true;
   timer_cancel(&s->intake->o.shard->wheel, &s->timer);
   abandon_unless_ended(s);
+  listing_forget(s);
   io_close(s->intake->o.shard->io, s->socket, session_token(s, OP_CLOSE));
 }
 
@@ -114,20 +115,6 @@ static void count_accepted(const struct intake *intake, const struct submission 
   count_add(intake->o.counters, COUNT_BYTES_RECEIVED, submission->size);
 }
 
-void session_refuse(struct session *s, struct fmt *out, unsigned code, const char *enhanced, const char *text) {
-  count_add(s->intake->o.counters, COUNT_MESSAGES_REJECTED, 1);
-  smtp_server_refuse(&s->server, out, code, enhanced, text);
-}
-
-static void refuse_for(struct session *s, int error, struct fmt *out) {
-  switch (error) {
-  case E_NO_SPACE: session_refuse(s, out, 452, "4.3.1", "insufficient disk space, try again later"); break;
-  case E_NO_MEMORY:
-  case E_FULL: session_refuse(s, out, 452, "4.3.1", "insufficient memory, try again later"); break;
-  default: session_refuse(s, out, 451, "4.3.0", "the message could not be stored, try again later"); break;
-  }
-}
-
 struct session *session_find(struct intake *intake, uint64_t token) {
   struct session *s = pool_find(&intake->sessions, shard_token_slot(token), shard_token_generation(token));
   return s == NULL || s->closing ? NULL : s;
@@ -178,7 +165,7 @@ static void message_stored(void *context, uint64_t tag, struct submission *submi
   if (error == E_OK) {
     smtp_server_accept_message(&s->server, submission->id, &out);
   } else {
-    refuse_for(s, error, &out);
+    refusal_for(s, error, &out);
   }
   session_close_out(s, &out);
   session_await_peer(s);
@@ -223,49 +210,26 @@ static void on_mail(struct session *s, struct fmt *out) {
     forget_submission(s);
     s->submission = submit_begin(&s->intake->submit, &s->server.mail, &s->peer, s->id);
     if (s->submission == NULL) {
-      refuse_for(s, E_NO_MEMORY, out);
+      refusal_for(s, E_NO_MEMORY, out);
     } else {
       smtp_server_accept(&s->server, out);
+      listing_wait(s);
     }
   }
 }
 
-/* What the rejection of a message has in common with that of a recipient. */
-static struct reception_refusal refusal_of(const struct session *s, struct span reply, const char *command) {
-  const struct submission *submission = s->submission;
-  return (struct reception_refusal){
-      .session = s->id,
-      .peer = s->peer,
-      .hello = buffer_span(&s->hello),
-      .sender = submission == NULL ? s->server.mail.sender.whole : span_first(buffer_span(&submission->sender), submission->sender_len),
-      .command = command,
-      .reply = reply,
-  };
-}
-
-static void reject_recipient(struct session *s, const char *text, struct fmt *out) {
-  uint8_t room[80];
-  struct fmt reply = fmt_over(room, sizeof room);
-  fmt_text(&reply, "550 5.7.1 ");
-  fmt_text(&reply, text);
-  fmt_text(&reply, "\r\n");
-  struct reception_refusal refusal = refusal_of(s, fmt_span(&reply), "RCPT");
-  refusal.recipient = s->server.rcpt.recipient.whole;
-  refusal.domain = s->server.rcpt.recipient.domain;
-  reception_refused(&s->intake->o, &refusal);
-  smtp_server_refuse(&s->server, out, 550, "5.7.1", text);
-}
-
 static void on_rcpt(struct session *s, struct fmt *out) {
-  if (!s->may_relay) {
-    reject_recipient(s, "relaying denied", out);
+  if (listing_refuses(s, out)) {
+    s->server.errors++;
+  } else if (!s->may_relay) {
+    refusal_recipient(s, "relaying denied", NULL, out);
     s->server.errors++; /* whoever tries one address after the other is held up like one who knows no SMTP */
   } else if (s->user.len == 0 && !guard_count(s->guard, &s->intake->client_limits, CLIENT_RECIPIENTS, s->intake->o.shard->now_ms)) {
     smtp_server_refuse(&s->server, out, 450, "4.7.1", "too many recipients from your address, try again later");
   } else if (s->user_recipients_max > 0 && s->server.recipients >= s->user_recipients_max) {
     smtp_server_refuse(&s->server, out, 452, "4.5.3", "too many recipients");
   } else if (routes_reject(s->intake->o.conf, s->server.rcpt.recipient.domain)) {
-    reject_recipient(s, "mail for this domain is not taken here", out);
+    refusal_recipient(s, "mail for this domain is not taken here", NULL, out);
   } else if (!submit_recipient(s->submission, &s->server.rcpt)) {
     smtp_server_refuse(&s->server, out, 452, "4.3.1", "insufficient memory, try again later");
   } else {
@@ -286,7 +250,7 @@ static void on_data(struct session *s, struct fmt *out) {
   s->submission->callback = s->intake;
   s->submission->completes = s->submits;
   if (!submit_data(s->submission, buffer_span(&s->hello), protocol_of(s), s->server.mail.size)) {
-    refuse_for(s, E_NO_MEMORY, out);
+    refusal_for(s, E_NO_MEMORY, out);
     forget_submission(s);
     return;
   }
@@ -314,11 +278,7 @@ static void on_reset(struct session *s) {
 
 /* The machine refused the message itself, for good. */
 static void on_refused(struct session *s) {
-  struct reception_refusal refusal = refusal_of(s, s->server.refusal, s->submission == NULL ? "MAIL" : s->server.chunked ? "BDAT" : "DATA");
-  refusal.submission = s->submission;
-  refusal.size = s->server.content_size;
-  count_add(s->intake->o.counters, COUNT_MESSAGES_REJECTED, 1);
-  reception_refused(&s->intake->o, &refusal);
+  refusal_message(s);
   forget_submission(s);
 }
 
@@ -567,6 +527,7 @@ void session_fini(struct session *s) {
   guard_leave(s->guard);
   login_out(s);
   abandon_unless_ended(s);
+  listing_forget(s);
   secure_fini(s);
   buffer_free(slab, &s->out);
   buffer_free(slab, &s->sealed);

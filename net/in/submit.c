@@ -64,6 +64,7 @@ struct submission *submit_begin(struct submit_context *context, const struct smt
                                     .session = session,
                                     .ret = mail->ret,
                                     .smtputf8 = mail->smtputf8,
+                                    .require_tls = mail->require_tls,
                                     .eight_bit = mail->body == SMTP_BODY_8BITMIME,
                                     .created_ms = context->shard->wall_ms,
                                     .sender_len = (uint32_t)mail->sender.whole.len};
@@ -112,6 +113,8 @@ static struct record_envelope envelope_of(const struct submission *submission, c
       .session = submission->session,
       .ret = (uint8_t)submission->ret,
       .smtputf8 = submission->smtputf8,
+      .require_tls = submission->require_tls,
+      .tls_optional = !submission->require_tls && (submission->header.fields & HEADER_TLS_OPTIONAL) != 0,
       /* What was declared counts only until the content is known; our own Received may name UTF-8 addresses. */
       .eight_bit = submission->smtputf8 || (scan != NULL ? scan->eight_bit : submission->eight_bit),
       .leading_dot = scan != NULL && scan->leading_dot,
@@ -318,7 +321,12 @@ static struct span take_header(struct submission *submission, struct span bytes)
 
 int submit_content(struct submission *submission, struct span bytes) {
   const struct slab *slab = submission->context->slab;
-  take_content(submission, submission->completes ? take_header(submission, bytes) : bytes);
+  if (submission->completes) {
+    bytes = take_header(submission, bytes);
+  } else if (submission->context->heeds_header && !submission->header.over) {
+    (void)header_scan_feed(&submission->header, bytes);
+  }
+  take_content(submission, bytes);
   if (submission->error != E_OK) return submission->error;
   unsigned allowed = slab->used_bytes > slab->limit_bytes / 2 ? 1 : SUBMIT_PARTS_UNDER_WAY;
   return submission->writes >= allowed ? E_BUSY : E_OK;

@@ -23,6 +23,7 @@ struct submit_context { /* one per shard */
   struct spool *spool;
   struct schedule *schedule;
   struct span hostname;
+  bool heeds_header;             /* TLS-Required is looked for: hosts may have something to prove */
   struct submission *with_parts; /* those that have something on disk and are no message yet */
   uint64_t last_id;
   uint64_t date_s; /* the second that `date` is of */
@@ -49,13 +50,13 @@ struct submission {
   uint32_t sender_len;
   uint32_t recipients;
   enum smtp_ret ret;
-  bool smtputf8, eight_bit;
+  bool smtputf8, eight_bit, require_tls;
   bool completes; /* set before content comes: Date and Message-ID are added if they are missing (RFC 6409 8). Until its header was seen */
   bool ended;
   bool abandoned;            /* the session let go of it: parts still under way end quietly */
   uint8_t writes;            /* under way */
   int error;                 /* the first one */
-  struct header_scan header; /* while it completes */
+  struct header_scan header; /* while it completes, or the context heeds it */
   struct content *content;
   uint64_t size;             /* of the content: Received header and what was handed in */
   struct spool_place *parts; /* segment 0: not durable, or given up */

@@ -9,7 +9,7 @@
 #include "core/base/must.h"
 #include "core/base/span.h"
 
-enum header_field { HEADER_DATE = 1, HEADER_FROM = 2, HEADER_MESSAGE_ID = 4 };
+enum header_field { HEADER_DATE = 1, HEADER_FROM = 2, HEADER_MESSAGE_ID = 4, HEADER_TLS_OPTIONAL = 8 /* TLS-Required: No (RFC 8689 3) */ };
 
 struct header_scan {
   unsigned fields; /* enum header_field, of those that began so far */
@@ -17,7 +17,7 @@ struct header_scan {
   /* private */
   uint8_t _state;
   uint8_t _name_len; /* above sizeof _name: longer than any that is looked for */
-  uint8_t _name[12];
+  uint8_t _name[16]; /* or the value, of TLS-Required */
 };
 
 void header_scan_init(struct header_scan *scan);

@@ -196,6 +196,22 @@ void connections_retire_lax(struct site *site) {
   }
 }
 
+/* Servers give another of a host's addresses each time: it is the host that has to prove something. */
+static bool is_proof_due(const struct connection *c) {
+  for (unsigned i = 0; i < c->site->targets_count; i++) {
+    const struct target *target = &c->site->targets[i];
+    if (strcmp(target->host, c->host) == 0) return proof_same(c->proof, target->proof);
+  }
+  return false;
+}
+
+void connections_retire_unproven(struct site *site) {
+  for (struct connection *c = site->connections, *next; c != NULL; c = next) {
+    next = c->next;
+    if (goes_on(c) && !is_proof_due(c)) connection_retire(c);
+  }
+}
+
 bool connection_end_oldest_idle(struct outlet *outlet) {
   if (outlet->idle_oldest == NULL) return false;
   connection_retire(outlet->idle_oldest);
@@ -220,6 +236,8 @@ static int start_target(struct connection *c, const struct target *target) {
   memcpy(c->host, target->host, len);
   c->host[len] = '\0';
   c->peer.host = c->host;
+  c->proof = proof_hold(target->proof);
+  c->peer.tls_policy = proof_policy_text(c->proof);
   io_connect(outlet->o.shard->io, c->socket, &target->address, connection_token(c, CONNECTION_OP_CONNECT));
   connection_arm(c);
   return E_OK;

@@ -54,6 +54,7 @@ struct connection {
   struct tls *tls;          /* NULL: in the clear, so far */
   size_t tls_counted;       /* of its memory, with the slab */
   enum conf_security level; /* what was due there when it was made */
+  struct proof *proof;      /* what the host has to prove; NULL: nothing */
   bool secured;             /* the handshake is done */
   bool tls_refused;         /* STARTTLS was, and it goes on without */
   bool authenticated;

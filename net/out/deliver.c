@@ -48,12 +48,12 @@ static struct event event_about(const struct outlet *outlet, const struct messag
   };
 }
 
-/* A recipient of ours ends without an attempt: the event (type, code, enhanced, content, category, rule) says why. */
-static void give_up(struct outlet *outlet, struct message *message, unsigned i, const struct event *event, enum record_outcome_kind end, bool quiet) {
-  event_write(outlet->o.events, event);
+/* A recipient of ours fails without an attempt, and its event is written. `quiet`: nobody is to be told. */
+static void fail(struct outlet *outlet, struct message *message, unsigned i, const uint16_t enhanced[3], struct span text,
+                 enum record_outcome_kind end, bool quiet) {
   struct decision decision = {.fate = FATE_FAILED};
-  memcpy(decision.enhanced, event->enhanced, sizeof decision.enhanced);
-  struct note *note = quiet ? NULL : dsn_note(outlet, message, i, &decision, event->content, NULL);
+  memcpy(decision.enhanced, enhanced, sizeof decision.enhanced);
+  struct note *note = quiet ? NULL : dsn_note(outlet, message, i, &decision, text, NULL);
   struct dsn *dsn = NULL;
   if (note != NULL && dsn_add(outlet, &dsn, REPORT_FAILED, message, i, note, end)) {
     dsn_send(dsn);
@@ -62,7 +62,16 @@ static void give_up(struct outlet *outlet, struct message *message, unsigned i, 
   }
 }
 
+/* It had failed before the start, and its report found no room (dsn.h). What was told then is not told again. */
+static bool failed_before(struct outlet *outlet, struct message *message, unsigned i, bool quiet) {
+  static const uint16_t enhanced[3] = {5, 0, 0};
+  if ((message->recipient[i].notify & RECORD_OWED_BIT) == 0) return false;
+  fail(outlet, message, i, enhanced, SPAN("the delivery failed for good some time ago; this report had to wait"), RECORD_FAILED, quiet);
+  return true;
+}
+
 static void expire(struct outlet *outlet, struct message *message, unsigned i, bool attempted) {
+  if (failed_before(outlet, message, i, false)) return;
   uint8_t room[256];
   struct event event = event_about(outlet, message, i, room);
   event.type = EVENT_EXPIRATION;
@@ -74,7 +83,8 @@ static void expire(struct outlet *outlet, struct message *message, unsigned i, b
   event.category = "expired";
   event.rule = "max-age";
   count_add(outlet->o.counters, COUNT_EXPIRED, 1);
-  give_up(outlet, message, i, &event, RECORD_EXPIRED, false);
+  event_write(outlet->o.events, &event);
+  fail(outlet, message, i, event.enhanced, event.content, RECORD_EXPIRED, false);
 }
 
 void outlet_lost(struct outlet *outlet, const struct unloaded_message *message, int error) {
@@ -100,6 +110,7 @@ void outlet_lost(struct outlet *outlet, const struct unloaded_message *message, 
 }
 
 void outlet_admin_bounce(struct outlet *outlet, struct message *message, unsigned i, struct span reason, bool quiet) {
+  if (failed_before(outlet, message, i, quiet)) return;
   uint8_t room[256];
   struct event event = event_about(outlet, message, i, room);
   event.type = EVENT_ADMIN_BOUNCE;
@@ -110,7 +121,8 @@ void outlet_admin_bounce(struct outlet *outlet, struct message *message, unsigne
   event.category = "policy";
   event.rule = "admin";
   count_add(outlet->o.counters, COUNT_ADMIN_BOUNCED, 1);
-  give_up(outlet, message, i, &event, canary(CANARY_BOUNCED_AGAIN) ? RECORD_DEFERRED : RECORD_FAILED, quiet);
+  event_write(outlet->o.events, &event);
+  fail(outlet, message, i, event.enhanced, event.content, canary(CANARY_BOUNCED_AGAIN) ? RECORD_DEFERRED : RECORD_FAILED, quiet);
 }
 
 /* ---- what is configured ---- */
@@ -183,7 +195,7 @@ static struct job *make_job(const struct outlet *outlet, struct message *message
 
 void outlet_due(void *context, struct message *message, unsigned recipient) {
   struct outlet *outlet = context;
-  if (outlet_obey(outlet, message, recipient)) return;
+  if (failed_before(outlet, message, recipient, false) || outlet_obey(outlet, message, recipient)) return;
   struct job *job = make_job(outlet, message, recipient, 0);
   if (job == NULL) {
     postpone(outlet, message, recipient, domain_entry(outlet, message, recipient));
@@ -233,7 +245,7 @@ static void defer(struct outlet *outlet, struct job *job, unsigned at, struct ds
   }
   schedule_defer(outlet->o.schedule, message, i, due_ms, job->each[at].counts);
   if (job->error != NULL) domain_queue_note_error(&outlet->o.schedule->domains, message->recipient[i].domain, job->error, outlet->o.shard->wall_ms);
-  if (report(outlet, job, at, delayed, REPORT_DELAYED, RECORD_OUTCOME_INVALID)) schedule_warned(outlet->o.schedule, message, i);
+  if (report(outlet, job, at, delayed, REPORT_DELAYED, RECORD_OUTCOME_INVALID)) schedule_mark(outlet->o.schedule, message, i, RECORD_WARNED);
 }
 
 static void end_own(struct outlet *outlet, struct job *job) {
@@ -346,6 +358,8 @@ void outlet_report(struct outlet *outlet, struct job *job, unsigned at, const st
     event.peer_name = span_of_text(peer->host);
     event.tls_version = peer->tls_version;
     event.tls_cipher = peer->tls_cipher;
+    event.tls_policy = peer->tls_policy;
+    event.tls_result = peer->tls_result;
   }
   event_write(outlet->o.events, &event);
   count_fate(outlet, decision->fate);

@@ -16,6 +16,7 @@
 #include "queue/schedule.h"
 
 struct outlet;
+struct sts_view;
 struct tls_client;
 
 struct outlet_options {
@@ -24,6 +25,7 @@ struct outlet_options {
   struct slab *slab;
   struct schedule *schedule;
   struct resolver *resolver;
+  struct sts_view *sts; /* NULL: MTA-STS is not looked at */
   struct counters *counters;
   struct event_writer *events;
   struct tls_client *tls;        /* shared, not taken over; NULL: none, all goes in the clear or not at all */

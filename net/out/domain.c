@@ -8,7 +8,7 @@
 #include "core/conf/routes.h"
 #include "core/conf/sites.h"
 #include "dns/name.h"
-#include "net/out/outlet.h"
+#include "net/out/vet.h"
 
 #define TTL_MIN_MS 1000 /* a TTL of 0 is used for those who wait, and for the rest of this second */
 #define TTL_MAX_MS 3600000
@@ -35,14 +35,27 @@ const struct conf_site *domain_entry(const struct outlet *outlet, const struct m
   return domain != NULL ? entry_of(domain) : entry_of_name(outlet->o.conf, name);
 }
 
+static bool is_usual(const struct domain *domain) { return !domain->require_tls && !domain->tls_optional; }
+
 /* ---- giving out ---- */
 /* Then DNS is not asked. */
-static bool is_held(const struct domain *domain) { return domain->outlet->held_all || domain->queue->held; }
+static bool is_held(const struct domain *domain) {
+  const struct domain_queue *queue = domain->queue;
+  if (queue == NULL) queue = domain_queue_find(&domain->outlet->o.schedule->domains, span_of_text(domain->name));
+  return domain->outlet->held_all || (queue != NULL && queue->held);
+}
 
 static void give_to_site(struct domain *domain, struct job *job) { site_enqueue(domain->site, job); }
 
 static void give_failure(struct domain *domain, struct job *job) {
   struct failure failure = {.kind = FAILURE_DNS, .mx = domain->status, .text = domain->reason != NULL ? domain->reason : ""};
+  if (domain->refused != PROOF_FINE) {
+    struct outlet_peer peer = {.host = "", .tls_policy = domain->refused_by, .tls_result = proof_result_text(domain->refused)};
+    failure = (struct failure){.kind = FAILURE_TLS, .stage = SMTP_STAGE_GREETING, .text = domain->reason};
+    outlet_defer_rest(domain->outlet, job, &failure, NULL, &peer);
+    outlet_job_end(domain->outlet, job);
+    return;
+  }
   if (domain->status == MX_INVALID) failure = (struct failure){.kind = FAILURE_INTERNAL, .stage = SMTP_STAGE_GREETING, .error = E_NO_MEMORY};
   outlet_decide_rest(domain->outlet, job, &failure, NULL, NULL);
   outlet_job_end(domain->outlet, job);
@@ -86,9 +99,10 @@ static void fail_for_memory(struct domain *domain) {
   domain->valid_until_ms = 0;
 }
 
-static void use(struct domain *domain, const char *site_name, const struct mx_set *set, uint16_t port, const struct conf_route *route) {
+static void use(struct domain *domain, const char *site_name, const struct mx_set *set, uint16_t port, const struct conf_route *route,
+                struct proof *const *proof) {
   struct site *site = site_get(domain->outlet, site_name);
-  if (site == NULL || !site_set_hosts(site, set, port) || (route != NULL && !site_set_route(site, route))) {
+  if (site == NULL || !site_set_hosts(site, set, port, proof) || (route != NULL && !site_set_route(site, route))) {
     fail_for_memory(domain);
     return;
   }
@@ -108,22 +122,70 @@ static void give_out_waiting(struct domain *domain) {
   }
 }
 
+#define LONG_NAME 2048 /* 16 hosts, a user and a name */
+#define HASH_ROOM 17   /* "#" and 16 digits */
+
+/* As mx_site_name: of a long one the end is a hash of it all. */
+static void shorten(const struct fmt *whole, char name[MX_SITE_NAME_MAX + 1]) {
+  bool is_long = whole->len > MX_SITE_NAME_MAX;
+  struct fmt out = fmt_over(name, MX_SITE_NAME_MAX);
+  fmt_put(&out, span_first(fmt_span(whole), is_long ? MX_SITE_NAME_MAX - HASH_ROOM : whole->len));
+  if (is_long) {
+    fmt_char(&out, '#');
+    fmt_hex64(&out, XXH3_64bits(whole->at, whole->len));
+  }
+  name[out.len] = '\0';
+}
+
+/* The answer has come, for so long. */
+static void answered(struct domain *domain, uint32_t ttl_s) {
+  uint64_t ttl_ms = (uint64_t)ttl_s * 1000;
+  if (ttl_ms < TTL_MIN_MS) ttl_ms = TTL_MIN_MS;
+  if (ttl_ms > TTL_MAX_MS) ttl_ms = TTL_MAX_MS;
+  domain->asked = domain->vetted = false;
+  domain->refused = PROOF_FINE;
+  domain->valid_until_ms = domain->outlet->o.shard->now_ms + ttl_ms;
+}
+
 static void resolved(struct resolver_query *query, const struct mx_set *set) {
   struct domain *domain = query->context;
   struct outlet *outlet = domain->outlet;
-  domain->asked = false;
-  uint64_t ttl_ms = (uint64_t)set->ttl_s * 1000;
-  if (ttl_ms < TTL_MIN_MS) ttl_ms = TTL_MIN_MS;
-  if (ttl_ms > TTL_MAX_MS) ttl_ms = TTL_MAX_MS;
-  domain->valid_until_ms = outlet->o.shard->now_ms + ttl_ms;
+  if (set->status == MX_OK && vet_wanted(domain, set)) {
+    if (!vet_begin(domain, set)) domain_vetted(domain, NULL);
+    return;
+  }
+  answered(domain, set->ttl_s);
   if (set->status == MX_OK) {
     char name[MX_SITE_NAME_MAX + 1];
     struct fmt out = fmt_over(name, sizeof name - 1);
     mx_site_name(set, &out);
     name[out.len] = '\0';
-    use(domain, name, set, outlet->o.conf->delivery_port, NULL);
+    use(domain, name, set, outlet->o.conf->delivery_port, NULL, NULL);
   } else {
     fail(domain, set->status, set->reason);
+  }
+  give_out_waiting(domain);
+}
+
+/* What has to be proved is part of a site's name, before the hosts. */
+void domain_vetted(struct domain *domain, const struct vetted *vetted) {
+  char name[MX_SITE_NAME_MAX + 1];
+  uint8_t room[VET_WAY_MAX + MX_SITE_NAME_MAX];
+  struct fmt out = fmt_over(room, sizeof room);
+  answered(domain, vetted != NULL ? vetted->ttl_s : 0);
+  if (vetted == NULL) {
+    fail_for_memory(domain);
+  } else if (vetted->result != PROOF_FINE) {
+    fail(domain, MX_TEMPORARY, vetted->reason);
+    domain->refused = vetted->result;
+    domain->refused_by = vetted->result == PROOF_TLSA_FAILED ? "tlsa" : "sts";
+    domain->vetted = true;
+  } else {
+    fmt_text(&out, vetted->way);
+    mx_site_name(vetted->set, &out);
+    shorten(&out, name);
+    use(domain, name, vetted->set, domain->outlet->o.conf->delivery_port, NULL, vetted->proof);
+    domain->vetted = vetted->way[0] != '\0';
   }
   give_out_waiting(domain);
 }
@@ -163,19 +225,11 @@ static void put_way(const struct conf_route *route, struct fmt *out) {
   }
 }
 
-#define LONG_NAME 2048 /* 16 hosts, a user and a name */
-#define HASH_ROOM 17   /* "#" and 16 digits */
-
-/* As mx_site_name: of a long one the end is a hash of it all. */
-static void shorten(const struct fmt *whole, char name[MX_SITE_NAME_MAX + 1]) {
-  bool is_long = whole->len > MX_SITE_NAME_MAX;
-  struct fmt out = fmt_over(name, MX_SITE_NAME_MAX);
-  fmt_put(&out, span_first(fmt_span(whole), is_long ? MX_SITE_NAME_MAX - HASH_ROOM : whole->len));
-  if (is_long) {
-    fmt_char(&out, '#');
-    fmt_hex64(&out, XXH3_64bits(whole->at, whole->len));
-  }
-  name[out.len] = '\0';
+static void refuse_unnamed(struct domain *domain) {
+  fail(domain, MX_TEMPORARY, "TLS: REQUIRETLS needs a certificate to verify, and these hosts have no name (tls_name of the route)");
+  domain->refused = PROOF_FAILED;
+  domain->refused_by = NULL;
+  domain->valid_until_ms = domain->outlet->o.shard->now_ms + TTL_MAX_MS;
 }
 
 /* A site of fixed addresses, named after them: routes with the same hosts share it, if they speak to them in the same way. `route` may be NULL. */
@@ -199,8 +253,21 @@ static void use_addresses(struct domain *domain, const struct netaddr *addresses
   }
   shorten(&out, name);
   struct mx_set set = {.status = MX_OK, .hosts = count, .host = hosts};
-  use(domain, name, &set, 0, special ? route : NULL);
+  use(domain, name, &set, 0, special ? route : NULL, NULL);
   free(hosts);
+}
+
+/* RFC 8689 2: also there the certificate has to be for whom the mail goes to, and an address is nobody. */
+static void use_route(struct domain *domain, const struct conf_route *route) {
+  struct conf_route verified = *route;
+  if (!domain->require_tls) {
+    use_addresses(domain, route->hosts, route->hosts_count, route);
+  } else if (route->tls_name == NULL) {
+    refuse_unnamed(domain);
+  } else {
+    if (verified.tls < CONF_SECURITY_VERIFY) verified.tls = CONF_SECURITY_VERIFY;
+    use_addresses(domain, route->hosts, route->hosts_count, &verified);
+  }
 }
 
 static void use_literal(struct domain *domain, struct span literal) {
@@ -213,7 +280,11 @@ static void use_literal(struct domain *domain, struct span literal) {
     return;
   }
   address.port = domain->outlet->o.conf->delivery_port;
-  use_addresses(domain, &address, 1, NULL);
+  if (domain->require_tls) {
+    refuse_unnamed(domain);
+  } else {
+    use_addresses(domain, &address, 1, NULL);
+  }
 }
 
 static void use_no_host(struct domain *domain) {
@@ -227,14 +298,19 @@ static void find_out(struct domain *domain) {
   struct outlet *outlet = domain->outlet;
   struct span name = span_of_text(domain->name);
   const struct conf_route *route = routes_find(outlet->o.conf, name);
+  bool is_literal = name.len > 2 && name.at[0] == '[' && name.at[name.len - 1] == ']';
   domain->action = route != NULL ? route->action : CONF_DELIVER;
+  if (route != NULL || is_literal) { /* what there was to prove belongs to hosts that DNS names */
+    domain->vetted = false;
+    domain->refused = PROOF_FINE;
+  }
   if (domain->action != CONF_DELIVER) {
     use_no_host(domain);
     give_out_waiting(domain);
   } else if (route != NULL) {
-    use_addresses(domain, route->hosts, route->hosts_count, route);
+    use_route(domain, route);
     give_out_waiting(domain);
-  } else if (name.len > 2 && name.at[0] == '[' && name.at[name.len - 1] == ']') {
+  } else if (is_literal) {
     use_literal(domain, name);
     give_out_waiting(domain);
   } else {
@@ -247,18 +323,37 @@ static void find_out(struct domain *domain) {
 
 /* ---- look-up ---- */
 
-static struct domain *domain_new(struct outlet *outlet, struct span name) {
+/* No name has that in it. */
+#define REQUIRED_MARK '!'
+#define OPTIONAL_MARK '?'
+
+static char mark_of(const struct message *message) { return message->require_tls ? REQUIRED_MARK : message->tls_optional ? OPTIONAL_MARK : '\0'; }
+
+/* What the mail of a message for this domain goes by. */
+static struct span key_of(const struct message *message, unsigned recipient, uint8_t room[257]) {
+  struct span name = span_lower(message_domain(message, recipient), room + 1, 256);
+  if (mark_of(message) == '\0') return name;
+  if (name.len > 256) name.len = 256;
+  if (name.at != room + 1) memcpy(room + 1, name.at, name.len); /* it was in lower case */
+  room[0] = (uint8_t)mark_of(message);
+  return span_of(room, name.len + 1);
+}
+
+static struct domain *domain_new(struct outlet *outlet, struct span key) {
   struct domain *domain = calloc(1, sizeof *domain);
-  char *copy = malloc(name.len + 1);
+  char *copy = malloc(key.len + 1);
   if (domain != NULL && copy != NULL) {
-    memcpy(copy, name.at, name.len);
-    copy[name.len] = '\0';
-    domain->name = copy;
+    memcpy(copy, key.at, key.len);
+    copy[key.len] = '\0';
+    domain->require_tls = copy[0] == REQUIRED_MARK;
+    domain->tls_optional = copy[0] == OPTIONAL_MARK;
+    domain->key = copy;
+    domain->name = is_usual(domain) ? copy : copy + 1;
     domain->outlet = outlet;
-    domain->entry = entry_of_name(outlet->o.conf, name);
-    domain->queue = domain_queue_get(&outlet->o.schedule->domains, span_of_text(copy));
+    domain->entry = entry_of_name(outlet->o.conf, span_of_text(domain->name));
+    if (is_usual(domain)) domain->queue = domain_queue_get(&outlet->o.schedule->domains, span_of_text(copy));
     if (map_insert(&outlet->domains, domain) == E_OK) {
-      if (domain->queue->name_len == 0) return domain; /* it stands for many */
+      if (!is_usual(domain) || domain->queue->name_len == 0) return domain; /* it stands for many */
       domain->queue->outgoing = domain;
       free(domain->queue->site);
       domain->queue->site = NULL;
@@ -284,12 +379,30 @@ static void wait_for_answer(struct domain *domain, struct job *job) {
 
 /* The queue of our own recipients knows it already: the usual one costs no look-up at all. */
 static struct domain *domain_of(struct outlet *outlet, const struct job *job) {
-  uint8_t room[256];
+  uint8_t room[257];
+  const struct message *message = job->message;
   unsigned i = job->each[0].index;
-  if (job->owner == outlet->o.shard->index && job->message->recipient[i].domain->outgoing != NULL) return job->message->recipient[i].domain->outgoing;
-  struct span name = span_lower(message_domain(job->message, i), room, sizeof room);
-  struct domain *domain = map_find(&outlet->domains, name);
-  return domain != NULL ? domain : domain_new(outlet, name);
+  bool is_ours = job->owner == outlet->o.shard->index && mark_of(message) == '\0';
+  if (is_ours && message->recipient[i].domain->outgoing != NULL) return message->recipient[i].domain->outgoing;
+  struct span key = key_of(message, i, room);
+  struct domain *domain = map_find(&outlet->domains, key);
+  return domain != NULL ? domain : domain_new(outlet, key);
+}
+
+static const struct domain *known_domain(const struct outlet *outlet, const struct job *job, unsigned at) {
+  uint8_t room[257];
+  unsigned i = job->each[at].index;
+  if (job->owner == outlet->o.shard->index && mark_of(job->message) == '\0') return job->message->recipient[i].domain->outgoing;
+  return map_find(&outlet->domains, key_of(job->message, i, room));
+}
+
+bool domain_left(const struct outlet *outlet, const struct job *job, const struct site *site) {
+  if (!outlet->o.conf->dane && !(outlet->o.conf->mta_sts && outlet->o.sts != NULL)) return false;
+  for (unsigned at = 0; at < job->recipients; at++) {
+    const struct domain *domain = known_domain(outlet, job, at);
+    if (domain != NULL && domain->vetted && (domain->refused != PROOF_FINE || domain->site != site)) return true;
+  }
+  return false;
 }
 
 void domain_dispatch(struct outlet *outlet, struct job *job) {
@@ -308,7 +421,7 @@ void domain_dispatch(struct outlet *outlet, struct job *job) {
 
 /* ---- begin and end ---- */
 
-static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->name); }
+static struct span domain_key(const void *object) { return span_of_text(((const struct domain *)object)->key); }
 
 void domains_open(struct outlet *outlet) { map_init(&outlet->domains, domain_key, outlet->o.map_seed); }
 
@@ -340,10 +453,10 @@ static void remember_site(const struct domain *domain) {
 }
 
 static void domain_free(struct domain *domain) {
-  if (domain->queue->outgoing == domain) remember_site(domain);
+  if (is_usual(domain) && domain->queue->outgoing == domain) remember_site(domain);
   point_to(domain, NULL);
   free(domain->reason);
-  free(domain->name);
+  free(domain->key);
   free(domain);
 }
 
@@ -378,7 +491,7 @@ bool domains_sweep(struct outlet *outlet) {
   }
   if (domain == NULL) outlet->domains_swept = 0;
   for (unsigned i = 0; i < count; i++) {
-    map_remove(&outlet->domains, span_of_text(stale[i]->name));
+    map_remove(&outlet->domains, span_of_text(stale[i]->key));
     domain_free(stale[i]);
   }
   end_jobs(outlet, old);
@@ -389,6 +502,7 @@ void domains_close(struct outlet *outlet) {
   uint32_t cursor = 0;
   for (struct domain *domain; (domain = map_next(&outlet->domains, &cursor)) != NULL;) {
     if (domain->asked) resolver_cancel(outlet->o.resolver, &domain->query);
+    vet_cancel(domain);
     while (domain->first != NULL) {
       struct job *job = domain->first;
       domain->first = job->next;

@@ -142,10 +142,12 @@ static void end_dsn(struct dsn *dsn) {
   schedule_job_ended(schedule, about);
 }
 
-/* The recipients stay as they are, without an end: after the next start they are tried, fail, and are reported again. */
+/* The recipients stay without an end: after the next start their senders are told, and nothing else is done for them (outlet_due). */
 static void abandon_dsn(struct dsn *dsn) {
   struct schedule *schedule = dsn->outlet->o.schedule;
   struct message *about = dsn->about;
+  for (unsigned i = 0; i < dsn->count; i++)
+    if (dsn->failed[i].end != RECORD_OUTCOME_INVALID) schedule_mark(schedule, about, dsn->failed[i].recipient, RECORD_OWED);
   unlink_dsn(dsn);
   free_dsn(dsn);
   schedule_job_ended(schedule, about);
@@ -236,8 +238,12 @@ static bool append_head(const struct dsn *dsn, struct content *content, const st
   struct outlet *outlet = dsn->outlet;
   uint8_t room[2048];
   struct fmt out = fmt_over(room, sizeof room);
-  struct record_envelope envelope = {
-      .created_ms = outlet->o.shard->wall_ms, .smtputf8 = report->utf8, .eight_bit = report->eight_bit || report->utf8, .recipients = 1};
+  struct record_envelope envelope = {.created_ms = outlet->o.shard->wall_ms,
+                                     .smtputf8 = report->utf8,
+                                     .eight_bit = report->eight_bit || report->utf8,
+                                     .require_tls = dsn->about->require_tls,
+                                     .tls_optional = dsn->about->tls_optional,
+                                     .recipients = 1}; /* RFC 8689 5 */
   if (canary(CANARY_REPORT_SENDER)) envelope.sender = message_sender(dsn->about);
   /* RFC 3461 5.2: a report is never reported on */
   struct record_recipient recipient = {.address = message_sender(dsn->about), .notify = SMTP_NOTIFY_NEVER};

@@ -4,7 +4,7 @@
  *
  * Owner: the message's shard; only notes are made on the shard that delivers. Recipients of one job share a report. A failure ends (schedule_done) when its report is durable, not before:
  * whoever was answered 250 hears of it, whatever dies in between; a report may then come twice. Reports of delay and of success are best effort.
- * Without room or memory a report waits and is tried again. More than dsn.rate a minute to one sender are not sent, and counted: the events tell of all.
+ * Without room or memory a report waits and is tried again; at a stop its recipients are marked (RECORD_OWED), and it comes after the next start. More than dsn.rate a minute to one sender are not sent, and counted: the events tell of all.
  */
 #ifndef NET_OUT_DSN_H
 #define NET_OUT_DSN_H

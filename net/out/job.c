@@ -23,6 +23,7 @@ struct job *job_new(struct slab *slab, struct message *message, unsigned recipie
       .ret = message->ret,
       .eight_bit = message->eight_bit,
       .smtputf8 = message->smtputf8,
+      .require_tls = message->require_tls,
       .leading_dot = message->leading_dot,
       .size = message->size,
       .recipients = 1,

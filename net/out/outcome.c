@@ -23,6 +23,7 @@ enum fact {
   UNFIT_SIZE = 1 << 13,
   UNFIT_8BIT = 1 << 14,
   UNFIT_UTF8 = 1 << 15,
+  UNFIT_TLS = 1 << 27,
   NULL_MX = 1 << 16,
   NO_DOMAIN = 1 << 17,
   NO_ADDRESS = 1 << 18,
@@ -167,6 +168,9 @@ static const struct ruling rulings[] = {
     /* RFC 6531 3.2, 3.5 */
     UNFIT(UNFIT_UTF8, 553, 6, 7, VERDICT_CONTENT, "no-smtputf8", "the message needs SMTPUTF8, which the server does not offer"),
 
+    /* RFC 8689 4.2.1 */
+    UNFIT(UNFIT_TLS, 550, 7, 30, VERDICT_TLS, "no-requiretls", "REQUIRETLS support required"),
+
     /* ---- DNS: the answer holds for all that wait for this domain (RFC 5321 5.1) ---- */
 
     DNS(NULL_MX, FATE_FAILED, 556, 5, 1, 10, "the domain takes no mail"), /* RFC 7505 4.1 */
@@ -214,6 +218,7 @@ static unsigned facts_of_unfit(enum smtp_client_unfit unfit) {
   case SMTP_UNFIT_SIZE: return UNFIT_SIZE;
   case SMTP_UNFIT_8BIT: return UNFIT_8BIT;
   case SMTP_UNFIT_UTF8: return UNFIT_UTF8;
+  case SMTP_UNFIT_TLS: return UNFIT_TLS;
   case SMTP_FIT: break;
   }
   must(false);

@@ -8,6 +8,7 @@
 #include "core/base/pool.h"
 #include "net/out/deliver.h"
 #include "net/out/job.h"
+#include "net/out/proof.h"
 #include "queue/policy/backoff.h"
 #include "queue/policy/lease.h"
 #include "queue/policy/retry.h"
@@ -19,6 +20,7 @@ struct target {           /* an address of a site */
   struct netaddr address; /* with port */
   char *host;             /* its name, or the address as text; owned */
   uint16_t preference;
+  struct proof *proof; /* what it has to prove; NULL: nothing */
   struct backoff backoff;
   uint64_t tls_broken_until_ms; /* until then nobody hopes for its TLS */
   struct tls_session *session;  /* of the last connection with TLS; NULL: none */
@@ -72,17 +74,23 @@ struct site {
 
 struct domain {
   struct outlet *outlet;
-  struct domain_queue *queue;    /* of our own recipients */
-  char *name;                    /* lower case */
+  struct domain_queue *queue; /* of our own recipients; NULL: require_tls or tls_optional */
+  char *key;        /* the name, with something before it for mail with REQUIRETLS or TLS-Required (RFC 8689), which has domains of its own */
+  const char *name; /* lower case; in that */
   const struct conf_site *entry; /* what the configuration says of its name; NULL: nothing */
   struct site *site;             /* of a resolved one; it stays while DNS does not answer */
   struct job *first, *last;      /* waiting for the answer */
   struct resolver_query query;
-  enum conf_action action; /* of its route; CONF_DELIVER: it has none, or one with hosts */
-  bool asked;              /* the answer is on its way */
-  uint64_t valid_until_ms; /* monotonic */
-  enum mx_status status;   /* MX_INVALID: not yet, or there was no memory for it */
-  char *reason;            /* why not MX_OK; owned; NULL: none, or no memory for it */
+  bool require_tls, tls_optional; /* it is for mail that says so */
+  struct vet *vet;                /* which goes on; NULL: none does */
+  bool vetted;                    /* its mail goes where hosts have something to prove, or nowhere for now: not to a site it went to before */
+  enum proof_result refused;      /* not PROOF_FINE: that is why the status is not MX_OK */
+  const char *refused_by;         /* then: "tlsa", "sts"; NULL: by neither */
+  enum conf_action action;        /* of its route; CONF_DELIVER: it has none, or one with hosts */
+  bool asked;                     /* the answer is on its way */
+  uint64_t valid_until_ms;        /* monotonic */
+  enum mx_status status;          /* MX_INVALID: not yet, or there was no memory for it */
+  char *reason;                   /* why not MX_OK; owned; NULL: none, or no memory for it */
 };
 
 #define OUTLET_DSN_RATES 1024
@@ -143,6 +151,8 @@ struct outlet_peer {
   struct netaddr address, source;
   const char *host;
   const char *tls_version, *tls_cipher; /* NULL: in the clear */
+  const char *tls_policy;               /* by which it has to prove something: "tlsa", "sts"; NULL: it has not */
+  const char *tls_result;               /* why it could not; of connections that were used all the same, too. NULL: it could, or had not to */
   bool reports;                         /* it takes over what RFC 3461 asks for */
 };
 void outlet_report(struct outlet *outlet, struct job *job, unsigned at, const struct decision *decision, struct span text, const char *command,
@@ -206,6 +216,11 @@ void orders_drop(struct outlet *outlet);
 void domains_open(struct outlet *outlet);
 /* Finds the job's site, at once or after asking DNS, and enqueues it there; or ends it. */
 void domain_dispatch(struct outlet *outlet, struct job *job);
+struct vetted;
+/* What vet.h has found out; NULL: there was no memory. */
+void domain_vetted(struct domain *domain, const struct vetted *vetted);
+/* Recipients of this job are of domains that were vetted since it joined the site, and go elsewhere now. */
+bool domain_left(const struct outlet *outlet, const struct job *job, const struct site *site);
 /* What the configuration says of this recipient's domain: of its name, or, where its site is known, of that. NULL: nothing. */
 const struct conf_site *domain_entry(const struct outlet *outlet, const struct message *message, unsigned recipient);
 /* Looks at some more of them, ends jobs that have become too old, and forgets those that are of no more use. False: that was the last, the next call begins anew. Sites likewise. */
@@ -216,8 +231,11 @@ void domains_close(struct outlet *outlet);
 void domains_take_conf(struct outlet *outlet, bool other_limits, bool other_routes);
 
 /* ---- target.c ---- */
-/* New answers: addresses that stay keep their state. Takes nothing. False: no memory, the old ones stay. */
-bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port);
+/*
+ * New answers: addresses that stay keep their state. `proof`: of each host of the set, NULL of a host that has nothing to prove; NULL: none has. Connections that were begun with another, or
+ * whose host is gone, end after what they have under way. Takes nothing. False: no memory, the old ones stay.
+ */
+bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port, struct proof *const *proof);
 /* The one with this address; NULL: none any more. */
 struct target *site_target(struct site *site, const struct netaddr *address);
 void targets_free(struct site *site);
@@ -278,6 +296,8 @@ void connections_stop(struct outlet *outlet);
 void connections_retire_surplus(struct site *site, uint32_t limit);
 /* Likewise, all that were made when less safety was due. */
 void connections_retire_lax(struct site *site);
+/* Likewise, all whose host has something else to prove now, or is gone. */
+void connections_retire_unproven(struct site *site);
 /* Ends an idle connection of any site. False if there is none. */
 bool connection_end_oldest_idle(struct outlet *outlet);
 void connections_close(struct outlet *outlet);

@@ -13,8 +13,29 @@ static struct target *target_of(const struct connection *c) { return site_target
 static void decide(const struct connection *c, struct security *security) {
   const struct target *target = target_of(c);
   bool plain = c->tls_refused || (target != NULL && target->tls_broken_until_ms > c->outlet->o.shard->now_ms);
-  security_decide(c->site, c->host, plain, security);
+  security_decide(c->site, c->proof, c->host, plain, security);
   if (c->outlet->o.tls == NULL && security->mode == SECURITY_MAY) security->mode = SECURITY_CLEAR;
+}
+
+/* ---- what the host could not prove ---- */
+
+static void note_result(struct connection *c, enum proof_result result) {
+  if (c->proof != NULL) c->peer.tls_result = proof_result_text(result);
+}
+
+/* Of a handshake that came to nothing. */
+static enum proof_result result_of(const struct connection *c) {
+  struct tls_trust trust = c->tls != NULL ? tls_trust(c->tls) : (struct tls_trust){0};
+  enum proof_result result = proof_result_of(&trust);
+  return result == PROOF_FINE ? PROOF_FAILED : result;
+}
+
+/* What is demanded in vain is only told (RFC 8461 5: testing). */
+static bool is_only_told(const struct connection *c) { return c->proof != NULL && c->proof->demand == DEMAND_TRY_VERIFY; }
+
+static void tell_opened(struct connection *c) {
+  struct tls_trust trust = tls_trust(c->tls);
+  if (is_only_told(c)) note_result(c, c->proof->misses_policy ? PROOF_FAILED : proof_result_of(&trust));
 }
 
 /* ---- failures ---- */
@@ -59,6 +80,7 @@ bool safety_explain(struct connection *c, struct failure *failure, char room[SAF
   fmt_put(&text, span_first(span_of_text(reason_of(c, failure)), fmt_room(&text)));
   room[text.len] = '\0';
   *failure = (struct failure){.kind = FAILURE_TLS, .text = room};
+  note_result(c, result_of(c));
   if (c->resuming && !c->secured) { /* perhaps it is only the session that the server does not like any more */
     struct target *target = target_of(c);
     if (target != NULL) safety_forget_session(slab_of(c), target);
@@ -128,6 +150,7 @@ static void opened(struct connection *c) {
   c->secured = true;
   c->peer.tls_version = tls_version(c->tls);
   c->peer.tls_cipher = tls_cipher(c->tls);
+  tell_opened(c);
   count_add(c->outlet->o.counters, COUNT_CONNECTIONS_TLS, 1);
   if (tls_resumed(c->tls)) count_add(c->outlet->o.counters, COUNT_CONNECTIONS_TLS_RESUMED, 1);
   if (smtp_client_stage(&c->client) == SMTP_STAGE_STARTTLS) smtp_client_secured(&c->client, &out);
@@ -220,10 +243,13 @@ static bool go_on(struct connection *c) {
       ask_for_tls(c);
       return false;
     }
+    note_result(c, PROOF_NO_STARTTLS);
     if (security.mode == SECURITY_MUST) {
       fail_with(c, FAILURE_TLS, "TLS: it is required, and the server does not offer it", "");
       return false;
     }
+  } else if (!c->secured && is_only_told(c) && c->peer.tls_result == NULL) { /* its TLS is known to be broken */
+    note_result(c, PROOF_FAILED);
   }
   if (c->site->user == NULL || c->authenticated) return true;
   say_who_we_are(c);
@@ -236,6 +262,7 @@ static bool refused(struct connection *c) {
   char room[TEXT_ROOM];
   struct fmt text = fmt_over(room, sizeof room - 1);
   decide(c, &security);
+  note_result(c, PROOF_NO_STARTTLS);
   if (security.mode == SECURITY_MUST) {
     fmt_u64(&text, c->client.reply.code);
     fmt_char(&text, ' ');
@@ -276,4 +303,6 @@ void safety_free(struct connection *c) {
     c->tls = NULL;
   }
   buffer_free(slab_of(c), &c->sealed);
+  proof_drop(c->proof);
+  c->proof = NULL;
 }

@@ -6,6 +6,7 @@
 static void free_targets(struct site *site, struct target *targets, unsigned count) {
   for (unsigned i = 0; i < count; i++) {
     safety_forget_session(site->outlet->o.slab, &targets[i]);
+    proof_drop(targets[i].proof);
     free(targets[i].host);
   }
   free(targets);
@@ -36,7 +37,7 @@ static void move_sessions(struct site *site, struct target *targets, unsigned co
 }
 
 /* Are these the addresses we have already? Then a fresh answer costs no memory. */
-static bool same_targets(const struct site *site, const struct mx_set *set, uint16_t port) {
+static bool same_targets(const struct site *site, const struct mx_set *set, uint16_t port, struct proof *const *proof) {
   unsigned at = 0;
   for (unsigned h = 0; h < set->hosts; h++) {
     for (unsigned a = 0; a < set->host[h].addresses; a++, at++) {
@@ -44,16 +45,17 @@ static bool same_targets(const struct site *site, const struct mx_set *set, uint
       if (port != 0) address.port = port;
       if (at >= site->targets_count) return false;
       const struct target *target = &site->targets[at];
-      bool same = target->preference == set->host[h].preference && netaddr_equal(&target->address, &address);
+      bool same = target->preference == set->host[h].preference && netaddr_equal(&target->address, &address) &&
+                  proof_same(target->proof, proof != NULL ? proof[h] : NULL);
       if (!same || strcmp(target->host, set->host[h].name) != 0) return false;
     }
   }
   return at == site->targets_count;
 }
 
-bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port) {
+bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port, struct proof *const *proof) {
   unsigned count = 0, made = 0;
-  if (same_targets(site, set, port)) return true;
+  if (same_targets(site, set, port, proof)) return true;
   for (unsigned h = 0; h < set->hosts; h++) count += set->host[h].addresses;
   if (count == 0) return false; /* MX_OK promises one; without memory for it, as below */
   struct target *targets = calloc(count, sizeof *targets);
@@ -64,6 +66,7 @@ bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port) 
       target->address = set->host[h].address[a];
       if (port != 0) target->address.port = port;
       target->preference = set->host[h].preference;
+      if (proof != NULL) target->proof = proof_hold(proof[h]);
       remember(target, site_target(site, &target->address));
       target->host = strdup(set->host[h].name);
       if (target->host == NULL) {
@@ -78,6 +81,7 @@ bool site_set_hosts(struct site *site, const struct mx_set *set, uint16_t port) 
   site->targets_count = count;
   site->best_count = 0;
   while (site->best_count < count && targets[site->best_count].preference == targets[0].preference) site->best_count++;
+  if (proof != NULL) connections_retire_unproven(site);
   return true;
 }
 

@@ -145,6 +145,9 @@ static void take(struct connection *c) {
     outlet_job_end(c->outlet, job);
   } else if (outlet_hold(c->outlet, job, c->site)) {
     return;
+  } else if (domain_left(c->outlet, job, c->site)) {
+    job_decide_rest(job, FATE_AGAIN, false);
+    outlet_job_end(c->outlet, job);
   } else if (give_back_unfit(c, job)) {
     return;
   } else if (job->message->parts_count == 0 && message_content(job->message) == NULL) {

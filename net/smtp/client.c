@@ -152,6 +152,7 @@ static void write_mail(struct smtp_client *c, const transaction *t, struct fmt *
   }
   if (envelope->eight_bit) FMT_LITERAL(out, " BODY=8BITMIME");
   if (envelope->smtputf8) FMT_LITERAL(out, " SMTPUTF8");
+  if (envelope->require_tls) FMT_LITERAL(out, " REQUIRETLS");
   if (c->capabilities.dsn) write_mail_dsn(envelope, out);
   FMT_LITERAL(out, "\r\n");
   owe(c, SENT_MAIL);
@@ -254,10 +255,11 @@ static void keyword_take(struct smtp_client_capabilities *can, struct span line)
     struct span keyword;
     bool *flag;
   } flags[] = {
-      {SPAN("PIPELINING"), &can->pipelining}, {SPAN("SIZE"), &can->size},
-      {SPAN("8BITMIME"), &can->eight_bit},    {SPAN("SMTPUTF8"), &can->smtputf8},
-      {SPAN("CHUNKING"), &can->chunking},     {SPAN("DSN"), &can->dsn},
-      {SPAN("STARTTLS"), &can->starttls},     {SPAN("ENHANCEDSTATUSCODES"), &can->enhanced_codes},
+      {SPAN("PIPELINING"), &can->pipelining},  {SPAN("SIZE"), &can->size},
+      {SPAN("8BITMIME"), &can->eight_bit},     {SPAN("SMTPUTF8"), &can->smtputf8},
+      {SPAN("CHUNKING"), &can->chunking},      {SPAN("DSN"), &can->dsn},
+      {SPAN("STARTTLS"), &can->starttls},      {SPAN("ENHANCEDSTATUSCODES"), &can->enhanced_codes},
+      {SPAN("REQUIRETLS"), &can->require_tls},
   };
   const struct span old_auth = SPAN("AUTH=");
   if (span_starts_nocase(line, old_auth)) mechanisms_take(can, span_skip(line, old_auth.len));
@@ -587,13 +589,14 @@ enum smtp_client_unfit smtp_client_fit(const struct smtp_client *c, const struct
   if (c->capabilities.size_max > 0 && envelope->size > c->capabilities.size_max) return SMTP_UNFIT_SIZE;
   if (envelope->smtputf8 && !c->capabilities.smtputf8) return SMTP_UNFIT_UTF8;
   if (envelope->eight_bit && !c->capabilities.eight_bit) return SMTP_UNFIT_8BIT;
+  if (envelope->require_tls && !c->capabilities.require_tls) return SMTP_UNFIT_TLS;
   return SMTP_FIT;
 }
 
 /* ---- the caller's part of a transaction ---- */
 
 #define RSET_ROOM (sizeof "RSET\r\n" - 1)
-#define MAIL_ROOM (sizeof "MAIL FROM:<> SIZE=18446744073709551615 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=\r\n" - 1)
+#define MAIL_ROOM (sizeof "MAIL FROM:<> SIZE=18446744073709551615 BODY=8BITMIME SMTPUTF8 REQUIRETLS RET=FULL ENVID=\r\n" - 1)
 #define RCPT_ROOM (sizeof "RCPT TO:<> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=\r\n" - 1)
 #define BDAT_ROOM (sizeof "BDAT 18446744073709551615 LAST\r\n" - 1)
 

@@ -56,6 +56,7 @@ struct smtp_client_envelope {
   uint8_t ret;        /* enum smtp_ret */
   bool eight_bit;     /* content has bytes above 127 */
   bool smtputf8;
+  bool require_tls;                              /* RFC 8689: only to a server that takes it over */
   bool leading_dot;                              /* content has lines beginning with a dot: BDAT would need unstuffing, so DATA is used */
   uint64_t size;                                 /* bytes of content as stored, without the final ".CRLF" */
   uint32_t recipients;                           /* 1..SMTP_CLIENT_RECIPIENTS_MAX, and at most the server's limit: smtp_client_recipients_max */
@@ -98,7 +99,7 @@ enum smtp_client_stage { /* what we wait for: the oldest transaction's content o
 };
 
 struct smtp_client_capabilities {
-  bool esmtp, pipelining, size, eight_bit, smtputf8, chunking, dsn, starttls, enhanced_codes, auth_plain, auth_login;
+  bool esmtp, pipelining, size, eight_bit, smtputf8, chunking, dsn, starttls, require_tls, enhanced_codes, auth_plain, auth_login;
   uint64_t size_max;       /* 0: no limit said */
   uint32_t recipients_max; /* LIMITS RCPTMAX; 0: not said */
   uint32_t messages_max;   /* LIMITS MAILMAX; 0: not said */
@@ -167,8 +168,8 @@ bool smtp_client_can_begin(const struct smtp_client *c);
 /* The largest number of recipients one transaction may have here. */
 uint32_t smtp_client_recipients_max(const struct smtp_client *c);
 
-enum smtp_client_unfit { SMTP_FIT = 0, SMTP_UNFIT_SIZE, SMTP_UNFIT_8BIT, SMTP_UNFIT_UTF8 };
-/* Can this server take this message at all? (SIZE, 8BITMIME, SMTPUTF8; known only after READY) */
+enum smtp_client_unfit { SMTP_FIT = 0, SMTP_UNFIT_SIZE, SMTP_UNFIT_8BIT, SMTP_UNFIT_UTF8, SMTP_UNFIT_TLS };
+/* Can this server take this message at all? (SIZE, 8BITMIME, SMTPUTF8, REQUIRETLS; known only after READY) */
 enum smtp_client_unfit smtp_client_fit(const struct smtp_client *c, const struct smtp_client_envelope *envelope);
 
 /* Room that smtp_client_begin may need in `out` for this envelope, in bytes. */

@@ -204,6 +204,12 @@ static struct span mail_smtputf8(struct span value, struct smtp_mail *mail) {
   return fine;
 }
 
+static struct span mail_require_tls(struct span value, struct smtp_mail *mail) {
+  if (value.len > 0) return SPAN("501 5.5.4 REQUIRETLS takes no value\r\n");
+  mail->require_tls = true;
+  return fine;
+}
+
 static struct span mail_auth(struct span value) {
   if (value.len > AUTH_MAX_LEN || (!span_equal(value, SPAN("<>")) && !xtext_is_valid(value, false)))
     return SPAN("501 5.5.4 AUTH must be <> or xtext of at most 500 characters\r\n");
@@ -247,7 +253,7 @@ static struct span rcpt_orcpt(struct span value, bool utf8, struct smtp_rcpt *rc
 }
 
 static struct span mail_parameter(const struct parameter *parameter, struct smtp_mail *mail, unsigned *seen) {
-  enum { SIZE, BODY, SMTPUTF8, RET, ENVID, AUTH } which;
+  enum { SIZE, BODY, SMTPUTF8, RET, ENVID, AUTH, REQUIRETLS } which;
   switch (word_of(parameter->name)) {
   case WORD('s', 'i', 'z', 'e'): which = SIZE; break;
   case WORD('b', 'o', 'd', 'y'): which = BODY; break;
@@ -255,9 +261,11 @@ static struct span mail_parameter(const struct parameter *parameter, struct smtp
   case WORD('r', 'e', 't', ' '): which = RET; break;
   case WORD('e', 'n', 'v', 'i'): which = ENVID; break;
   case WORD('a', 'u', 't', 'h'): which = AUTH; break;
+  case WORD('r', 'e', 'q', 'u'): which = REQUIRETLS; break;
   default: return not_recognized;
   }
-  static const char *const names[] = {[SIZE] = "SIZE", [BODY] = "BODY", [SMTPUTF8] = "SMTPUTF8", [RET] = "RET", [ENVID] = "ENVID", [AUTH] = "AUTH"};
+  static const char *const names[] = {
+      [SIZE] = "SIZE", [BODY] = "BODY", [SMTPUTF8] = "SMTPUTF8", [RET] = "RET", [ENVID] = "ENVID", [AUTH] = "AUTH", [REQUIRETLS] = "REQUIRETLS"};
   if (!named(parameter, names[which])) return not_recognized;
   if (!first_time(seen, which)) return SPAN("501 5.5.4 Parameter given twice\r\n");
   switch (which) {
@@ -266,6 +274,7 @@ static struct span mail_parameter(const struct parameter *parameter, struct smtp
   case RET: return mail_ret(parameter->value, mail);
   case ENVID: return mail_envid(parameter->value, mail);
   case AUTH: return mail_auth(parameter->value);
+  case REQUIRETLS: return mail_require_tls(parameter->value, mail);
   default: return mail_smtputf8(parameter->value, mail);
   }
 }

@@ -44,6 +44,7 @@ struct smtp_mail { /* spans point into the line */
   enum smtp_body body;
   enum smtp_ret ret;
   bool smtputf8;
+  bool require_tls;  /* REQUIRETLS (RFC 8689) */
   struct span envid; /* xtext as received, empty: none */
 };
 

@@ -64,6 +64,7 @@ static void say_ehlo(const struct smtp_server *s, struct fmt *out) {
   fmt_u64(out, o->message_size_max);
   fmt_text(out, "\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-CHUNKING\r\n");
   if (starttls_is_offered(s)) fmt_text(out, "250-STARTTLS\r\n");
+  if (s->tls) fmt_text(out, "250-REQUIRETLS\r\n");
   if (auth_is_offered(s)) {
     fmt_text(out, "250-AUTH ");
     fmt_put(out, o->auth_mechanisms);
@@ -144,7 +145,12 @@ static struct span check_nothing(struct smtp_server *s, struct span argument) {
 }
 
 static struct span check_hello(struct smtp_server *s, struct span argument) { return command_hello(argument, &s->hello); }
-static struct span check_mail(struct smtp_server *s, struct span argument) { return command_mail(argument, &s->mail); }
+/* REQUIRETLS is offered under TLS alone (RFC 8689 2). */
+static struct span check_mail(struct smtp_server *s, struct span argument) {
+  struct span fault = command_mail(argument, &s->mail);
+  return fault.len == 0 && s->mail.require_tls && !s->tls ? SPAN("555 5.5.4 REQUIRETLS needs TLS\r\n") : fault;
+}
+
 static struct span check_rcpt(struct smtp_server *s, struct span argument) { return command_rcpt(argument, s->_utf8, &s->rcpt); }
 static struct span check_bdat(struct smtp_server *s, struct span argument) { return command_bdat(argument, &s->_chunk_left, &s->_last_chunk); }
 

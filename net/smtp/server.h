@@ -1,6 +1,6 @@
 /*
  * server: the receiving side of SMTP as a pure state machine (RFC 5321; PIPELINING 2920, SIZE 1870, 8BITMIME 6152, CHUNKING 3030, DSN 3461,
- * ENHANCEDSTATUSCODES 2034, SMTPUTF8 6531, LIMITS 9422, STARTTLS 3207, AUTH 4954).
+ * ENHANCEDSTATUSCODES 2034, SMTPUTF8 6531, LIMITS 9422, STARTTLS 3207, AUTH 4954, REQUIRETLS 8689).
  *
  * Owner: one session. It reads bytes, writes replies, and hands the caller one thing at a time to decide or to keep. It never
  * blocks, allocates, or looks at a clock. Grammar, order of commands, limits and reply texts are decided here; who may relay,

@@ -153,7 +153,7 @@ int sts_cache_load(struct sts_cache *cache, const char *path, uint64_t now_ms, u
   size_t len;
   *left_out = 0;
   int error = system_read_file(path, FILE_BYTES_MAX, &bytes, &len);
-  if (error != E_OK) return error == E_NOT_FOUND ? E_OK : error;
+  if (error != E_OK) return error == E_NOT_FOUND || error == E_NOT_DIRECTORY ? E_OK : error; /* what is wrong with its directory others say */
   json_t *whole = json_loadb((const char *)bytes, len, JSON_REJECT_DUPLICATES, NULL);
   error = whole == NULL ? E_SYNTAX : take_in_all(cache, whole, now_ms, left_out);
   json_decref(whole);

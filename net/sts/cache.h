@@ -21,6 +21,7 @@ struct sts_entry {
   uint64_t used_ms;          /* last asked for */
   uint64_t refresh_ms;       /* when it is to be fetched anew; UINT64_MAX while that is under way */
   uint64_t tried_ms;         /* the last fetch ended then, however it did; 0: there was none since the start */
+  enum sts_trouble trouble;  /* how that went */
   bool fetching;             /* must stay */
   char id[STS_ID_MAX + 1];   /* with which it was fetched */
   char tried_id[STS_ID_MAX + 1];

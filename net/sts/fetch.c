@@ -7,7 +7,6 @@
 #include "core/base/error.h"
 #include "dns/name.h"
 #include "net/https/https.h"
-#include "net/sts/policy.h"
 
 struct sts_fetcher {
   struct sts_fetcher_options o;
@@ -24,14 +23,15 @@ static bool is_plain_text(const char *type) {
 
 static void answered(void *context, void *owner, int error, const struct https_answer *answer, const char *why) {
   const struct sts_fetcher *fetcher = context;
+  enum sts_trouble trouble = error == E_OK ? STS_FINE : answer->untrusted ? STS_NOT_TRUSTED : STS_NOT_FETCHED;
   char phrase[64];
   if (error == E_OK && answer->status != 200) {
     snprintf(phrase, sizeof phrase, "the answer is %ld%s", answer->status, answer->status / 100 == 3 ? ", a redirect" : "");
-    error = E_OTHER, why = phrase;
+    trouble = STS_NOT_FETCHED, why = phrase;
   } else if (error == E_OK && !is_plain_text(answer->type)) {
-    error = E_OTHER, why = "the answer is no text/plain";
+    trouble = STS_NOT_FETCHED, why = "the answer is no text/plain";
   }
-  fetcher->o.done(fetcher->o.context, owner, error, error == E_OK ? answer->body : span_of(NULL, 0), why);
+  fetcher->o.done(fetcher->o.context, owner, trouble, trouble == STS_FINE ? answer->body : span_of(NULL, 0), why);
 }
 
 bool sts_fetcher_start(struct sts_fetcher *fetcher, const char *domain, void *owner) {

@@ -12,11 +12,12 @@
 #include "core/base/fmt.h"
 #include "core/base/must.h"
 #include "core/base/span.h"
+#include "net/sts/policy.h"
 
 struct sts_fetcher;
 
-/* `error` E_OK: the text; else `why` is a phrase. Both are borrowed for the call, from within which sts_fetcher_start may be called. */
-typedef void (*sts_fetched)(void *context, void *owner, int error, struct span text, const char *why);
+/* STS_FINE: the text; else `why` is a phrase. Both are borrowed for the call, from within which sts_fetcher_start may be called. */
+typedef void (*sts_fetched)(void *context, void *owner, enum sts_trouble trouble, struct span text, const char *why);
 
 struct sts_fetcher_options {
   unsigned under_way;     /* at a time */

@@ -13,6 +13,7 @@
 
 struct sts_told {
   enum sts_state state;
+  enum sts_trouble trouble;
   struct sts_policy *policy; /* held; the place's to drop */
   uint64_t until_ms;         /* wall clock: the policy holds */
   uint64_t again_ms;         /* ask again after so long */

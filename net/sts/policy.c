@@ -138,6 +138,11 @@ void sts_policy_drop(struct sts_policy *policy) {
   if (policy != NULL && atomic_fetch_sub_explicit(&policy->_holders, 1, memory_order_acq_rel) == 1) free(policy);
 }
 
+const char *sts_trouble_text(enum sts_trouble trouble) {
+  static const char *const text[] = {NULL, "sts-policy-fetch-error", "sts-webpki-invalid", "sts-policy-invalid"};
+  return (unsigned)trouble < sizeof text / sizeof *text ? text[trouble] : NULL;
+}
+
 const char *sts_mode_text(enum sts_mode mode) {
   static const char *const text[] = {"invalid", "none", "testing", "enforce"};
   return (unsigned)mode < sizeof text / sizeof *text ? text[mode] : "invalid";

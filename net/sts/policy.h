@@ -21,6 +21,11 @@
 
 enum sts_mode { STS_MODE_INVALID = 0, STS_MODE_NONE, STS_MODE_TESTING, STS_MODE_ENFORCE };
 
+/* Why there is no (newer) policy, though one is announced. */
+enum sts_trouble { STS_FINE = 0, STS_NOT_FETCHED, STS_NOT_TRUSTED, STS_NOT_VALID };
+/* By the words of RFC 8460 section 4.3: "sts-policy-fetch-error", "sts-webpki-invalid", "sts-policy-invalid"; NULL: fine. */
+const char *sts_trouble_text(enum sts_trouble trouble);
+
 struct sts_policy {
   enum sts_mode mode;
   uint32_t max_age_s;

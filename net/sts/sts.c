@@ -70,7 +70,7 @@ static void fetch_failed(struct sts *sts, struct sts_entry *entry, const char *w
       entry->policy != NULL ? "; the one that is there holds on" : "");
 }
 
-static void fetched(void *context, void *owner, int error, struct span text, const char *why) {
+static void fetched(void *context, void *owner, enum sts_trouble trouble, struct span text, const char *why) {
   struct sts *sts = context;
   struct sts_entry *entry = owner;
   struct sts_policy *policy = NULL;
@@ -79,12 +79,13 @@ static void fetched(void *context, void *owner, int error, struct span text, con
   uint64_t now_ms = system_wall_ms();
   entry->fetching = false;
   entry->tried_ms = now_ms;
-  if (error == E_OK) {
-    error = sts_policy_parse(&policy, text, &out);
+  if (trouble == STS_FINE && sts_policy_parse(&policy, text, &out) != E_OK) {
+    trouble = STS_NOT_VALID;
     phrase[out.len] = '\0';
     why = phrase;
   }
-  if (error != E_OK) {
+  entry->trouble = trouble;
+  if (trouble != STS_FINE) {
     fetch_failed(sts, entry, why, now_ms);
     return;
   }
@@ -124,6 +125,7 @@ static bool wanted(const struct sts *sts, const struct sts_entry *entry, const c
 static void decide(struct sts *sts, const struct sts_entry *entry, struct sts_told *told, uint64_t now_ms) {
   *told = (struct sts_told){.state = STS_NONE, .again_ms = sts->o.retry_ms};
   if (entry == NULL) return;
+  told->trouble = entry->trouble;
   if (entry->fetching) told->again_ms = BEGIN_MS;
   if (sts_entry_holds(entry, now_ms) && entry->policy->mode != STS_MODE_NONE) {
     told->state = STS_KNOWN;
@@ -178,6 +180,7 @@ static void load(struct sts *sts) {
 
 static void *work(void *argument) {
   struct sts *sts = argument;
+  if (sts->o.begin != NULL) sts->o.begin(sts->o.context);
   while (!atomic_load_explicit(&sts->stopping, memory_order_acquire)) {
     uint64_t now_ms = system_wall_ms();
     work_on_all(sts);

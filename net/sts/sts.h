@@ -36,6 +36,7 @@ enum sts_state {
 struct sts_answer {
   enum sts_state state;
   struct sts_policy *policy; /* of STS_KNOWN, borrowed for the call: sts_policy_hold */
+  enum sts_trouble trouble;  /* of the last fetch of what is announced, also beside a policy that holds on */
   uint32_t ttl_s;            /* no need to ask again before */
 };
 
@@ -61,6 +62,7 @@ struct sts_options {
   uint64_t save_ms;       /* the file is written so long after a change, and at the end: 30 s */
   /* One line for people, without newline: the file is no good, cannot be written, a policy could not be fetched. From the thread, or from within sts_open. */
   void (*say)(void *context, const char *line);
+  void (*begin)(void *context); /* the first thing on the thread, to give up what it may do; NULL: nothing */
   void *context;
 };
 /* One view; what is said above; no file, nobody to tell. */

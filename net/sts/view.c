@@ -24,6 +24,7 @@ static void answer(struct sts_query *query, const struct sts_place *place) {
     told.policy = place->told.policy;
     if (!holds(place)) told = (struct sts_answer){.state = STS_NONE};
   }
+  told.trouble = place->told.trouble;
   told.ttl_s = is_fresh(place) ? (uint32_t)((place->fresh_until_ms - now_ms + 999) / 1000) : 1;
   query->done(query, &told);
 }

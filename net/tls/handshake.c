@@ -86,7 +86,7 @@ static void forget_want(struct tls *tls) {
 /* The certificate was looked at in this handshake, or in the one that the resumed session comes from. Never neither. */
 static bool is_judged(struct tls *tls) {
   if (tls->server != NULL && !tls->judged) {
-    if (tls_server_authorities(tls->server) != NULL) tls->trust = (struct tls_trust){TLS_UNTRUSTED, true, "no certificate"};
+    if (tls_server_authorities(tls->server) != NULL) tls->trust = (struct tls_trust){TLS_UNTRUSTED, true, "no certificate", TLS_FAULT_OTHER};
     return true;
   }
   if (tls->judged) return tls->trust.accepted;

@@ -15,8 +15,27 @@
 #define DEPTH_MAX 10
 #define SECURITY_LEVEL 2 /* 112 bits: RSA of 2048, no SHA-1 */
 
-static struct tls_trust untrusted(enum tls_policy policy, const char *text) { return (struct tls_trust){TLS_UNTRUSTED, policy == TLS_ANY, text}; }
-static struct tls_trust trusted(enum tls_trust_by by) { return (struct tls_trust){by, true, ""}; }
+static struct tls_trust untrusted(enum tls_policy policy, const char *text, enum tls_fault fault) {
+  return (struct tls_trust){TLS_UNTRUSTED, policy == TLS_ANY, text, fault};
+}
+
+static enum tls_fault fault_of(int code) {
+  switch (code) {
+  case X509_V_ERR_HOSTNAME_MISMATCH: return TLS_FAULT_NAME;
+  case X509_V_ERR_CERT_HAS_EXPIRED:
+  case X509_V_ERR_CERT_NOT_YET_VALID: return TLS_FAULT_DATE;
+  case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+  case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+  case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+  case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+  case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+  case X509_V_ERR_CERT_UNTRUSTED: return TLS_FAULT_TRUST;
+  default: return TLS_FAULT_OTHER;
+  }
+}
+
+static struct tls_trust refused(enum tls_policy policy, int code) { return untrusted(policy, X509_verify_cert_error_string(code), fault_of(code)); }
+static struct tls_trust trusted(enum tls_trust_by by) { return (struct tls_trust){by, true, "", TLS_FAULT_NONE}; }
 
 /* ---- certificates ---- */
 
@@ -145,9 +164,9 @@ out:
 }
 
 static struct tls_trust by_store(const struct chain *chain, const struct trust_question *question) {
-  if (question->store == NULL) return untrusted(question->policy, "no authority is trusted");
+  if (question->store == NULL) return untrusted(question->policy, "no authority is trusted", TLS_FAULT_TRUST);
   int code = verify(chain, NULL, question);
-  return code == X509_V_OK ? trusted(TLS_TRUSTED) : untrusted(question->policy, X509_verify_cert_error_string(code));
+  return code == X509_V_OK ? trusted(TLS_TRUSTED) : refused(question->policy, code);
 }
 
 /* ---- by TLSA records ---- */
@@ -193,10 +212,10 @@ static STACK_OF(X509) * anchors_of(const struct chain *chain, const struct trust
 
 static struct tls_trust by_anchors(const struct chain *chain, const struct trust_question *question) {
   STACK_OF(X509) *anchors = anchors_of(chain, question);
-  struct tls_trust trust = untrusted(TLS_DANE, "no TLSA record matches");
+  struct tls_trust trust = untrusted(TLS_DANE, "no TLSA record matches", TLS_FAULT_TRUST);
   if (sk_X509_num(anchors) > 0) {
     int code = verify(chain, anchors, question);
-    trust = code == X509_V_OK ? trusted(TLS_TRUSTED_TA) : untrusted(TLS_DANE, X509_verify_cert_error_string(code));
+    trust = code == X509_V_OK ? trusted(TLS_TRUSTED_TA) : refused(TLS_DANE, code);
   }
   sk_X509_pop_free(anchors, X509_free);
   return trust;
@@ -211,7 +230,7 @@ static struct tls_trust by_dane(const struct chain *chain, const struct trust_qu
     usable = true;
     if (tlsa->usage == 3 && matches(tlsa, chain->leaf)) return trusted(TLS_TRUSTED_EE);
   }
-  if (!usable) return untrusted(TLS_ANY, "no TLSA record is usable");
+  if (!usable) return untrusted(TLS_ANY, "no TLSA record is usable", TLS_FAULT_TRUST);
   return by_anchors(chain, question);
 }
 
@@ -238,7 +257,8 @@ static void put_subject(const X509 *leaf, struct fmt *name) {
 
 struct tls_trust trust_judge(const struct trust_question *question, struct fmt *subject) {
   struct chain chain = {0};
-  struct tls_trust trust = untrusted(question->policy, question->chain_count == 0 ? "no certificate" : "a certificate that cannot be read");
+  struct tls_trust trust =
+      untrusted(question->policy, question->chain_count == 0 ? "no certificate" : "a certificate that cannot be read", TLS_FAULT_OTHER);
   if (question->chain_count > 0 && chain_decode(&chain, question)) {
     put_subject(chain.leaf, subject);
     trust = question->policy == TLS_DANE ? by_dane(&chain, question) : by_store(&chain, question);

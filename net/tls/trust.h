@@ -30,10 +30,19 @@ enum tls_trust_by {
   TLS_TRUSTED_EE, /* DANE, itself (usage 3) */
 };
 
+enum tls_fault {
+  TLS_FAULT_NONE,
+  TLS_FAULT_NAME,  /* of another host */
+  TLS_FAULT_DATE,  /* expired, or not valid yet */
+  TLS_FAULT_TRUST, /* of nobody we trust; no TLSA record matches */
+  TLS_FAULT_OTHER, /* no certificate, a weak or broken one */
+};
+
 struct tls_trust {
   enum tls_trust_by by;
   bool accepted;    /* by the policy */
   const char *text; /* static, e.g. "certificate has expired"; "" if trusted */
+  enum tls_fault fault;
 };
 
 struct trust_question {

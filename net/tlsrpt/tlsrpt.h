@@ -9,10 +9,9 @@
  * hours after: the thread has a shard's resolver ask for _smtp._tls.DOMAIN; composes the report (report.h); POSTs it to each https URI (net/https, to public addresses alone);
  * and gives a message for each mailto URI to `submit`, on the shard, once. Who could not be served is tried again for a day; the queue tries messages as any other.
  *
- * What `submit` has to see to: a report about broken TLS has to arrive through it. RFC 8460 section 3 forbids to heed MTA-STS and DANE for it: the message goes with
- * TLS if that works, with whatever certificate, else in the clear, whatever its domain, or the configuration for that domain, demands; so it must not share a site with mail
- * for which more is due. The message also says so to hosts on its way ("TLS-Required: No", RFC 8689). And nobody is told if it fails: NOTIFY=NEVER. Its own sessions
- * are not to be counted, or a report would bring the next.
+ * What `submit` has to see to: a report about broken TLS has to arrive through it. RFC 8460 section 3 forbids to heed MTA-STS and DANE for it: so the record of the message is
+ * written with tls_optional (the message itself says "TLS-Required: No", RFC 8689, to hosts on its way), and it goes with TLS if that works, with whatever certificate,
+ * else in the clear. And nobody is told if it fails: NOTIFY=NEVER. Its own sessions are not to be counted, or a report would bring the next.
  */
 #ifndef NET_TLSRPT_TLSRPT_H
 #define NET_TLSRPT_TLSRPT_H

@@ -212,7 +212,7 @@ static uint32_t write_envelope(const struct census_message *message, bool told, 
     error = record_recipient_decode(&recipient, &old);
     recipient.attempts = message->recipient[i].attempts;
     recipient.due_ms = message->recipient[i].due_ms == 0 && told ? RECORD_DUE_OLD : message->recipient[i].due_ms;
-    if (message->recipient[i].warned) recipient.notify |= RECORD_WARNED_BIT;
+    recipient.notify |= message->recipient[i].marks;
     if (error == E_OK && !message->recipient[i].done && encoded++ < envelope.recipients) record_recipient_encode(&recipient, &out);
   }
   must(error == E_OK && !out.overflow); /* the census has read it */

@@ -117,7 +117,7 @@ static bool read_recipients(struct census_message *message, struct span envelope
     struct record_recipient recipient;
     if (record_recipient_decode(&recipient, &envelope) != E_OK) return false;
     message->recipient[i] = (struct census_recipient){
-        .due_ms = recipient.due_ms, .index = recipient.index, .attempts = recipient.attempts, .warned = (recipient.notify & RECORD_WARNED_BIT) != 0};
+        .due_ms = recipient.due_ms, .index = recipient.index, .attempts = recipient.attempts, .marks = recipient.notify & RECORD_MARKS};
   }
   message->recipients = message->live = (uint16_t)decoded.recipients;
   return true;
@@ -156,10 +156,9 @@ void census_record(struct census *census, struct span record, struct spool_place
 /* ---- outcomes ---- */
 
 static void apply(struct census_message *message, struct census_recipient *recipient, const struct record_outcome *outcome) {
-  if (outcome->kind == RECORD_WARNED) {
-    recipient->warned = true;
-    return;
-  }
+  uint8_t mark = record_outcome_mark(outcome->kind);
+  recipient->marks |= mark;
+  if (mark != 0) return;
   bool ended = record_outcome_is_end(outcome->kind);
   if (recipient->done || (!ended && outcome->attempts < recipient->attempts)) return; /* from before the record was written anew */
   recipient->attempts = outcome->attempts;

@@ -27,8 +27,8 @@ struct census_recipient {
   uint16_t index; /* its number in the message */
   uint16_t attempts;
   bool done;
-  bool warned;  /* its sender was told that it takes long */
-  uint8_t kind; /* enum record_outcome_kind of the last attempt or end; 0: nothing */
+  uint8_t marks; /* of RECORD_MARKS */
+  uint8_t kind;  /* enum record_outcome_kind of the last attempt or end; 0: nothing */
 };
 
 struct census_message {

@@ -220,7 +220,7 @@ static struct span take_string(struct taker *from) {
 }
 
 #define ENVELOPE_VERSION 1
-enum { FLAG_SMTPUTF8 = 1, FLAG_EIGHT_BIT = 2, FLAG_LEADING_DOT = 4, FLAGS_ALL = 7 };
+enum { FLAG_SMTPUTF8 = 1, FLAG_EIGHT_BIT = 2, FLAG_LEADING_DOT = 4, FLAG_REQUIRE_TLS = 8, FLAG_TLS_OPTIONAL = 16, FLAGS_ALL = 31 };
 
 size_t record_envelope_size(const struct record_envelope *envelope) {
   return 1 + 1 + 1 + 8 + 8 + 4 + 2 + envelope->sender.len + 2 + envelope->envid.len + 2 + envelope->peer.len;
@@ -233,7 +233,8 @@ size_t record_recipient_size(const struct record_recipient *recipient) {
 void record_envelope_encode(const struct record_envelope *envelope, struct fmt *out) {
   fmt_char(out, ENVELOPE_VERSION);
   fmt_char(out, (char)((envelope->smtputf8 ? FLAG_SMTPUTF8 : 0) | (envelope->eight_bit ? FLAG_EIGHT_BIT : 0) |
-                       (envelope->leading_dot ? FLAG_LEADING_DOT : 0)));
+                       (envelope->leading_dot ? FLAG_LEADING_DOT : 0) | (envelope->require_tls ? FLAG_REQUIRE_TLS : 0) |
+                       (envelope->tls_optional ? FLAG_TLS_OPTIONAL : 0)));
   fmt_char(out, (char)envelope->ret);
   append64(out, envelope->created_ms);
   append64(out, envelope->session);
@@ -256,8 +257,11 @@ int record_envelope_decode(struct record_envelope *envelope, struct span *bytes)
   struct taker from = {*bytes, false};
   uint8_t version = take8(&from);
   uint8_t flags = take8(&from);
-  *envelope = (struct record_envelope){
-      .smtputf8 = (flags & FLAG_SMTPUTF8) != 0, .eight_bit = (flags & FLAG_EIGHT_BIT) != 0, .leading_dot = (flags & FLAG_LEADING_DOT) != 0};
+  *envelope = (struct record_envelope){.smtputf8 = (flags & FLAG_SMTPUTF8) != 0,
+                                       .eight_bit = (flags & FLAG_EIGHT_BIT) != 0,
+                                       .leading_dot = (flags & FLAG_LEADING_DOT) != 0,
+                                       .require_tls = (flags & FLAG_REQUIRE_TLS) != 0,
+                                       .tls_optional = (flags & FLAG_TLS_OPTIONAL) != 0};
   envelope->ret = take8(&from);
   envelope->created_ms = take64(&from);
   envelope->session = take64(&from);
@@ -286,7 +290,7 @@ int record_recipient_decode(struct record_recipient *recipient, struct span *byt
 /* ---- outcome: kind, three zero bytes, recipient, attempts, id, due ---- */
 
 void record_outcome_encode(const struct record_outcome *outcome, uint8_t *room) {
-  must(outcome->kind >= RECORD_DELIVERED && outcome->kind <= RECORD_WARNED);
+  must(outcome->kind >= RECORD_DELIVERED && outcome->kind <= RECORD_OWED);
   memset(room, 0, RECORD_OUTCOME_SIZE);
   room[0] = (uint8_t)outcome->kind;
   put16(room + 4, outcome->recipient);
@@ -296,7 +300,7 @@ void record_outcome_encode(const struct record_outcome *outcome, uint8_t *room) 
 }
 
 int record_outcome_decode(struct record_outcome *outcome, struct span bytes) {
-  if (bytes.len != RECORD_OUTCOME_SIZE || bytes.at[0] < RECORD_DELIVERED || bytes.at[0] > RECORD_WARNED) return E_CORRUPT;
+  if (bytes.len != RECORD_OUTCOME_SIZE || bytes.at[0] < RECORD_DELIVERED || bytes.at[0] > RECORD_OWED) return E_CORRUPT;
   if (!all_zero(bytes.at + 1, 3)) return E_CORRUPT;
   *outcome = (struct record_outcome){
       .kind = (enum record_outcome_kind)bytes.at[0],

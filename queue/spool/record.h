@@ -63,7 +63,9 @@ must_check int record_segment_decode(struct record_segment *segment, const uint8
 
 #define RECORD_NOTIFY 0x0f
 #define RECORD_WARNED_BIT 0x80 /* the sender has been told that it takes long */
-#define RECORD_DUE_OLD 1       /* ms; due time of a recipient that was never tried, in a record that was written anew */
+#define RECORD_OWED_BIT 0x40   /* it has failed, and the event of that is written; what is left is to tell the sender */
+#define RECORD_MARKS (RECORD_WARNED_BIT | RECORD_OWED_BIT)
+#define RECORD_DUE_OLD 1 /* ms; due time of a recipient that was never tried, in a record that was written anew */
 
 /*
  * The envelope of a message, as the queue keeps it. Recipients that are finished are left out when a message is written anew. Strings are spans into the encoded bytes.
@@ -71,7 +73,7 @@ must_check int record_segment_decode(struct record_segment *segment, const uint8
 struct record_recipient {
   struct span address;
   struct span orcpt;
-  uint8_t notify; /* RECORD_NOTIFY: what the sender asked for (RFC 3461); RECORD_WARNED_BIT */
+  uint8_t notify; /* RECORD_NOTIFY: what the sender asked for (RFC 3461); RECORD_MARKS */
   uint16_t index; /* its number in the message: outcomes name it */
   uint16_t attempts;
   uint64_t due_ms; /* wall clock; 0: at once */
@@ -84,6 +86,7 @@ struct record_envelope {
   uint64_t session;
   uint8_t ret;
   bool smtputf8, eight_bit, leading_dot;
+  bool require_tls, tls_optional; /* RFC 8689: REQUIRETLS; TLS-Required: No. Not both */
   uint32_t recipients;
 };
 /* The encoded size without recipients, and of each recipient. */
@@ -103,8 +106,13 @@ enum record_outcome_kind {
   RECORD_DEFERRED = 3,
   RECORD_EXPIRED = 4,
   RECORD_TOLD = 5,
-  RECORD_WARNED = 6
+  RECORD_WARNED = 6,
+  RECORD_OWED = 7
 };
+/* What such an outcome adds to the recipient's `notify`, and that is all it does. 0: it is of another kind. */
+static inline uint8_t record_outcome_mark(enum record_outcome_kind kind) {
+  return kind == RECORD_WARNED ? RECORD_WARNED_BIT : kind == RECORD_OWED ? RECORD_OWED_BIT : 0;
+}
 /* Nothing comes after it for this recipient. */
 static inline bool record_outcome_is_end(enum record_outcome_kind kind) {
   return kind == RECORD_DELIVERED || kind == RECORD_FAILED || kind == RECORD_EXPIRED;

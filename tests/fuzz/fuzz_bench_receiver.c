@@ -20,6 +20,7 @@ static void run(struct outcome *outcome, struct span bytes, size_t piece, uint8_
                                    .pipelining = true,
                                    .chunking = switches & 1,
                                    .enhanced = switches & 2,
+                                   .starttls = switches & 4,
                                    .verify = true,
                                    .size_max = 3000,
                                    .recipients_max = 3,

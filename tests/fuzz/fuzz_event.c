@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
   if (len < 2) return 0;
   char texts[3][EVENT_STRING_MAX + 1];
   struct span in = span_of(bytes + 2, len - 2), more[MORE_MAX];
-  size_t piece = bytes[1] < 128 ? bytes[1] : in.len / 11 + 1; /* short pieces, or all fields about equally long */
+  size_t piece = bytes[1] < 128 ? bytes[1] : in.len / 12 + 1; /* short pieces, or all fields about equally long */
   struct event event = {.type = (enum event_type)(1 + bytes[0] % EVENT_ADMIN_BOUNCE),
                         .id = len,
                         .code = bytes[0],
@@ -62,6 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
   struct span *fields[] = {&event.sender, &event.recipient, &event.content, &event.queue,
                            &event.site,   &event.provider,  &event.command, &event.peer_name};
   for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) *fields[i] = next_piece(&in, piece);
+  event.dns_list = next_piece(&in, piece < 253 ? piece : 253);
+  event.dns_list_answer = event.peer;
   event.verdict = next_text(texts[0], &in, piece);
   event.category = next_text(texts[1], &in, piece);
   event.rule = next_text(texts[2], &in, piece);

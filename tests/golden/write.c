@@ -48,6 +48,10 @@ struct to {
   uint64_t due_ms;
 };
 
+/* What such messages say. */
+#define REQUIRED "requires TLS"
+#define OPTIONAL "TLS-Required: No"
+
 static void write_record(enum record_type type, uint64_t id, uint32_t parts, const struct to *to, unsigned count, const char *content) {
   static uint8_t room[65536] __attribute__((aligned(4096)));
   memset(room, 0, sizeof room);
@@ -59,6 +63,8 @@ static void write_record(enum record_type type, uint64_t id, uint32_t parts, con
                                    .created_ms = CREATED_MS + (id & 0xff),
                                    .session = 77,
                                    .leading_dot = strstr(content, "\r\n.") != NULL,
+                                   .require_tls = strstr(content, REQUIRED) != NULL,
+                                   .tls_optional = strstr(content, OPTIONAL) != NULL,
                                    .recipients = count};
     record_envelope_encode(&head, &envelope);
   }
@@ -161,6 +167,15 @@ static void write_all(const char *directory) {
   write_record(RECORD_MESSAGE, id_of(1), 0, ONE("one@d.example"), text);
   write_record(RECORD_MESSAGE, id_of(2), 0, (struct to[]){{"two@d.example", 0, 0, 0}, {"\xc3\xbc@d.example", 1, 0, 0}}, 2, text);
   write_outcome(RECORD_TOLD, 0, 0, 0, 0);
+  close_spool();
+
+  open_spool(directory, "required");
+  write_record(RECORD_MESSAGE, id_of(1), 0, ONE("one@d.example"), text);
+  write_record(RECORD_MESSAGE, id_of(2), 0, ONE("two@d.example"), "Received: from a by b\r\nSubject: " REQUIRED "\r\n\r\nhello\r\n");
+  close_spool();
+
+  open_spool(directory, "optional");
+  write_record(RECORD_MESSAGE, id_of(1), 0, ONE("one@d.example"), "Received: from a by b\r\n" OPTIONAL "\r\n\r\nhello\r\n");
   close_spool();
 
   open_spool(directory, "torn");

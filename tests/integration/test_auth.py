@@ -4,12 +4,11 @@ import hashlib
 import hmac
 import os
 import smtplib
-import subprocess
 import time
 
 from fakemx import FakeMx
 from harness import equal, free_address, free_port, run_all, test, until
-from relay import Ringpost, binary, route, yaml
+from relay import Ringpost, add_user, change_user, route, yaml
 
 CONTENT = b"Subject: probe\r\n\r\nhello\r\n"
 STRANGER, OTHER = "127.7.7.7", "127.7.7.8"
@@ -36,14 +35,6 @@ def with_users(t, users=((NAME, PASSWORD, []),), **listener):
     t.write(relay.name + ".yaml", yaml(relay.config) + "\n")
     relay.users_path = path
     return relay.start(), mx
-
-
-def add_user(path, name, password, *options):
-    subprocess.run([binary(True), "ctl", "user", "--file", path, "add", name, "--password-stdin", *options], input=password.encode(), check=True, timeout=60)
-
-
-def change_user(path, command, name, *options, password=None):
-    subprocess.run([binary(True), "ctl", "user", "--file", path, command, name, *options], input=(password or "").encode(), check=True, timeout=60)
 
 
 def session(relay, source=STRANGER):

@@ -13,6 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("RINGPOST_BUILD", os.path.join(ROOT, "build"))
 sys.path.insert(0, os.path.join(ROOT, "bench"))  # before tests/lib, which has a harness of its own
 import harness  # noqa: E402
+import security  # noqa: E402
 import summary  # noqa: E402
 
 failures = 0
@@ -159,11 +160,127 @@ def latency_counts_from_the_schedule():
     check(status == 0 and sent["injection_ms"]["p50"] > 50, "%s" % sent["injection_ms"])
 
 
+def latency_of_those_that_come_first_may_be_left_out():
+    sink = Sink("--rule", "stage=connect delay=300ms")
+    for settle, count in (([], 100), (["--settle", "500ms"], 50)):
+        status, sent, _ = source(sink.port, "--messages", "100", "--rate", "100", "--sessions", "3", *settle)
+        latency = sent["injection_ms"]
+        check(status == 0 and latency["count"] == count and (latency["max"] > 200) == (count == 100), "%s: %s" % (settle, latency))
+    sink.stop()
+
+
 def threads():
     sink = Sink("--threads", "2")
     status, sent, _ = source(sink.port, "--messages", "500", "--threads", "2", "--sessions", "10")
     sink_status, got = sink.stop()
     check(status == 0 and sink_status == 0 and got["arrived"] == 500, "%s %s" % (sent, got))
+
+
+def tls_of_both_forms():
+    """Each connection but the first ones resumes a session, or none does; whatever way the bytes are cut."""
+    for form in ("starttls", "implicit"):
+        for way, more, resumes in (
+            ("none", [], True),
+            ("command", ["--chunking"], True),
+            ("message", ["--recipients", "3"], True),
+            ("message", ["--tls-full", "--threads", "2"], False),
+        ):
+            sink = Sink("--tls", form)
+            options = ["--messages", "120", "--sessions", "5", "--messages-per-session", "3", "--pipelining", way, *more]
+            status, sent, errors = source(sink.port, "--tls", form, *options)
+            sink_status, got = sink.stop()
+            what = "%s %s %s: %s %s %s" % (form, way, more, sent, errors, got)
+            check(status == 0 and sink_status == 0 and got["corrupt"] == 0 and got["trouble"]["protocol_errors"] == 0, what)
+            check(got["tls"]["messages"] == 120 == got["transactions"]["accepted"] and sent["sessions"]["broken"] == 0, what)
+            check(sent["tls"]["version"] == "TLSv1.3" and sent["tls"]["failed"] == 0 == got["tls"]["failed"], what)
+            check(sent["tls"]["handshakes"] == got["tls"]["handshakes"] == got["connections"]["count"] >= 40, what)
+            check(sent["tls"]["resumed"] == got["tls"]["resumed"], what)
+            check(sent["tls"]["handshakes"] - 5 <= sent["tls"]["resumed"] < sent["tls"]["handshakes"] if resumes else sent["tls"]["resumed"] == 0, what)
+
+
+def tls_of_large_and_slow_ones():
+    """Messages of many records, more than a socket takes at once; replies a byte at a time, late ones, sessions that are cut off."""
+    sink = Sink("--tls", "starttls")
+    status, sent, _ = source(sink.port, "--tls", "starttls", "--messages", "6", "--size", "12MiB", "--sessions", "3", "--pipelining", "message")
+    sink_status, got = sink.stop()
+    check(status == 0 and sink_status == 0 and got["arrived"] == 6 and got["corrupt"] == 0, "%s %s" % (sent, got))
+    sink = Sink(
+        *("--tls", "implicit", "--rule", "stage=helo drip=1ms", "--rule", "stage=data delay=20ms"),
+        *("--rule", "stage=final cut first=1 rcpt=user-3@*", "--rule", "stage=mail reply=421 4.3.2 busy first=1"),
+    )
+    status, sent, _ = source(sink.port, "--tls", "implicit", "--messages", "12", "--sessions", "3", "--retry-after", "50ms", "--idle", "2")
+    sink_status, got = sink.stop()
+    check(status == 0 and sink_status == 0 and got["tls"]["messages"] == 12 and got["trouble"]["cuts"] == 1, "%s %s" % (sent, got))
+    check(sent["sessions"]["idle"] == 2 and sent["maybe_duplicated"] == 1, "%s" % sent)
+
+
+def what_is_no_tls_is_told():
+    """A source does not send in the clear what it was to send in TLS; a sink does not take what came in the clear behind STARTTLS for its own."""
+    sink = Sink()
+    for form, why in (("starttls", "STARTTLS is not offered"), ("implicit", "no TLS with")):
+        status, sent, errors = source(sink.port, "--tls", form, "--messages", "10")
+        check(status == 1 and sent is None and why in errors, "%s: %s %s" % (form, status, errors))
+    _, got = sink.stop()
+    check(got["arrived"] == 0, "%s" % got)
+    sink = Sink("--tls", "starttls")
+    for behind in (b"", b"MAIL FROM:<a@b.example>\r\n"):
+        with socket.create_connection(("127.0.1.1", sink.port), 10) as client:
+            lines = client.makefile("rb")
+            client.sendall(b"EHLO me\r\n")
+            said = [lines.readline()] + [line for line in iter(lines.readline, b"250 HELP\r\n")]
+            check(b"250-STARTTLS\r\n" in said, "offers %s" % said)
+            client.sendall(b"STARTTLS\r\n" + behind)
+            check(lines.readline().startswith(b"220 "), "no 220")
+            if not behind:
+                client.sendall(b"MAIL FROM:<a@b.example>\r\n")
+            check(b"250" not in lines.read(), "went on in the clear")
+    _, got = sink.stop()
+    check(got["tls"]["failed"] == 1 and got["trouble"]["protocol_errors"] == 1 and got["tls"]["handshakes"] == 0, "%s" % got)
+
+
+def hostile_clients():
+    """All kinds at once, and what they did is told; good ones are served meanwhile."""
+    for form in ("starttls", "implicit"):
+        sink = Sink("--tls", form)
+        options = ["--half-open", "200", "--dribble", "5", "--garbage", "10", "--vanish", "5", "--renegotiate", "5", "--every", "1ms", "--hold", "1s"]
+        process = subprocess.Popen(
+            [program("hostile"), "--to", "127.0.1.1:%d" % sink.port, "--tls", form, "--json", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        line = process.stderr.readline()
+        check(line == "ready: 200 half-open handshakes\n", "said %s" % line)
+        status, sent, _ = source(sink.port, "--tls", form, "--messages", "300", "--rate", "150")
+        process.send_signal(signal.SIGTERM)
+        did = json.loads(process.communicate(timeout=20)[0])
+        sink_status, got = sink.stop()
+        check(status == 0 and sink_status == 0 and got["arrived"] == 300, "%s %s" % (sent, got))
+        check(process.returncode == 0 and did["half_open_max"] == 200 and did["half_open"]["attacks"] > 250, "%s" % did)
+        check(did["half_open"]["ended"] == 0 and did["dribble"]["succeeded"] > 0 and did["vanish"]["attacks"] > 10, "%s" % did)
+        check(did["garbage"]["ended"] > 0 and did["renegotiate"]["asked"] > 0 == did["renegotiate"]["succeeded"], "%s" % did)
+        check(got["tls"]["failed"] >= did["half_open"]["attacks"] + did["garbage"]["ended"], "%s %s" % (did, got["tls"]))
+
+
+def a_renegotiation_is_noticed():
+    """Of a server that agrees to it: else that none does would say nothing."""
+    if security.unavailable():
+        return security.unavailable()
+    with tempfile.TemporaryDirectory() as directory:
+        (cert, key), port = security.make_certificate(directory, "localhost"), harness.free_port()
+        server = subprocess.Popen(
+            ["openssl", "s_server", "-accept", "127.0.0.1:%d" % port, "-cert", cert, "-key", key, "-tls1_2", "-client_renegotiation", "-quiet"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            options = ["--tls", "implicit", "--renegotiate", "1", "--duration", "2s", "--json"]
+            result = subprocess.run([program("hostile"), "--to", "127.0.0.1:%d" % port, *options], capture_output=True, text=True, timeout=20)
+        finally:
+            server.kill()
+            server.wait()
+    check(result.returncode == 1 and json.loads(result.stdout)["renegotiate"]["succeeded"] > 0, "%s" % result)
 
 
 def dns_over_udp_and_tcp():
@@ -222,14 +339,18 @@ def exit_statuses():
         ("source", ["--domain-pattern", "%s"]),
         ("source", ["--to", "nowhere"]),
         ("source", ["--sessions", "0"]),
+        ("source", ["--tls-full"]),
+        ("source", ["--tls", "1.3"]),
         ("source", ["--sessions", "0", "--idle", "3", "--messages", "4"]),
         ("sink", ["--rule", "cut"]),
         ("sink", ["--listen", "10.0.0.0/8:25"]),
         ("floor", ["--trips", "3"]),
+        ("hostile", []),
+        ("hostile", ["--half-open", "70000"]),
     ):
         result = subprocess.run([program(name), *options], capture_output=True, text=True, timeout=20)
         check(result.returncode == 2 and result.stderr.startswith(name + ": "), "%s %s: %d %s" % (name, options, result.returncode, result.stderr))
-    for name in ("source", "sink", "floor"):
+    for name in ("source", "sink", "floor", "hostile"):
         result = subprocess.run([program(name), "--help"], capture_output=True, text=True, timeout=20)
         check(result.returncode == 0 and "Exit status" in result.stdout and max(map(len, result.stdout.splitlines())) <= 132, name + " --help")
 
@@ -264,7 +385,7 @@ def the_duration_is_kept_whatever_the_relay_says():
     for rule in ("stage=mail reply=452 4.3.1 no room", "stage=final reply=451 4.3.0 later", "stage=final delay=60s"):
         sink = Sink("--rule", rule)
         started = time.monotonic()
-        status, sent, _ = source(sink.port, "--duration", "1s", "--retry-after", "100ms", "--sessions", "20", "--threads", "2")
+        status, sent, _ = source(sink.port, "--duration", "1s", "--retry-after", "100ms", "--sessions", "20", "--threads", "2", "--rate", "1000")
         took = time.monotonic() - started
         check(0.9 < took < 9, "%s: took %.1f s" % (rule, took))
         check(status == 1 and sent["end"] == "stopped" and sent["accepted"] == 0, "%s: %s" % (rule, sent))
@@ -348,6 +469,21 @@ def pairs_are_made_round_by_round():
         raise AssertionError("rounds without their counterpart")
 
 
+def latencies_and_differences_are_told():
+    def rounds(cpu_us, p50):
+        return [dict(figures(1000, cpu_us), source={"injection_ms": {"p50": p50, "p99": 3 * p50}})]
+
+    one, two = rounds(10, 1), rounds(35, 1.1)
+    text = summary.latency_text(one, two, 1.05)
+    check(text == "injection p50 x0.91 (0.91 to 0.91), required: at most 1.05, met, p99 x0.91 (0.91 to 0.91)", text)
+    text = summary.latency_text(two, one, 1.05)
+    check("p50 x1.10 (1.10 to 1.10), required: at most 1.05, NOT MET" in text, text)
+    kept = summary.latency_kept(one, two, 1.05), summary.latency_kept(two, one, 1.05), summary.latency_kept(two, one, 1.11)
+    check(kept == (True, False, True), "%s" % (kept,))
+    text = summary.difference_text(two, one, "handshake")
+    check(text == "25.0 us (25.0 to 25.0) of CPU for each handshake", text)
+
+
 def pairs_are_told():
     pair = summary.Pair("two", "one", summary.Ratio(0.9, 0.5, 1.1), summary.Ratio(1.15, 1.1, 1.5))
     text = summary.pair_text(pair, 1.15, "not meaningful")
@@ -381,7 +517,8 @@ def idle_sessions_are_counted():
 
 def main():
     global failures
-    for name in ("source", "sink", "floor"):
+    only = sys.argv[1:]
+    for name in ("source", "sink", "floor", "hostile"):
         if not os.access(program(name), os.X_OK):
             print("skipped bench: %s is not built" % program(name))
             return 0
@@ -395,7 +532,13 @@ def main():
         damage_and_duplicates_are_reported,
         open_loop_keeps_its_rate,
         latency_counts_from_the_schedule,
+        latency_of_those_that_come_first_may_be_left_out,
         threads,
+        tls_of_both_forms,
+        tls_of_large_and_slow_ones,
+        what_is_no_tls_is_told,
+        hostile_clients,
+        a_renegotiation_is_noticed,
         dns_over_udp_and_tcp,
         connections_count_until_their_end_only,
         report_on_request,
@@ -407,8 +550,11 @@ def main():
         what_is_lost_is_among_the_figures,
         pairs_are_made_round_by_round,
         pairs_are_told,
+        latencies_and_differences_are_told,
         idle_sessions_are_counted,
     ):
+        if only and test.__name__ not in only:
+            continue
         try:
             skipped = test()
             print("skipped %s: %s" % (test.__name__, skipped) if skipped else "ok %s" % test.__name__, flush=True)

@@ -88,7 +88,7 @@ def a_small_disk_is_filled_drained_and_filled_again(t):
 
 @test
 def one_that_waits_does_not_hold_a_small_disk(t):
-    """Mail for one domain waits; that of another flows through many times the size of the disk."""
+    """Mail for one domain waits; that of another flows through twice the size of the disk."""
     disk = small_disk(t, 60)
     address, deaf = free_address(), free_address()
     port = free_port(address, deaf)
@@ -104,7 +104,7 @@ def one_that_waits_does_not_hold_a_small_disk(t):
     waiting = taken = 0
     with relay.client() as client:
         client.hello()
-        for _ in range(20):
+        for _ in range(10):
             waiting += client.message("a@b.example", ["w%d@deaf.example" % waiting], b"Subject: small\r\n\r\nwaits\r\n").code == 250
             taken += flow(client, 12 << 20)
         client.quit()

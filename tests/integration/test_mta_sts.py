@@ -1,5 +1,4 @@
 """MTA-STS policies (through bench/sts): TXT records from NSD behind unbound, policy files from a real HTTPS server with certificates of a test authority."""
-import http.server
 import json
 import os
 import ssl
@@ -7,10 +6,10 @@ import subprocess
 import threading
 import time
 
-from harness import BUILD, Process, equal, free_address, free_port, need_program, run_all, test, until
+from harness import BUILD, Process, equal, need_program, run_all, test, until
 from nameservers import Nsd, Resolver
+from policies import Server, policy
 
-POLICY = "version: STSv1\r\nmode: %s\r\nmx: mx1.%s\r\nmx: *.%s\r\nmax_age: %d\r\n"
 GOOD = ["enforce", "testing", "none", "moved", "large", "endless", "slow", "html", "missing", "bad", "short", "change", "kept", "again", "two", "silent"]
 
 
@@ -35,65 +34,6 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(os.path.join(self.dir, file + ".pem"), os.path.join(self.dir, file + ".key"))
         return context
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Answers for every domain as `answers` says: domain -> (status, type, body) or a function of the handler. Counts what was asked for."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, case, context):
-        self.answers, self.asked, self.elsewhere = {}, {}, 0
-        address = free_address()
-        super().__init__((address, free_port(address)), Handler)
-        self.where = "%s:%d" % self.server_address
-        self.context = context
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        case.at_end(self.server_close)
-        case.at_end(self.shutdown)
-
-    def finish_request(self, request, client_address):
-        request.settimeout(20)
-        try:
-            with self.context.wrap_socket(request, server_side=True) as secured:
-                super().finish_request(secured, client_address)
-        except OSError:
-            pass
-
-    def handle_error(self, request, client_address):
-        pass
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):  # noqa: N802
-        host = self.headers["Host"].split(":")[0]
-        domain = host.removeprefix("mta-sts.")
-        if self.path != "/.well-known/mta-sts.txt" or host == domain:
-            self.server.elsewhere += 1
-        self.server.asked[domain] = self.server.asked.get(domain, 0) + 1
-        answer = self.server.answers.get(domain, (404, "text/plain", "nothing"))
-        if callable(answer):
-            answer(self)
-        else:
-            self.reply(*answer)
-
-    def reply(self, status, kind, body, **headers):
-        body = body.encode() if isinstance(body, str) else body
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        pass
-
-
-def policy(domain, mode="enforce", max_age=86400):
-    return (200, "text/plain; charset=utf-8", POLICY % (mode, domain, domain, max_age))
 
 
 def endless(handler):
@@ -170,7 +110,10 @@ def policies_are_fetched_and_everything_else_is_refused(t):
     lines, said = world.once("--timeout", "2000", *domains)
     equal(lines.pop("enforce.example"), known("enforce.example"))
     equal(lines.pop("testing.example"), known("testing.example", "testing"))
-    equal(set(lines.values()), {"state=none"}, "all others have none")
+    troubles = {name: "webpki-invalid" for name in ("foreign", "expired", "wrong")}
+    troubles.update({name: "policy-fetch-error" for name in ("moved", "large", "endless", "slow", "html", "missing")}, bad="policy-invalid")
+    expected = {name + ".example": "state=none trouble=sts-" + troubles[name] if name in troubles else "state=none" for name in ("none", "two", "silent", *troubles)}
+    equal(lines, expected, "all others have none")
     for name, why in [
         ("moved", "302, a redirect"), ("large", "longer than 64 KiB"), ("endless", "longer than 64 KiB"), ("slow", "longer than 2000 ms"), ("html", "no text/plain"),
         ("missing", "404"), ("bad", "there is no mx"), ("foreign", "certificate"), ("expired", "expired"), ("wrong", "subject"),
@@ -213,7 +156,8 @@ def a_policy_is_refreshed_and_kept_while_that_fails(t):
     world.server.answers["kept.example"] = (500, "text/plain", "")
     sts.wait_line(r"^change.example state=known mode=testing")  # after half of max_age, with the same id
     sts.wait_line(r"policy of kept.example could not be fetched: the answer is 500; the one that is there holds on")
-    sts.wait_line(r"^kept.example state=none$")
+    sts.wait_line(r"^kept.example state=known trouble=sts-policy-fetch-error mode=enforce")
+    sts.wait_line(r"^kept.example state=none trouble=sts-policy-fetch-error$")
     assert time.monotonic() - held_since > 4, sts.log()
     world.server.answers["kept.example"] = policy("kept.example")
     until(lambda: sts.log().rstrip().endswith(known("kept.example")), sts.log)

@@ -2,26 +2,23 @@
 import email
 import email.policy
 import gzip
-import http.server
 import json
 import os
 import re
 import signal
 import ssl
-import threading
 import time
 
+import https
 from certificates import certificate
-from harness import BUILD, Process, equal, free_address, free_port, run_all, test, until
+from harness import BUILD, Process, equal, run_all, test, until
 from nameservers import Resolver
 
 DAY_S = 86400
 
 
-class Collector(http.server.ThreadingHTTPServer):
+class Collector(https.Server):
     """Takes POSTs for every host of its certificate; `status` is the answer, by host."""
-
-    daemon_threads = True
 
     def __init__(self, case, hosts):
         self.posts, self.status = [], {}
@@ -30,29 +27,14 @@ class Collector(http.server.ThreadingHTTPServer):
         self.authority = authority["cert"]
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(files["cert"], files["key"])
-        address = free_address()
-        super().__init__((address, free_port(address)), CollectorHandler)
-        self.socket = context.wrap_socket(self.socket, server_side=True)
-        self.where = "%s:%d" % self.server_address
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        case.at_end(self.server_close)
-        case.at_end(self.shutdown)
-
-    def handle_error(self, request, client_address):
-        pass
+        super().__init__(case, context, CollectorHandler)
 
 
-class CollectorHandler(http.server.BaseHTTPRequestHandler):
+class CollectorHandler(https.Handler):
     def do_POST(self):  # noqa: N802
-        host = self.headers["Host"].split(":")[0]
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.posts.append((host, self.path, self.headers["Content-Type"], body))
-        self.send_response(self.server.status.get(host, 201))
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *arguments):
-        pass
+        self.server.posts.append((self.host(), self.path, self.headers["Content-Type"], body))
+        self.reply(self.server.status.get(self.host(), 201), "text/plain", "")
 
 
 class World:

@@ -1,5 +1,6 @@
 #include "tests/lib/conf_sound.h"
 
+#include "core/conf/dns_lists.h"
 #include "core/conf/routes.h"
 #include "core/conf/setting.h"
 #include "core/conf/sites.h"
@@ -11,6 +12,37 @@ struct ranges {
 static void check_range(void *context, const char *path, uint64_t value, uint64_t min, uint64_t max) {
   struct ranges *ranges = context;
   if (value < min || value > max) ranges->broken = path;
+}
+
+static const char *unsound_list(const struct dns_list *list) {
+  static const struct netaddr longest = {.family = 6,
+                                         .bytes = {1, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11}};
+  uint8_t room[DNS_LIST_SAYING_MAX];
+  struct fmt saying = fmt_over(room, sizeof room);
+  if (!setting_is_name(span_of_text(list->zone)) || strlen(list->zone) + 64 > 253) return "a DNS list whose questions are no names";
+  for (const char *c = list->zone; *c != '\0'; c++)
+    if (*c >= 'A' && *c <= 'Z') return "a DNS list's zone with a capital";
+  if (list->weight == 0) return "a DNS list without weight";
+  if (list->answers_count == 0) return "a DNS list of which no answer counts";
+  for (unsigned i = 0; i < list->answers_count; i++)
+    if (list->answers[i].base.family != 4 || list->answers[i].base.bytes[0] != 127 || list->answers[i].prefix_bits < 8)
+      return "an answer out of order";
+  dns_list_say(list, &longest, &saying);
+  if (saying.overflow) return "a DNS list with too much to say";
+  for (size_t i = 0; i < saying.len; i++)
+    if (saying.at[i] < ' ' || saying.at[i] > '~') return "a DNS list that says what no reply may hold";
+  return NULL;
+}
+
+static const char *unsound_lists(const struct dns_lists *lists) {
+  int most = 0;
+  const char *broken = NULL;
+  for (unsigned i = 0; i < lists->count && broken == NULL; i++) {
+    broken = unsound_list(&lists->list[i]);
+    if (lists->list[i].weight > 0) most += lists->list[i].weight;
+  }
+  if (broken != NULL) return broken;
+  return lists->threshold < 1 || lists->threshold > most || lists->timeout_ms == 0 ? "DNS lists that never decide anything" : NULL;
 }
 
 static const char *unsound_listeners(const struct conf *conf) {
@@ -26,6 +58,8 @@ static const char *unsound_listeners(const struct conf *conf) {
     if (listener->auth != CONF_AUTH_OFF && listener->tls == CONF_TLS_NONE && !listener->auth_in_clear) return "AUTH in the clear";
     if (listener->client_certificates != CONF_CLIENTS_UNASKED && (listener->tls == CONF_TLS_NONE || conf->client_ca == NULL))
       return "client certificates that cannot be";
+    const char *lists = listener->dns_lists == NULL ? NULL : unsound_lists(listener->dns_lists);
+    if (lists != NULL) return lists;
   }
   return NULL;
 }

@@ -420,7 +420,7 @@ class Session:
     def _check_parameters(self):
         for parameter in self.parameters.split():
             key, _, value = parameter.partition("=")
-            wants = {"SIZE": "SIZE", "BODY": "8BITMIME", "SMTPUTF8": "SMTPUTF8", "RET": "DSN", "ENVID": "DSN"}.get(key.upper())
+            wants = {"SIZE": "SIZE", "BODY": "8BITMIME", "SMTPUTF8": "SMTPUTF8", "RET": "DSN", "ENVID": "DSN", "REQUIRETLS": "REQUIRETLS"}.get(key.upper())
             if not wants or not self.mx.offers(wants) or not self.esmtp:
                 self.violation("MAIL parameter %r was not offered" % parameter)
             if key.upper() == "SIZE" and not value.isdigit():

@@ -4,6 +4,8 @@
     dns = Resolver(t, zone)          # NSD behind unbound
     Ringpost(t, {"dns": {"servers": [dns.where]}, ...})
 
+    dns = Delay(t, Nsd(t, zone), held=["slow.example"])     # what is below that is answered after dns.release()
+
     dns = SignedResolver(t, {"test": [...], "good.test": [...], "plain.test": [...]}, plain={"plain.test"})     # signed, but for "plain"; unbound validates
 """
 import os
@@ -11,6 +13,7 @@ import random
 import socket
 import struct
 import subprocess
+import threading
 
 from harness import Process, free_address, free_port, need_program, until
 
@@ -81,6 +84,79 @@ class Nsd:
         self.process.end()
 
 
+class Delay:
+    """Stands before a name server, over UDP: notes what is asked, and keeps questions about names below those in `held` to itself until release()."""
+
+    def __init__(self, case, upstream, held=()):
+        self.address = free_address()
+        self.port = free_port(self.address)
+        self.where = "%s:%d" % (self.address, self.port)
+        self._upstream = upstream
+        self._lock = threading.Lock()
+        self._held = tuple(held)
+        self._kept = []
+        self._asked = []
+        self._stopped = False
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((self.address, self.port))
+        self._socket.settimeout(0.2)
+        thread = threading.Thread(target=self._run, daemon=True)
+        thread.start()
+
+        def end():
+            self._stopped = True
+            thread.join()
+            self._socket.close()
+
+        case.at_end(end)
+
+    def asked(self, below=""):
+        """Names of questions so far, in lower case; those that are asked again are there once."""
+        with self._lock:
+            return [name for name in dict.fromkeys(self._asked) if name.endswith(below)]
+
+    def release(self):
+        with self._lock:
+            self._held, kept, self._kept = (), self._kept, []
+        for packet, client in kept:
+            self._pass_on(packet, client)
+
+    def _run(self):
+        while not self._stopped:
+            try:
+                packet, client = self._socket.recvfrom(4096)
+            except TimeoutError:
+                continue
+            except OSError:  # a client that has gone: ICMP
+                continue
+            name = self._name(packet)
+            with self._lock:
+                self._asked.append(name)
+                holds = name.endswith(self._held) if self._held else False
+                if holds:
+                    self._kept.append((packet, client))
+            if not holds:
+                self._pass_on(packet, client)
+
+    @staticmethod
+    def _name(packet):
+        labels, at = [], 12
+        while packet[at]:
+            labels.append(packet[at + 1 : at + 1 + packet[at]].decode("ascii", "replace").lower())
+            at += 1 + packet[at]
+        return ".".join(labels)
+
+    def _pass_on(self, packet, client):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+            query.settimeout(2)
+            try:
+                query.connect((self._upstream.address, self._upstream.port))
+                query.send(packet)
+                self._socket.sendto(query.recv(4096), client)
+            except OSError:
+                pass  # as a datagram is lost
+
+
 class Unbound:
     """A caching resolver that asks one server (Nsd or a script) for everything. `anchor`: a file with the key by which it validates."""
 
@@ -149,6 +225,7 @@ class SignedResolver(Unbound):
         self._programs = need_program("/usr/bin/ldns-keygen"), need_program("/usr/bin/ldns-signzone")
         self._directory = case.directory("keys")
         self._case = case
+        self._keys = {}
         parent = next(iter(zones))
         served, ds = {}, []
         for zone in [name for name in zones if name != parent] + [parent]:
@@ -162,17 +239,27 @@ class SignedResolver(Unbound):
             text, own_ds = self._sign(zone, records, nsec3, zone in expired)
             ds.append(own_ds)
             served[zone] = after(text, zone) if after else text
+        self._served = served
         self.nsd = Nsd(case, served)
         super().__init__(case, self.nsd, parent, anchor=os.path.join(self._directory, "%s.anchor" % parent))
+
+    def change(self, zone, records):
+        """Other records in a signed zone that has none below it. What unbound has in its cache stays there."""
+        self._served[zone] = self._sign(zone, records, False, False)[0]
+        self.nsd.stop()
+        self.nsd = Nsd(self._case, self._served, address=self.nsd.address, port=self.nsd.port)
 
     def _sign(self, zone, records, nsec3, expired):
         keygen, signzone = self._programs
         run = {"cwd": self._directory, "check": True, "stdout": subprocess.PIPE, "text": True, "timeout": 60}
-        key = subprocess.run([keygen, "-k", "-a", "ECDSAP256SHA256", "-r", "/dev/urandom", zone], **run).stdout.strip()
+        key = self._keys.get(zone) or subprocess.run([keygen, "-k", "-a", "ECDSAP256SHA256", "-r", "/dev/urandom", zone], **run).stdout.strip()
         self._case.write(os.path.join(self._directory, zone), HEAD % zone + "\n".join(records) + "\n")
         dates = ["-i", "20200101000000", "-e", "20200201000000"] if expired else []
         subprocess.run([signzone] + (["-n"] if nsec3 else []) + dates + ["-o", zone, zone, key], **run)
-        os.rename(os.path.join(self._directory, key + ".key"), os.path.join(self._directory, zone + ".anchor"))
+        if zone not in self._keys:
+            with open(os.path.join(self._directory, key + ".key"), encoding="ascii") as anchor:
+                self._case.write(os.path.join(self._directory, zone + ".anchor"), anchor.read())
+        self._keys[zone] = key
         with open(os.path.join(self._directory, zone + ".signed"), encoding="ascii") as signed:
             with open(os.path.join(self._directory, key + ".ds"), encoding="ascii") as ds:
                 return signed.read(), ds.read().strip()

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -31,6 +32,15 @@ def binary(release=False):
     if not os.access(path, os.X_OK):
         raise AssertionError("no %s; `make test` builds it" % path)
     return path
+
+
+def change_user(path, command, name, *options, password=None):
+    """`ringpost ctl user` on this file."""
+    subprocess.run([binary(True), "ctl", "user", "--file", path, command, name, *options], input=(password or "").encode(), check=True, timeout=60)
+
+
+def add_user(path, name, password, *options):
+    change_user(path, "add", name, "--password-stdin", *options, password=password)
 
 
 def yaml(value, indent=0):

@@ -114,6 +114,32 @@ static void answer_loop(const struct question *question, struct fmt *out) {
   put_alias(out, HEADER, "", HEADER);
 }
 
+/* ---- the list ---- */
+
+const uint8_t dns_stranger[3] = {203, 0, 113};
+bool dns_is_listed(unsigned number) { return number % 4 == 3; }
+
+/* The last number of the address that it asks the list about; -1: it does not. */
+static int asked_about(const struct question *question) {
+  static const char zone[] = "\003113\0010\003203\002bl\004test";
+  const uint8_t *name = question->bytes + HEADER;
+  uint64_t number;
+  if (question->len < HEADER + 2 + sizeof zone || name[0] > 3 || !span_to_u64(span_of(name + 1, name[0]), &number)) return -1;
+  return span_equal_nocase(span_of(name + 1 + name[0], sizeof zone), span_of(zone, sizeof zone)) ? (int)number : -1;
+}
+
+static void answer_list(const struct question *question, unsigned number, struct fmt *out) {
+  bool listed = dns_is_listed(number);
+  fmt_bytes(out, question->bytes, question_end(question->bytes));
+  out->at[2] |= 0x80;
+  if (!listed) out->at[3] |= 3;
+  set16(out->at + 6, listed);
+  set16(out->at + 10, 0);
+  if (!listed) return;
+  put16(out, POINTER | HEADER);
+  fmt_bytes(out, (uint8_t[]){0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 127, 0, 0, 2}, 14); /* A, IN, for nine seconds */
+}
+
 /* ---- answers ---- */
 
 enum outage { NO_OUTAGE, OUTAGE_SILENCE, OUTAGE_SERVFAIL };
@@ -138,6 +164,10 @@ static bool answer_well(const struct question *question, bool udp, struct fmt *o
   unsigned aliases = aliases_of(question);
   if (is_loop(question)) {
     answer_loop(question, out);
+    return true;
+  }
+  if (asked_about(question) >= 0) {
+    answer_list(question, (unsigned)asked_about(question), out);
     return true;
   }
   if (aliases > 0) return answer_alias(&zone, question, aliases, udp, out);

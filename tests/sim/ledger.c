@@ -58,6 +58,8 @@ static struct {
   unsigned kills_count;
   uint64_t failing_ns; /* since then a spool takes nothing; 0: all do */
   bool failed;         /* that was so at some time */
+  int64_t ahead_ms;    /* of the time since the beginning: the clock of the program, */
+  int64_t least_ms;    /* and the least it was at any time */
   bool jumped;         /* the clock did, so far that mail may look too old */
   uint64_t recipients_begun;
   struct ledger_sums sums;
@@ -257,7 +259,11 @@ void ledger_killed(bool power) {
   ledger.failing_ns = 0;
 }
 
-void ledger_clock_set(int64_t by_ms) { ledger.jumped |= by_ms > JUMP_MS; }
+void ledger_clock_set(int64_t by_ms) {
+  ledger.ahead_ms += by_ms;
+  if (ledger.ahead_ms < ledger.least_ms) ledger.least_ms = ledger.ahead_ms;
+  ledger.jumped |= ledger.ahead_ms - ledger.least_ms > JUMP_MS;
+}
 
 bool ledger_was_killed(void) { return ledger.kills_count > 0; }
 

@@ -127,6 +127,7 @@ struct plan plan_make(void) {
     if (chance_once(2)) p.settings.special[i] = (struct limits){(unsigned)chance_spread(1, 20), (unsigned)chance_spread(1, 100)};
   p.fixed.by_hosts = p.client.aliases > 0;
   if (chance_once(2)) add_operator(&p);
+  p.fixed.strangers = chance_once(3);
   return p;
 }
 

@@ -39,6 +39,8 @@ void settings_open(const struct settings *first, const struct settings_fixed *fi
   state.in_file = *first;
 }
 
+bool settings_strangers(void) { return state.fixed.strangers; }
+
 const struct settings_sums *settings_sums(void) { return &state.sums; }
 
 /* ---- the file ---- */
@@ -79,9 +81,11 @@ static void put_file(const struct settings *settings, enum wrong wrong) {
   size_t len = 0;
   put(file, &len, "hostname: %s.example\nshards: %u\nspool: {path: /spool, durability: %s}\n", settings->other_name ? "other" : "relay", state.shards,
       durability[state.fixed.durability]);
-  put(file, &len, "listeners:\n  - {address: 10.0.0.1, port: %u}\n", SETTINGS_DOOR);
-  if (settings->second_door) put(file, &len, "  - {address: 10.0.0.1, port: %u}\n", SETTINGS_SECOND_DOOR);
+  const char *lists = state.fixed.strangers ? ", dns_lists_timeout: 3s, dns_lists: [{zone: bl.test, weight: 2}, {zone: good.test, weight: -1}]" : "";
+  put(file, &len, "listeners:\n  - {address: 10.0.0.1, port: %u%s}\n", SETTINGS_DOOR, lists);
+  if (settings->second_door) put(file, &len, "  - {address: 10.0.0.1, port: %u%s}\n", SETTINGS_SECOND_DOOR, lists);
   if (wrong == WRONG_ADDRESS) put(file, &len, "  - {address: 10.9.9.9, port: 25}\n");
+  if (state.fixed.strangers) put(file, &len, "relay_from: [0.0.0.0/0]\n");
   put(file, &len, "dns: {servers: [\"10.0.0.53:53\"], timeout: %us, ipv6: false}\n", settings->dns_timeout_s);
   put(file, &len, "queue: {retry_initial: %ums, retry_max: %ums, retry_factor: 1.7, max_age: %us}\n", settings->retry_initial_ms,
       settings->retry_max_ms, state.fixed.max_age_s);

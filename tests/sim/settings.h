@@ -30,6 +30,7 @@ struct settings_fixed {
   uint64_t memory_bytes, segment_bytes; /* segments are smaller than a user may have them: to see many of them */
   unsigned max_age_s;
   uint32_t route_address; /* of that host */
+  bool strangers;         /* clients are from anywhere, and DNS lists are asked about them (dns.h) */
   bool by_hosts;          /* the first site's entry is for its hosts, not for its domain: mail for other names may go there too */
 };
 
@@ -45,6 +46,7 @@ enum wrong {
 
 /* Both are copied. The file is not written before settings_begin_life. */
 void settings_open(const struct settings *first, const struct settings_fixed *fixed);
+bool settings_strangers(void);
 /* Those in force, as the relay says. */
 const struct settings *settings_now(void);
 

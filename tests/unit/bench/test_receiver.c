@@ -115,6 +115,39 @@ START_TEST(a_session) {
 }
 END_TEST
 
+START_TEST(starttls) {
+  config.starttls = true;
+  begin(0x7f000102);
+  say("EHLO me\r\nMAIL FROM:<a@b>\r\nSTARTTLS\r\n", "220 250 250 220");
+  ck_assert_int_eq(receiver->state, RECEIVER_SECURING);
+  receiver_secured(receiver);
+  say("MAIL FROM:<a@b>\r\n", "503"); /* EHLO is forgotten, the envelope too */
+  say("EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<user-2@d00001.test>\r\nRCPT TO:<user-3@d00001.test>\r\nDATA\r\n", "250 250 250 250 354");
+  send_message(1, "250");
+  say("STARTTLS\r\n", "503");
+  ck_assert_uint_eq(stats->tls_transactions, 1);
+  ck_assert_uint_eq(stats->protocol_errors, 2);
+}
+END_TEST
+
+START_TEST(starttls_with_more_behind_it) {
+  config.starttls = true;
+  begin(0x7f000102);
+  say("EHLO me\r\nSTARTTLS\r\nMAIL FROM:<a@b>\r\n", "220 250 220");
+  ck_assert_int_eq(receiver->state, RECEIVER_CUT);
+  ck_assert_uint_eq(stats->protocol_errors, 1);
+}
+END_TEST
+
+START_TEST(no_starttls) {
+  begin(0x7f000102);
+  say("EHLO me\r\nSTARTTLS\r\nMAIL FROM:<a@b>\r\nRCPT TO:<user-2@d00001.test>\r\nRCPT TO:<user-3@d00001.test>\r\nDATA\r\n",
+      "220 250 503 250 250 250 354");
+  send_message(1, "250");
+  ck_assert_uint_eq(stats->tls_transactions, 0);
+}
+END_TEST
+
 START_TEST(what_warms_up_is_in_the_books_but_not_timed) {
   begin(0x7f000102);
   say("", "220");
@@ -265,6 +298,9 @@ int main(void) {
   TCase *sessions = tcase_create("sessions");
   tcase_add_checked_fixture(sessions, setup, teardown);
   tcase_add_test(sessions, a_session);
+  tcase_add_test(sessions, starttls);
+  tcase_add_test(sessions, starttls_with_more_behind_it);
+  tcase_add_test(sessions, no_starttls);
   tcase_add_test(sessions, what_warms_up_is_in_the_books_but_not_timed);
   tcase_add_test(sessions, what_is_wrong_with_mail_is_counted);
   tcase_add_test(sessions, damage_and_dots);

@@ -140,6 +140,14 @@ static void carry_back(struct world *w) {
   if (w->sender->slice_count > 0) ck_assert_uint_eq(outbox_ready(&w->outbox, UINT64_MAX - 1).len, 0);
 }
 
+/* The TLS that both believe in. */
+static void secure(struct world *w) {
+  ck_assert_int_eq(w->receiver->state, RECEIVER_SECURING);
+  receiver_secured(w->receiver);
+  sender_secured(w->sender);
+  ck_assert_int_eq(w->sender->state, SENDER_HELLO);
+}
+
 /* One connection, until it ends or nothing is left to do. */
 static void connection(struct world *w) {
   w->connections++;
@@ -147,6 +155,7 @@ static void connection(struct world *w) {
   sender_begin(w->sender);
   while (w->sender->state != SENDER_OVER) {
     carry_back(w);
+    if (w->sender->state == SENDER_SECURING) secure(w);
     if (w->sender->state == SENDER_IDLE) {
       sender_work(w->sender, 1000);
       if (w->sender->state == SENDER_IDLE) sender_quit(w->sender);
@@ -201,6 +210,37 @@ START_TEST(some_messages_a_session) {
   run(w);
   ck_assert_uint_eq(w->connections, (MESSAGES + 6) / 7);
   world_free(w);
+}
+END_TEST
+
+START_TEST(all_is_secured) {
+  struct world *w = world_new(ways[_i].way, ways[_i].chunking);
+  w->plan.starttls = w->config.starttls = true;
+  w->plan.messages_per_session = 7;
+  run(w);
+  ck_assert_uint_eq(w->connections, (MESSAGES + 6) / 7);
+  ck_assert_uint_eq(w->sent->sessions, w->connections);
+  ck_assert_uint_eq(w->received->tls_transactions, MESSAGES);
+  ck_assert_uint_eq(w->sent->without_starttls, 0);
+  world_free(w);
+}
+END_TEST
+
+/* Nothing is sent then; and what is said behind the reply to STARTTLS ends it. */
+START_TEST(not_secured) {
+  static const char *const says[] = {"220 a\r\n250 b\r\n", "220 a\r\n250-STARTTLS\r\n250 b\r\n454 4.7.0 no\r\n",
+                                     "220 a\r\n250-STARTTLS\r\n250 b\r\n220 go\r\n250 c\r\n"};
+  for (unsigned i = 0; i < 3; i++) {
+    struct world *w = world_new(SENDER_MESSAGES, false);
+    w->plan.starttls = true;
+    sender_begin(w->sender);
+    sender_feed(w->sender, span_of_text(says[i]), 1000);
+    ck_assert_int_eq(w->sender->state, SENDER_OVER);
+    ck_assert_uint_eq(w->sent->without_starttls, i < 2);
+    ck_assert_uint_eq(w->sent->broken, i == 2);
+    ck_assert_uint_eq(w->next_seq, 0);
+    world_free(w);
+  }
 }
 END_TEST
 
@@ -307,6 +347,8 @@ int main(void) {
   int count = sizeof ways / sizeof *ways;
   tcase_add_loop_test(agreement, all_is_well, 0, count);
   tcase_add_loop_test(agreement, some_messages_a_session, 0, count);
+  tcase_add_loop_test(agreement, all_is_secured, 0, count);
+  tcase_add_test(agreement, not_secured);
   tcase_add_loop_test(agreement, nothing_offered, 0, count);
   tcase_add_loop_test(agreement, recipients_refused_and_deferred, 0, count);
   tcase_add_loop_test(agreement, every_stage_defers, 0, count);

@@ -12,6 +12,7 @@ START_TEST(what_happened_before_is_known) {
   put_outcome(1, 2, RECORD_FAILED, 3, 0);
   put_outcome(1, 2, RECORD_DEFERRED, 3, START_WALL_MS); /* of before it ended */
   put_outcome(1, 4, RECORD_WARNED, 0, 0);
+  put_outcome(1, 4, RECORD_OWED, 0, 0);
   restart_without_memory();
   ck_assert_uint_eq(schedule.unloaded, 1);
   turns(2);
@@ -19,7 +20,7 @@ START_TEST(what_happened_before_is_known) {
   const struct message *message = due[0].message;
   ck_assert(due[0].recipient == 1 && due[1].recipient == 4);
   ck_assert_uint_eq(message->live, 3);
-  ck_assert_uint_eq(message->recipient[4].notify, RECORD_WARNED_BIT);
+  ck_assert_uint_eq(message->recipient[4].notify, RECORD_WARNED_BIT | RECORD_OWED_BIT);
   ck_assert_uint_eq(message->recipient[4].attempts, 0);
   ck_assert_uint_eq(message->recipient[1].notify, 0);
   ck_assert_uint_eq(schedule.waiting, 1);

@@ -21,6 +21,7 @@ static struct record_envelope envelope_of(uint32_t recipients) {
                                   .ret = 2,
                                   .smtputf8 = true,
                                   .leading_dot = true,
+                                  .require_tls = true,
                                   .recipients = recipients};
 }
 
@@ -65,7 +66,7 @@ static void check_head(const struct message *message) {
   ck_assert_uint_eq(message->created_ms, 1234567890123);
   ck_assert_uint_eq(message->session, 77);
   ck_assert_uint_eq(message->ret, 2);
-  ck_assert(message->smtputf8 && !message->eight_bit && message->leading_dot);
+  ck_assert(message->smtputf8 && !message->eight_bit && message->leading_dot && message->require_tls);
 }
 
 START_TEST(an_envelope_becomes_a_message) {

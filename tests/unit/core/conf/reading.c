@@ -53,5 +53,7 @@ static UNUSED void check_address(const struct netaddr *address, const char *expe
 #define ROOT_KEYS                                                                                                                                    \
   "hostname, shards, user, sandbox, spool, listeners, relay_from, users, tls, clients, dns, queue, delivery, routes, sites, limits, dsn, events, "   \
   "http"
-#define LISTENER_KEYS "address, port, tls, auth, auth_in_clear, client_certificates, submission, proxy_from"
+#define LISTENER_KEYS                                                                                                                                \
+  "address, port, tls, auth, auth_in_clear, client_certificates, submission, proxy_from, dns_lists, "                                                \
+  "dns_lists_threshold, dns_lists_timeout"
 #define LISTENERS "listeners: [{address: 127.0.0.1, port: 2525}]\n"

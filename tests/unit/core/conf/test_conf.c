@@ -21,6 +21,7 @@ START_TEST(what_is_not_said) {
   check_address(&conf.dns_servers[1], "192.0.2.54:53");
   ck_assert_uint_eq(conf.dns_timeout_ms, 2000);
   ck_assert(conf.dns_ipv6 && !conf.dns_dnssec);
+  ck_assert(!conf.dane && conf.mta_sts && conf.mta_sts_server.family == 0);
   ck_assert_uint_eq(conf.retry_initial_ms, 300000);
   ck_assert_double_eq(conf.retry_factor, 2);
   ck_assert_uint_eq(conf.retry_max_ms, 14400000);
@@ -77,6 +78,9 @@ START_TEST(every_key_is_taken_over) {
               "  idle: 1s\n"
               "  pipelining: false\n"
               "  chunking: off\n"
+              "  dane: false\n"
+              "  mta_sts: off\n"
+              "  mta_sts_server: \"127.0.0.1:8443\"\n"
               "  source: [\"2001:db8::9\", 192.0.2.9]\n"
               "  timeouts: {connect: 1s, greeting: 2s, command: 3s, data: 4s, final: 5s}\n"
               "routes:\n"
@@ -105,6 +109,8 @@ START_TEST(every_key_is_taken_over) {
   check_address(&conf.dns_servers[2], "127.0.0.1:5300");
   ck_assert_uint_eq(conf.dns_timeout_ms, 300);
   ck_assert(!conf.dns_ipv6 && conf.dns_dnssec);
+  ck_assert(!conf.dane && !conf.mta_sts);
+  check_address(&conf.mta_sts_server, "127.0.0.1:8443");
   ck_assert_uint_eq(conf.retry_initial_ms, 100);
   ck_assert_double_eq(conf.retry_factor, 1.25);
   ck_assert_uint_eq(conf.retry_max_ms, 7200000);
@@ -294,7 +300,9 @@ START_TEST(the_example_parses_and_tells_the_defaults) {
   SAME(spool_max_bytes);
   SAME(dns_timeout_ms);
   SAME(dns_ipv6);
-  ck_assert(conf.dns_dnssec); /* its servers are on loopback */
+  ck_assert(conf.dns_dnssec && conf.dane); /* its servers are on loopback */
+  SAME(mta_sts);
+  ck_assert_uint_eq(conf.mta_sts_server.family, 0);
   SAME(retry_initial_ms);
   SAME(retry_max_ms);
   SAME(retry_jitter_ppm);

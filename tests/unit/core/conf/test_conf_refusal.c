@@ -82,6 +82,18 @@ static const struct refusal {
     {LISTENERS "limits: {recipients: 65536}\n", E_RANGE, "c.yaml:2: limits.recipients: '65536' is out of range; it may be 1 to 65535"},
     {LISTENERS "spool: {segment_size: 1023KiB}\n", E_RANGE, "c.yaml:2: spool.segment_size: '1023KiB' is out of range; it may be 8MiB to 1GiB"},
     {LISTENERS "dns: {dnssec: perhaps}\n", E_SYNTAX, "c.yaml:2: dns.dnssec: 'perhaps' is neither true nor false"},
+    {LISTENERS "delivery: {mta_sts: maybe}\n", E_SYNTAX, "c.yaml:2: delivery.mta_sts: 'maybe' is neither true nor false"},
+    {LISTENERS "delivery: {mta_sts_server: there}\n", E_SYNTAX,
+     "c.yaml:2: delivery.mta_sts_server: 'there' is no IP address with or without a port (like \"192.0.2.1:443\" or \"[2001:db8::1]:443\")"},
+    {LISTENERS "dns: {dnssec: no, servers: [127.0.0.1]}\ndelivery:\n  dane: true\n", E_RANGE,
+     "c.yaml:4: delivery.dane: needs dns.dnssec, which is no; with a resolver that validates, and that nobody can stand before, say dns.dnssec: "
+     "true"},
+    {LISTENERS "dns: {servers: [192.0.2.1]}\ndelivery: {dane: true}\n", E_RANGE,
+     "c.yaml:3: delivery.dane: needs dns.dnssec, which is false as not all dns.servers are on this machine; with a resolver that validates, and that "
+     "nobody can stand before, say dns.dnssec: true"},
+    {LISTENERS "dns: {dnssec: true}\ndelivery: {tls: none, dane: true}\n", E_RANGE,
+     "c.yaml:3: delivery.dane: has no meaning with delivery.tls: none"},
+    {LISTENERS "delivery: {tls: none, mta_sts: true}\n", E_RANGE, "c.yaml:2: delivery.mta_sts: has no meaning with delivery.tls: none"},
     {LISTENERS "dns: {ipv6: maybe}\n", E_SYNTAX, "c.yaml:2: dns.ipv6: 'maybe' is neither true nor false"},
     {LISTENERS "spool: {durability: always}\n", E_SYNTAX, "c.yaml:2: spool.durability: 'always' must be sync, lazy or memory"},
     {LISTENERS "spool: {path: \"\"}\n", E_SYNTAX, "c.yaml:2: spool.path: is empty; it must name a file or a directory"},

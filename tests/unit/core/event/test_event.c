@@ -68,6 +68,15 @@ START_TEST(bounce_says_why) {
 }
 END_TEST
 
+START_TEST(what_had_to_be_proved_is_told) {
+  struct event event = {
+      .type = EVENT_DELIVERY, .id = 1, .tls_version = "TLSv1.3", .tls_policy = "sts", .tls_result = "certificate-expired", .rule = "tls"};
+  expect(&event,
+         "{\"type\":\"Delivery\",\"id\":\"0000000000000001\",\"sender\":\"\",\"size\":0,\"timestamp\":0.000,\"num_attempts\":0,"
+         "\"tls_protocol_version\":\"TLSv1.3\",\"tls_policy\":\"sts\",\"tls_result\":\"certificate-expired\",\"rule\":\"tls\",\"meta\":{}}\n");
+}
+END_TEST
+
 START_TEST(what_has_no_value_is_left_out) {
   struct event event = {.type = EVENT_REJECTION};
   expect(&event, "{\"type\":\"Rejection\",\"sender\":\"\",\"size\":0,\"timestamp\":0.000,\"num_attempts\":0,\"meta\":{}}\n");
@@ -232,10 +241,22 @@ START_TEST(without_room_nothing_is_written) {
 }
 END_TEST
 
+START_TEST(a_rejection_by_a_dns_list) {
+  struct event event = {.type = EVENT_REJECTION,
+                        .sender = SPAN("a@example.net"),
+                        .dns_list = SPAN("zen.example.org"),
+                        .dns_list_answer = {.family = 4, .bytes = {127, 0, 0, 4}}};
+  expect(&event, "{\"type\":\"Rejection\",\"sender\":\"a@example.net\",\"size\":0,\"timestamp\":0.000,\"num_attempts\":0,"
+                 "\"dns_list\":{\"name\":\"zen.example.org\",\"answer\":\"127.0.0.4\"},\"meta\":{}}\n");
+}
+END_TEST
+
 int main(void) {
   TCase *fields = tcase_create("fields"), *strings = tcase_create("strings"), *bounds = tcase_create("bounds");
   tcase_add_test(fields, delivery_has_its_fields_in_their_order);
+  tcase_add_test(fields, a_rejection_by_a_dns_list);
   tcase_add_test(fields, bounce_says_why);
+  tcase_add_test(fields, what_had_to_be_proved_is_told);
   tcase_add_test(fields, what_has_no_value_is_left_out);
   tcase_add_test(fields, reception_lists_all_recipients);
   tcase_add_test(fields, each_type_has_its_name);

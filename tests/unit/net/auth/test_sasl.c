@@ -35,14 +35,20 @@ static struct span encoded(struct span message) {
   return fmt_span(&text);
 }
 
-static enum sasl_event begin(struct talk *t, enum sasl_mechanism mechanism) {
+/* The nonce is gone when it returns, as a shard's is: a client may take its time. */
+static enum sasl_event begin_by(struct talk *t, enum sasl_mechanism mechanism, struct span initial, bool given) {
+  uint8_t nonce[] = SERVER_NONCE;
+  struct sasl_setup own = setup;
+  own.nonce = span_of(nonce, sizeof nonce - 1);
   t->out = fmt_over(t->room, sizeof t->room);
-  return note(t, sasl_begin(&t->sasl, mechanism, &setup, span_of(NULL, 0), false, &t->out));
+  enum sasl_event event = sasl_begin(&t->sasl, mechanism, &own, initial, given, &t->out);
+  memset(nonce, ' ', sizeof nonce);
+  return note(t, event);
 }
 
+static enum sasl_event begin(struct talk *t, enum sasl_mechanism mechanism) { return begin_by(t, mechanism, span_of(NULL, 0), false); }
 static enum sasl_event begin_with(struct talk *t, enum sasl_mechanism mechanism, struct span message) {
-  t->out = fmt_over(t->room, sizeof t->room);
-  return note(t, sasl_begin(&t->sasl, mechanism, &setup, message.len == 0 ? SPAN("=") : encoded(message), true, &t->out));
+  return begin_by(t, mechanism, message.len == 0 ? SPAN("=") : encoded(message), true);
 }
 
 static enum sasl_event take(struct talk *t, struct span message) { return note(t, sasl_take(&t->sasl, encoded(message), &t->out)); }

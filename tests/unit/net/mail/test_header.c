@@ -32,6 +32,20 @@ START_TEST(fields_and_the_end) {
 }
 END_TEST
 
+START_TEST(tls_that_is_not_required) {
+  check("TLS-Required: No\r\nFrom: y\r\n\r\n", HEADER_TLS_OPTIONAL | HEADER_FROM, 27);
+  check("tls-required :\t no \t\r\n\r\n", HEADER_TLS_OPTIONAL, 22);
+  check("TLS-Required:NO\nDate: x\r\n\r\n", HEADER_TLS_OPTIONAL | HEADER_DATE, 25);
+  check("TLS-Required: None\r\n\r\n", 0, 20);
+  check("TLS-Required: no no\r\n\r\n", 0, 21);
+  check("TLS-Required: nooooooooooooooooooooo\r\n\r\n", 0, 38);
+  check("TLS-Required: Yes\r\n\r\nTLS-Required: No\r\n", 0, 19);
+  check("TLS-Required:\r\n No\r\n\r\n", 0, 20); /* folded: not so written */
+  check("X-TLS-Required: No\r\nTLS-Requiredd: No\r\n\r\n", 0, 39);
+  check("TLS-Required: No", 0, 16); /* not yet */
+}
+END_TEST
+
 START_TEST(odd_bytes) {
   check("a\rDate: x\r\nb\nDate: y\r\n\r\n", HEADER_DATE, 22);
   check(":\r\n:\r\n\r\n", 0, 6);
@@ -42,6 +56,7 @@ END_TEST
 int main(void) {
   TCase *tc = tcase_create("header");
   tcase_add_test(tc, fields_and_the_end);
+  tcase_add_test(tc, tls_that_is_not_required);
   tcase_add_test(tc, odd_bytes);
   return unit_main("net/mail/header", &tc, 1);
 }

@@ -61,6 +61,7 @@ bool connections_live(const struct site *of, const struct connection *but) {
 }
 
 void connections_retire_lax(struct site *of) { (void)of; }
+void connections_retire_unproven(struct site *of) { (void)of; }
 void safety_forget_session(struct slab *of, struct target *target) {
   (void)of;
   (void)target;

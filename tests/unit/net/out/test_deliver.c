@@ -102,6 +102,7 @@ void site_take_conf(struct site *site, bool other_limits) {
 }
 void site_send_round(struct site *site) { (void)site; }
 void connections_retire_lax(struct site *site) { (void)site; }
+void connections_retire_unproven(struct site *site) { (void)site; }
 void sites_close(struct outlet *of) { (void)of; }
 void site_pump(struct site *site) { (void)site; }
 void site_letter(struct outlet *of, unsigned from, const struct letter *letter) {
@@ -131,6 +132,12 @@ void connection_loaded(struct outlet *of, struct job *job, int error) {
 
 static void due(void *context, struct message *message, unsigned recipient) { outlet_due(*(struct outlet **)context, message, recipient); }
 
+static uint64_t new_id(void *ids) {
+  (void)ids;
+  static uint64_t id = 100;
+  return ++id;
+}
+
 static void open_world(void) {
   slab_init(&slab, MEMORY_BYTES);
   shard.now_ms = 500;
@@ -145,7 +152,7 @@ static void open_world(void) {
                        .retry_jitter_ppm = 100000,
                        .max_age_ms = MAX_AGE_MS,
                        .shards = 1};
-  struct outlet_options options = {.shard = &shard, .conf = &conf, .slab = &slab, .schedule = &schedule, .counters = &counters};
+  struct outlet_options options = {.shard = &shard, .conf = &conf, .slab = &slab, .schedule = &schedule, .counters = &counters, .new_id = new_id};
   ck_assert_int_eq(outlet_open(&outlet, &options), E_OK);
   dispatched = NULL;
   dispatched_count = events = 0;
@@ -163,7 +170,7 @@ static void close_world(void) {
   slab_fini(&slab);
 }
 
-static struct message *message_with(unsigned recipients) {
+static struct span envelope_of(unsigned recipients) {
   static uint8_t room[4096];
   struct fmt out = fmt_over(room, sizeof room);
   struct record_envelope envelope = {.created_ms = WALL_MS, .sender = SPAN("s@example.org"), .recipients = recipients};
@@ -172,7 +179,11 @@ static struct message *message_with(unsigned recipients) {
     struct record_recipient recipient = {.address = SPAN("r@example.net"), .index = (uint16_t)i};
     record_recipient_encode(&recipient, &out);
   }
-  struct message *message = message_new(&slab, 1, fmt_span(&out));
+  return fmt_span(&out);
+}
+
+static struct message *message_with(unsigned recipients) {
+  struct message *message = message_new(&slab, 1, envelope_of(recipients));
   ck_assert_ptr_nonnull(message);
   message->created_ms = WALL_MS;
   return message;
@@ -414,6 +425,80 @@ START_TEST(what_comes_home_suspended_is_kept_only_while_it_is) {
 }
 END_TEST
 
+/* ---- reports that find no room ---- */
+
+static struct message *message_to_report(void) {
+  struct message *message = message_with(1);
+  struct content *content = content_new(&slab, 0);
+  ck_assert_ptr_nonnull(content);
+  static const uint8_t header[RECORD_HEADER_SIZE];
+  ck_assert(content_append(&slab, content, span_of(header, sizeof header)) && content_append(&slab, content, envelope_of(1)));
+  content_end_head(content);
+  ck_assert(content_append(&slab, content, SPAN("Subject: x\r\n\r\nhello\r\n")));
+  message_end_record(content, RECORD_MESSAGE, 1, 0, spool_padding(&spool));
+  message_set_content(message, content);
+  conf.dsn_send = true;
+  conf.dsn_rate = 10;
+  return message;
+}
+
+static void fail_first(void) {
+  struct job *job = take_dispatched();
+  outlet_decide_rest(outlet, job, &(struct failure){.kind = FAILURE_DNS, .mx = MX_NO_DOMAIN, .text = "no such domain"}, NULL, NULL);
+  outlet_job_end(outlet, job);
+  spool_turn(&spool, shard.now_ms);
+}
+
+START_TEST(what_failed_is_not_tried_again_because_its_report_found_no_room) {
+  spool.fail_append = E_FULL;
+  struct message *message = message_to_report();
+  schedule_add(&schedule, message);
+  fail_first();
+  ck_assert_uint_eq(events, 1);
+  ck_assert_int_ne(message->recipient[0].state, RECIPIENT_DONE);
+  ck_assert_uint_eq(message->recipient[0].notify & RECORD_OWED_BIT, 0);
+  outlet_stop(outlet);
+  ck_assert_int_ne(message->recipient[0].state, RECIPIENT_DONE);
+  ck_assert_uint_eq(message->recipient[0].notify & RECORD_OWED_BIT, RECORD_OWED_BIT);
+  ck_assert_uint_eq(message->jobs, 0);
+  spool.fail_append = E_OK;
+  spool_turn(&spool, shard.now_ms); /* the message itself is stored now */
+  spool_turn(&spool, shard.now_ms);
+  ck_assert_uint_eq(fake_spool_live(&spool), 1);
+  ck_assert_int_eq(fake_spool_outcome(&spool, 1, 0).kind, RECORD_OWED);
+}
+END_TEST
+
+/* `end`: what would end it otherwise. The one event there is was written before the start. */
+static void check_only_reported(void (*end)(struct message *message)) {
+  struct message *message = message_to_report();
+  message->recipient[0].notify |= RECORD_OWED_BIT;
+  end(message);
+  ck_assert_uint_eq(schedule.messages, 1); /* until the report is durable */
+  spool_turn(&spool, shard.now_ms);
+  ck_assert_uint_eq(count_get(&counters, COUNT_DSN_SENT), 1);
+  ck_assert_uint_eq(count_get(&counters, COUNT_EXPIRED) + count_get(&counters, COUNT_ADMIN_BOUNCED), 0);
+  ck_assert_uint_eq(events, 1);
+  ck_assert_int_eq(last_event.type, EVENT_RECEPTION); /* of the report */
+  ck_assert_uint_eq(schedule.messages, 1);
+  ck_assert_uint_eq(dispatched_count, 1);
+  ck_assert(span_equal(message_address(dispatched->message, 0), SPAN("s@example.org")));
+}
+
+static void when_due(struct message *message) { schedule_add(&schedule, message); }
+static void by_an_operator(struct message *message) {
+  message->recipient[0].due_ms = WALL_MS + 1000;
+  schedule_add(&schedule, message);
+  ck_assert_uint_eq(dispatched_count, 0);
+  schedule_take(&schedule, message, 0);
+  outlet_admin_bounce(outlet, message, 0, SPAN("enough"), false);
+}
+
+START_TEST(what_had_failed_before_the_start_is_only_reported) { check_only_reported(when_due); }
+END_TEST
+START_TEST(what_had_failed_before_the_start_is_not_bounced_again) { check_only_reported(by_an_operator); }
+END_TEST
+
 /* Nobody knows whose it was: what can be said of it is where it lay. */
 START_TEST(a_lost_record_is_one_event_that_names_it) {
   struct unloaded_message lost = {.id = 0x1234, .created_ms = WALL_MS - MAX_AGE_MS, .place = {.segment = 4294967295, .offset = 4096, .length = 8192}};
@@ -435,6 +520,9 @@ int main(void) {
   tcase_add_checked_fixture(all, open_world, close_world);
   tcase_add_test(all, what_comes_home_suspended_is_kept_only_while_it_is);
   tcase_add_test(all, a_lost_record_is_one_event_that_names_it);
+  tcase_add_test(all, what_failed_is_not_tried_again_because_its_report_found_no_room);
+  tcase_add_test(all, what_had_failed_before_the_start_is_only_reported);
+  tcase_add_test(all, what_had_failed_before_the_start_is_not_bounced_again);
   tcase_add_test(all, our_shortage_is_no_attempt);
   tcase_add_test(all, what_is_postponed_expires_all_the_same);
   tcase_add_test(all, retries_are_as_the_entry_says);

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
-#include "net/out/outlet.h"
+#include "net/out/vet.h"
 #include "tests/lib/unit.h"
 
 #define ROUTES 3000
@@ -27,9 +27,41 @@ static struct {
   const struct conf_route *route; /* that is special */
   char site[MX_SITE_NAME_MAX + 1];
   struct failure failure;
+  const char *policy, *result; /* of a failure whose peer was told */
+  char text[64];
+  struct proof *const *proof;
+  unsigned vets;
 } told;
+static bool require_tls, tls_optional; /* does mail say so */
+static bool vets;                      /* are sets of hosts vetted */
+static struct domain *under;           /* which is, last */
 
 /* ---- what domain.c calls ---- */
+
+bool vet_wanted(const struct domain *domain, const struct mx_set *set) {
+  (void)domain;
+  ck_assert_int_eq(set->status, MX_OK);
+  return vets;
+}
+
+bool vet_begin(struct domain *domain, const struct mx_set *set) {
+  (void)set;
+  told.vets++;
+  under = domain;
+  return !no_memory;
+}
+
+void vet_cancel(struct domain *domain) { (void)domain; }
+
+void outlet_defer_rest(struct outlet *of, struct job *job, const struct failure *failure, struct site *at, const struct outlet_peer *peer) {
+  (void)of;
+  (void)job;
+  (void)at;
+  told.failure = *failure;
+  told.policy = peer->tls_policy;
+  told.result = peer->tls_result;
+  snprintf(told.text, sizeof told.text, "%s", failure->text);
+}
 
 void resolver_mx(struct resolver *resolver, struct span domain, struct resolver_query *query) {
   (void)resolver;
@@ -61,9 +93,10 @@ struct site *site_get(struct outlet *of, const char *name) {
   return no_memory ? NULL : &site;
 }
 
-bool site_set_hosts(struct site *of, const struct mx_set *set, uint16_t port) {
+bool site_set_hosts(struct site *of, const struct mx_set *set, uint16_t port, struct proof *const *proof) {
   (void)of;
   (void)port;
+  told.proof = proof;
   return set->hosts > 0;
 }
 
@@ -115,7 +148,7 @@ static void open_routes(unsigned count) {
   outlet = (struct outlet){.o = {.shard = &shard, .conf = &conf, .schedule = &schedule, .map_seed = 5}};
   domain_queues_init(&schedule.domains, 5);
   domains_open(&outlet);
-  no_memory = hangs = false;
+  no_memory = hangs = vets = require_tls = tls_optional = false;
   site.entry = NULL;
 }
 
@@ -136,25 +169,50 @@ static void set_route(unsigned i, const char *domain) {
   routes[i] = (struct conf_route){.domain = names[i], .hosts = &hosts[i], .hosts_count = 1};
 }
 
-static void dispatch(const char *domain) {
+/* Which is there until free_waiting. */
+static struct slab waiting_slab;
+static struct job *waiting[4];
+static unsigned waiting_count;
+
+static struct job *make_job(struct slab *slab, const char *domain) {
   static uint8_t room[1024];
-  static struct slab slab;
   char address[64];
   struct fmt out = fmt_over(room, sizeof room);
-  struct record_envelope envelope = {.sender = SPAN("s@example.org"), .recipients = 1};
+  struct record_envelope envelope = {.sender = SPAN("s@example.org"), .require_tls = require_tls, .tls_optional = tls_optional, .recipients = 1};
   snprintf(address, sizeof address, "r@%s", domain);
   record_envelope_encode(&envelope, &out);
   struct record_recipient recipient = {.address = span_of_text(address)};
   record_recipient_encode(&recipient, &out);
-  slab_init(&slab, 1 << 20);
-  struct message *message = message_new(&slab, 1, fmt_span(&out));
-  struct job *job = job_new(&slab, message, 0, 0, 0);
+  struct message *message = message_new(slab, 1, fmt_span(&out));
   message->recipient[0].domain = domain_queue_get(&schedule.domains, span_of_text(domain));
+  return job_new(slab, message, 0, 0, 0);
+}
+
+static void free_message_of(struct slab *slab, struct job *job) {
+  struct message *message = job->message;
+  job_free(slab, job);
+  message_free(slab, message);
+}
+
+static struct job *waiting_job(const char *domain) {
+  if (waiting_count == 0) slab_init(&waiting_slab, 1 << 20);
+  return waiting[waiting_count++] = make_job(&waiting_slab, domain);
+}
+
+static void free_waiting(void) {
+  for (unsigned i = 0; i < waiting_count; i++) free_message_of(&waiting_slab, waiting[i]);
+  slab_fini(&waiting_slab);
+  waiting_count = 0;
+}
+
+static void dispatch(const char *domain) {
+  static struct slab slab;
+  slab_init(&slab, 1 << 20);
+  struct job *job = make_job(&slab, domain);
   memset(&told, 0, sizeof told);
   domain_dispatch(&outlet, job);
   ck_assert_uint_eq(told.enqueued + told.ended + told.held, 1);
-  job_free(&slab, job);
-  message_free(&slab, message);
+  free_message_of(&slab, job);
   slab_fini(&slab);
 }
 
@@ -508,6 +566,185 @@ START_TEST(what_waits_for_dns_gets_old) {
 }
 END_TEST
 
+/* ---- what hosts have to prove ---- */
+
+static struct site strict;
+
+static struct vetted vetted_as(const char *way, const struct mx_set *set) {
+  static struct proof *const none[1];
+  struct vetted vetted = {.set = set, .proof = none, .ttl_s = 7};
+  snprintf(vetted.way, sizeof vetted.way, "%s", way);
+  return vetted;
+}
+
+static void begin_vetting(const char *domain) {
+  memset(&told, 0, sizeof told);
+  under = NULL;
+  hangs = true;
+  struct job *job = waiting_job(domain);
+  domain_dispatch(&outlet, job);
+  ck_assert(told.asked == 1 && told.enqueued == 0);
+  answer(told.query, "mx.example");
+  ck_assert(under != NULL && told.vets == 1 && told.enqueued == 0);
+}
+
+START_TEST(what_is_demanded_is_part_of_a_sites_name) {
+  struct mx_host host = {.addresses = 1, .name = "mx.example", .name_len = 10};
+  struct mx_set set = {.status = MX_OK, .hosts = 1, .host = &host, .ttl_s = 60};
+  open_routes(0);
+  vets = true;
+  begin_vetting("example.org");
+  struct vetted vetted = vetted_as("tls=sts,", &set);
+  domain_vetted(under, &vetted);
+  ck_assert_str_eq(told.site, "tls=sts,mx.example");
+  ck_assert_ptr_eq(told.proof, vetted.proof);
+  ck_assert_uint_eq(told.enqueued, 1);
+  ck_assert_uint_eq(under->valid_until_ms, shard.now_ms + 7000);
+  ck_assert(!domain_left(&outlet, told.job, &site)); /* nothing of that is configured */
+  conf.dane = true;
+  ck_assert(!domain_left(&outlet, told.job, &site) && domain_left(&outlet, told.job, &strict));
+  vetted = vetted_as("", &set);
+  domain_vetted(under, &vetted);
+  ck_assert_str_eq(told.site, "mx.example");
+  ck_assert(!domain_left(&outlet, told.job, &strict)); /* less is due now: it may go where it is */
+  free_waiting();
+  close_routes();
+}
+END_TEST
+
+START_TEST(a_domain_without_a_host_that_may_be_tried_waits) {
+  struct mx_host host = {.addresses = 0, .name = "mx.example", .name_len = 10};
+  struct mx_set set = {.status = MX_OK, .hosts = 1, .host = &host, .ttl_s = 60};
+  open_routes(0);
+  vets = true;
+  begin_vetting("example.org");
+  struct vetted vetted = vetted_as("tls=dane,", &set);
+  vetted.result = PROOF_TLSA_FAILED;
+  snprintf(vetted.reason, sizeof vetted.reason, "SERVFAIL");
+  domain_vetted(under, &vetted);
+  ck_assert(told.enqueued == 0 && told.ended == 1);
+  ck_assert_int_eq(told.failure.kind, FAILURE_TLS);
+  ck_assert_str_eq(told.text, "SERVFAIL");
+  ck_assert_str_eq(told.policy, "tlsa");
+  ck_assert_str_eq(told.result, "dnssec-invalid");
+  conf.mta_sts = conf.dane = true;
+  ck_assert(domain_left(&outlet, told.job, &site));
+  vetted.result = PROOF_FAILED;
+  under->valid_until_ms = 0;
+  domain_vetted(under, &vetted);
+  dispatch("example.org"); /* the answer holds for those that come later */
+  ck_assert(told.ended == 1 && told.asked == 0);
+  ck_assert_str_eq(told.policy, "sts");
+  free_waiting();
+  close_routes();
+}
+END_TEST
+
+START_TEST(without_memory_to_vet_it_is_asked_again) {
+  open_routes(0);
+  vets = no_memory = true;
+  hangs = true;
+  memset(&told, 0, sizeof told);
+  domain_dispatch(&outlet, waiting_job("example.org"));
+  answer(told.query, "mx.example");
+  ck_assert(told.ended == 1 && told.vets == 1);
+  ck_assert_int_eq(told.failure.error, E_NO_MEMORY);
+  no_memory = false;
+  begin_vetting("example.org");
+  domain_vetted(under, NULL);
+  ck_assert_int_eq(told.failure.kind, FAILURE_INTERNAL);
+  free_waiting();
+  close_routes();
+}
+END_TEST
+
+/* It has a domain of its own, whose answers and failures are nobody else's; the name is the same, also for who suspends it. */
+START_TEST(mail_that_requires_tls_goes_its_own_way) {
+  struct mx_host host = {.addresses = 1, .name = "mx.example", .name_len = 10};
+  struct mx_set set = {.status = MX_OK, .hosts = 1, .host = &host, .ttl_s = 60};
+  open_routes(0);
+  vets = require_tls = true;
+  begin_vetting("Example.org");
+  struct vetted vetted = vetted_as("tls=requiretls,", &set);
+  ck_assert(under->require_tls && strcmp(under->name, "example.org") == 0);
+  domain_vetted(under, &vetted);
+  ck_assert_str_eq(told.site, "tls=requiretls,mx.example");
+  conf.dane = true;
+  ck_assert(!domain_left(&outlet, told.job, &site) && domain_left(&outlet, told.job, &strict));
+  const struct domain *required = under;
+  require_tls = false;
+  begin_vetting("example.org");
+  ck_assert(under != required && !under->require_tls);
+  vetted = vetted_as("", &set);
+  domain_vetted(under, &vetted);
+  ck_assert_str_eq(told.site, "mx.example");
+  ck_assert_uint_eq(outlet.domains.count, 2);
+  tls_optional = true;
+  begin_vetting("example.org");
+  ck_assert(under->tls_optional && !under->require_tls && strcmp(under->name, "example.org") == 0);
+  domain_vetted(under, &vetted);
+  ck_assert_uint_eq(outlet.domains.count, 3);
+  tls_optional = false;
+  require_tls = true;
+  dispatch("example.org");
+  ck_assert(told.enqueued == 1 && told.asked == 0);
+  domain_queue_hold(&schedule.domains, domain_queue_get(&schedule.domains, SPAN("example.org")), true);
+  check_held("example.ORG");
+  free_waiting();
+  close_routes();
+}
+END_TEST
+
+/* Where there is no name to verify it waits. */
+START_TEST(routes_for_mail_that_requires_tls) {
+  char name[] = "smtp.example";
+  for (unsigned i = 0; i < 3; i++) {
+    char domain[] = {(char)('a' + (int)i), '.', 'e', '\0'};
+    set_route(i, domain);
+    routes[i].tls = CONF_SECURITY_OPPORTUNISTIC;
+  }
+  routes[1].tls_name = routes[2].tls_name = name;
+  routes[2].tls = CONF_SECURITY_IMPLICIT;
+  open_routes(3);
+  require_tls = true;
+  dispatch("a.e");
+  ck_assert(told.ended == 1 && told.policy == NULL);
+  ck_assert_int_eq(told.failure.kind, FAILURE_TLS);
+  dispatch("b.e");
+  ck_assert_str_eq(told.site, "tls=verify,smtp.example=192.0.2.1:1001");
+  dispatch("c.e");
+  ck_assert_str_eq(told.site, "tls=implicit,smtp.example=192.0.2.1:1002");
+  dispatch("[192.0.2.1]");
+  ck_assert_int_eq(told.failure.kind, FAILURE_TLS);
+  require_tls = false;
+  dispatch("a.e");
+  ck_assert_uint_eq(told.enqueued, 1);
+  close_routes();
+}
+END_TEST
+
+/* A route that a reload brings is the operator's word. */
+START_TEST(a_route_has_nothing_to_prove) {
+  struct mx_host host = {.addresses = 0, .name = "mx.example", .name_len = 10};
+  struct mx_set set = {.status = MX_OK, .hosts = 1, .host = &host, .ttl_s = 60};
+  set_route(0, "example.org");
+  open_routes(0);
+  vets = true;
+  begin_vetting("example.org");
+  struct vetted vetted = vetted_as("tls=dane,", &set);
+  vetted.result = PROOF_FAILED;
+  domain_vetted(under, &vetted);
+  ck_assert_int_eq(told.failure.kind, FAILURE_TLS);
+  conf.routes_count = 1;
+  ck_assert_int_eq(map_insert(&conf.routes_by_domain, &routes[0]), E_OK);
+  domains_take_conf(&outlet, false, true);
+  check_route("example.org", 0);
+  ck_assert(told.vets == 0 && told.proof == NULL);
+  free_waiting();
+  close_routes();
+}
+END_TEST
+
 int main(void) {
   TCase *all = tcase_create("all");
   tcase_add_test(all, a_route_is_for_its_domain_and_no_other);
@@ -522,5 +759,11 @@ int main(void) {
   tcase_add_test(all, an_entry_is_for_the_name_of_a_domain_or_its_hosts);
   tcase_add_test(all, what_is_known_of_a_domain_that_was_never_looked_up);
   tcase_add_test(all, what_waits_for_dns_gets_old);
+  tcase_add_test(all, what_is_demanded_is_part_of_a_sites_name);
+  tcase_add_test(all, a_domain_without_a_host_that_may_be_tried_waits);
+  tcase_add_test(all, without_memory_to_vet_it_is_asked_again);
+  tcase_add_test(all, a_route_has_nothing_to_prove);
+  tcase_add_test(all, mail_that_requires_tls_goes_its_own_way);
+  tcase_add_test(all, routes_for_mail_that_requires_tls);
   return unit_main("net/out/domain", &all, 1);
 }

@@ -263,6 +263,7 @@ START_TEST(others) {
        {5, 6, 7},
        "content",
        "the message needs SMTPUTF8, which the server does not offer"},
+      {OTHER(UNFIT, MAIL, .unfit = SMTP_UNFIT_TLS), SCOPE_MESSAGE, FATE_FAILED, false, false, 550, {5, 7, 30}, "tls", "REQUIRETLS support required"},
       {OTHER(DNS, GREETING, .mx = MX_NULL), SCOPE_SITE, FATE_FAILED, false, false, 556, {5, 1, 10}, "bad-domain", "the domain takes no mail"},
       {OTHER(DNS, GREETING, .mx = MX_NO_DOMAIN, .text = "NXDOMAIN"), SCOPE_SITE, FATE_FAILED, false, false, 550, {5, 1, 2}, "bad-domain", "NXDOMAIN"},
       {OTHER(DNS, GREETING, .mx = MX_BAD_NAME, .text = ""), SCOPE_SITE, FATE_FAILED, false, false, 550, {5, 1, 2}, "bad-domain", "no such domain"},
@@ -355,7 +356,7 @@ START_TEST(every_failure_has_a_decision) {
       for (int kind = FAILURE_NETWORK; kind <= FAILURE_INTERNAL; kind++) {
         failure.kind = (enum failure_kind)kind;
         failure.rejected = flags % 2 == 1;
-        failure.unfit = (enum smtp_client_unfit)(SMTP_UNFIT_SIZE + flags % 3);
+        failure.unfit = (enum smtp_client_unfit)(SMTP_UNFIT_SIZE + flags % 4);
         for (int i = 0; i < 22; i++) {
           failure.error = E_SYNTAX - i;
           failure.mx = (enum mx_status)(MX_NULL + i % 6);

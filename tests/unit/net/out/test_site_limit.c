@@ -138,20 +138,55 @@ START_TEST(an_address_keeps_what_is_known_of_its_tls) {
       .addresses = 2, .name = "mx.example", .address = {{.family = 4, .bytes = {192, 0, 2, 1}}, {.family = 4, .bytes = {192, 0, 2, 2}}}};
   struct mx_set set = {.status = MX_OK, .hosts = 1, .host = &host};
   struct tls_session *session = (struct tls_session *)&host; /* not looked at */
-  ck_assert(site_set_hosts(site, &set, 25));
+  ck_assert(site_set_hosts(site, &set, 25, NULL));
   site_target(site, &site->targets[1].address)->tls_broken_until_ms = 5;
   site->targets[1].session = session;
   host.address[0] = host.address[1];
   host.address[1] = (struct netaddr){.family = 4, .bytes = {192, 0, 2, 3}};
-  ck_assert(site_set_hosts(site, &set, 25));
+  ck_assert(site_set_hosts(site, &set, 25, NULL));
   ck_assert_uint_eq(site->targets[0].tls_broken_until_ms, 5);
   ck_assert_ptr_eq(site->targets[0].session, session);
   ck_assert(site->targets[1].tls_broken_until_ms == 0 && site->targets[1].session == NULL);
   host.address[0] = (struct netaddr){.family = 4, .bytes = {192, 0, 2, 4}};
   sessions_forgotten = 0;
-  ck_assert(site_set_hosts(site, &set, 25));
+  ck_assert(site_set_hosts(site, &set, 25, NULL));
   ck_assert_uint_eq(sessions_forgotten, 1);
   ck_assert(site_target(site, &(struct netaddr){.family = 4, .bytes = {192, 0, 2, 2}, .port = 25}) == NULL);
+}
+END_TEST
+
+static struct proof *proof_of(enum demand demand, uint8_t digest) {
+  uint8_t bytes[32] = {digest};
+  struct dane dane = {.status = DANE_USE, .count = 1, .record[0] = {3, 1, 1, span_of(bytes, sizeof bytes)}};
+  ck_assert_int_eq(dns_name_parse(&dane.base, SPAN("mx.example")), E_OK);
+  struct proof *proof = proof_new(demand, SPAN("mx.example"), SPAN("example.org"), &dane);
+  ck_assert_ptr_nonnull(proof);
+  return proof;
+}
+
+/* Each address has what its host has to prove, and connections hear of it when that is another. */
+START_TEST(what_has_to_be_proved_belongs_to_an_address) {
+  struct site *site = sites[home];
+  struct mx_host host[2] = {
+      {.addresses = 2, .name = "a.example", .address = {{.family = 4, .bytes = {192, 0, 2, 1}}, {.family = 4, .bytes = {192, 0, 2, 2}}}},
+      {.addresses = 1, .name = "b.example", .address = {{.family = 4, .bytes = {192, 0, 2, 3}}}}};
+  struct mx_set set = {.status = MX_OK, .hosts = 2, .host = host};
+  struct proof *first[2] = {proof_of(DEMAND_DANE, 1), NULL}, *again[2] = {proof_of(DEMAND_DANE, 1), NULL},
+               *other_one[2] = {proof_of(DEMAND_DANE, 2), NULL};
+  unproven = 0;
+  ck_assert(site_set_hosts(site, &set, 25, first));
+  ck_assert(site->targets[0].proof == first[0] && site->targets[1].proof == first[0] && site->targets[2].proof == NULL);
+  ck_assert_uint_eq(unproven, 1);
+  ck_assert(site_set_hosts(site, &set, 25, again));
+  ck_assert(unproven == 1 && site->targets[0].proof == first[0]);
+  ck_assert(site_set_hosts(site, &set, 25, other_one));
+  ck_assert(unproven == 2 && site->targets[1].proof == other_one[0]);
+  host[0].addresses = 0; /* it must not be tried for now */
+  ck_assert(site_set_hosts(site, &set, 25, other_one));
+  ck_assert(site->targets_count == 1 && site->targets[0].proof == NULL && unproven == 3);
+  proof_drop(first[0]);
+  proof_drop(again[0]);
+  proof_drop(other_one[0]);
 }
 END_TEST
 
@@ -333,6 +368,7 @@ int main(void) {
   tcase_add_test(all, what_is_said_of_hosts_is_heeded_alone);
   tcase_add_test(all, a_route_has_its_own_idea);
   tcase_add_test(all, an_address_keeps_what_is_known_of_its_tls);
+  tcase_add_test(all, what_has_to_be_proved_belongs_to_an_address);
   tcase_add_test(all, a_home_that_has_forgotten_hears_of_it_before_it_grants);
   tcase_add_test(all, a_lower_limit_takes_back_what_there_is_above_it);
   tcase_add_loop_test(all, the_lower_limit_holds_whatever_crosses, 0, 30);

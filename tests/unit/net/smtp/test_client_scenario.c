@@ -10,7 +10,7 @@
  *   content sent TAG
  *   quit, starttls, secured, auth NAME PASSWORD
  *   expect EVENT [TAG] [RECIPIENT] [CODE]             the next event; AHEAD TAG is smtp_client_begin returning true; BROKEN WHY
- *   stage TEXT, can-begin yes|no, recipients-max N, dot TAG yes|no, fit ok|size|8bit|utf8 ATTRIBUTES..
+ *   stage TEXT, can-begin yes|no, recipients-max N, dot TAG yes|no, fit ok|size|8bit|utf8|requiretls ATTRIBUTES..
  *
  * Whatever was written and whatever happened has to be asked for, in its order, before the script goes on to act.
  */
@@ -158,6 +158,8 @@ static void envelope_read(struct play *p, struct smtp_client_envelope *envelope,
       envelope->eight_bit = true;
     } else if (strcmp(word, "utf8") == 0) {
       envelope->smtputf8 = true;
+    } else if (strcmp(word, "requiretls") == 0) {
+      envelope->require_tls = true;
     } else if (strcmp(word, "leading-dot") == 0) {
       envelope->leading_dot = true;
     } else {
@@ -180,7 +182,8 @@ static void do_begin(struct play *p, char *words) {
 }
 
 static void check_fit(struct play *p, char *words) {
-  static const char *const names[] = {[SMTP_FIT] = "ok", [SMTP_UNFIT_SIZE] = "size", [SMTP_UNFIT_8BIT] = "8bit", [SMTP_UNFIT_UTF8] = "utf8"};
+  static const char *const names[] = {
+      [SMTP_FIT] = "ok", [SMTP_UNFIT_SIZE] = "size", [SMTP_UNFIT_8BIT] = "8bit", [SMTP_UNFIT_UTF8] = "utf8", [SMTP_UNFIT_TLS] = "requiretls"};
   struct smtp_client_envelope envelope;
   struct smtp_client_recipient recipients[RECIPIENTS];
   const char *expected = strsep(&words, " ");

@@ -98,7 +98,8 @@ START_TEST(mail_paths) {
 END_TEST
 
 START_TEST(mail_parameters) {
-  struct smtp_mail m = mail("FROM:<a@b> SIZE=123 body=8bitmime RET=HDRS ENVID=x+2By smtputf8", "");
+  struct smtp_mail m = mail("FROM:<a@b> SIZE=123 body=8bitmime RET=HDRS ENVID=x+2By smtputf8 RequireTLS", "");
+  ck_assert(m.require_tls);
   ck_assert(m.size == 123 && m.body == SMTP_BODY_8BITMIME && m.ret == SMTP_RET_HEADERS && m.smtputf8 && span_equal(m.envid, SPAN("x+2By")));
   m = mail("FROM:<a@b>", "");
   ck_assert(m.size == 0 && m.body == SMTP_BODY_7BIT && m.ret == SMTP_RET_NONE && !m.smtputf8 && m.envid.len == 0);

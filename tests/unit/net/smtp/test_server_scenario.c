@@ -186,8 +186,8 @@ static const char *event_text(const struct play *play, enum smtp_server_event ev
   case SMTP_SERVER_MAIL:
     escape(s->mail.sender.whole, a);
     escape(s->mail.envid, b);
-    snprintf(text, sizeof text, "MAIL <%s> size=%llu%s%s%s%s%s", a, (unsigned long long)s->mail.size,
-             s->mail.body == SMTP_BODY_8BITMIME ? " 8bit" : "", s->mail.smtputf8 ? " utf8" : "",
+    snprintf(text, sizeof text, "MAIL <%s> size=%llu%s%s%s%s%s%s", a, (unsigned long long)s->mail.size,
+             s->mail.body == SMTP_BODY_8BITMIME ? " 8bit" : "", s->mail.smtputf8 ? " utf8" : "", s->mail.require_tls ? " requiretls" : "",
              s->mail.ret == SMTP_RET_FULL      ? " full"
              : s->mail.ret == SMTP_RET_HEADERS ? " headers"
                                                : "",

@@ -100,6 +100,8 @@ START_TEST(without_a_file_there_is_nothing) {
   unlink(path);
   ck_assert_int_eq(load(NOW, &left_out), E_OK);
   ck_assert(cache.map.count == 0 && left_out == 0);
+  strcpy(path, "/proc/version/file"); /* a file stands where the directory should be */
+  ck_assert_int_eq(load(NOW, &left_out), E_OK);
   strcpy(path, "/proc/nowhere/file");
   ck_assert_int_ne(sts_cache_save(&cache, path, NOW), E_OK);
 }

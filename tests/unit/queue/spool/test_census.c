@@ -104,15 +104,17 @@ START_TEST(told_is_what_an_orderly_stop_followed_or_something_happened_to) {
 }
 END_TEST
 
-/* Neither a warning nor the mark of a stop ends anybody. */
-START_TEST(a_warning_is_no_end_and_is_remembered) {
+/* Neither a warning, nor a report that is owed, nor the mark of a stop ends anybody. */
+START_TEST(a_mark_is_no_end_and_is_remembered) {
   record(&census, RECORD_MESSAGE, 1, 0, (struct to[]){{0, 0, 0}, {1, 0, 0}}, 2);
   outcome(&census, RECORD_DEFERRED, 1, 0, 3, 777);
   outcome(&census, RECORD_WARNED, 1, 0, 0, 0);
+  outcome(&census, RECORD_OWED, 1, 1, 0, 0);
   outcome(&census, RECORD_TOLD, 0, 0, 0, 0);
   const struct census_message *message = census_find(&census, 1);
   ck_assert_uint_eq(message->live, 2);
-  ck_assert(message->recipient[0].warned && !message->recipient[1].warned);
+  ck_assert_uint_eq(message->recipient[0].marks, RECORD_WARNED_BIT);
+  ck_assert_uint_eq(message->recipient[1].marks, RECORD_OWED_BIT);
   ck_assert_uint_eq(message->recipient[0].attempts, 3);
   ck_assert_uint_eq(message->recipient[0].due_ms, 777);
   ck_assert_uint_eq(message->recipient[0].kind, RECORD_DEFERRED);
@@ -178,7 +180,7 @@ int main(void) {
   tcase_add_test(all, the_newer_record_counts);
   tcase_add_test(all, parts_make_a_message_whole);
   tcase_add_test(all, told_is_what_an_orderly_stop_followed_or_something_happened_to);
-  tcase_add_test(all, a_warning_is_no_end_and_is_remembered);
+  tcase_add_test(all, a_mark_is_no_end_and_is_remembered);
   tcase_add_test(all, an_envelope_that_cannot_be_read_lives_on);
   tcase_add_test(all, shares_together_are_the_whole);
   return unit_main("queue/spool/census", &all, 1);
