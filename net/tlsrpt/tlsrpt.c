@@ -76,7 +76,7 @@ static void take_counts(struct tlsrpt *tlsrpt, struct tlsrpt_tally *counted, uin
   tlsrpt_changed(tlsrpt, now_ms);
 }
 
-static void end_day(struct tlsrpt *tlsrpt, uint64_t number, uint64_t now_ms) {
+static void end_day(struct tlsrpt *tlsrpt, uint64_t now_ms) {
   const struct tlsrpt_tally *tally = &tlsrpt->today.tally;
   unsigned long long rest = tally->rest_successes;
   rest += tally->rest_failures;
@@ -84,7 +84,6 @@ static void end_day(struct tlsrpt *tlsrpt, uint64_t number, uint64_t now_ms) {
   int error = tally->map.count > 0 ? tlsrpt_sender_add(&tlsrpt->sender, tlsrpt->today.number, &tlsrpt->today.tally, now_ms) : E_OK;
   tlsrpt_tally_clear(&tlsrpt->today.tally);
   if (error != E_OK) tlsrpt_say(tlsrpt, "TLS reports of a day are lost: %s", error_text(error));
-  tlsrpt->today.number = number;
   tlsrpt_changed(tlsrpt, now_ms);
 }
 
@@ -94,14 +93,16 @@ static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static void collected(struct tlsrpt *tlsrpt, uint64_t now_ms) {
   uint64_t began_ms = tlsrpt->began_ms, number = began_ms / TLSRPT_DAY_MS;
   tlsrpt->began_ms = 0;
-  if (number > tlsrpt->today.number) end_day(tlsrpt, number, now_ms);
+  if (number > tlsrpt->today.number) end_day(tlsrpt, now_ms);
+  tlsrpt->today.number = number; /* or the clock was put back */
   tlsrpt->collect_ms = least(began_ms + tlsrpt->o.collect_ms, (tlsrpt->today.number + 1) * TLSRPT_DAY_MS);
 }
 
 static void collect(struct tlsrpt *tlsrpt, uint64_t now_ms) {
   bool waits = false;
   if (tlsrpt->began_ms == 0) {
-    if (now_ms < tlsrpt->collect_ms) return;
+    bool put_back = now_ms + tlsrpt->o.collect_ms < tlsrpt->collect_ms;
+    if (now_ms < tlsrpt->collect_ms && !put_back) return;
     tlsrpt->began_ms = now_ms;
     for (unsigned i = 0; i < tlsrpt->o.views; i++) view_collect(&tlsrpt->views[i]);
   }
