@@ -10,7 +10,7 @@ BUILD    ?= build
 
 VERSION  := $(shell sed -n 's/^## \([0-9][0-9.]*\).*/\1/p' CHANGES.md 2>/dev/null | head -n 1)
 
-LIBS     := liburing libcyaml yaml-0.1 libmicrohttpd libxxhash libidn2 jansson libcurl libseccomp wolfssl libcrypto libcrypt
+LIBS     := liburing libcyaml yaml-0.1 libmicrohttpd libxxhash libidn2 jansson libcurl zlib libseccomp wolfssl libcrypto libcrypt
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef -Wvla -Wwrite-strings -Werror
 HARDEN   := -fstack-protector-strong -fstack-clash-protection -fcf-protection -D_FORTIFY_SOURCE=2 -fPIE
@@ -152,7 +152,7 @@ $(BUILD)/golden: $(BUILD)/obj/tests/golden/write.o $(BUILD)/libringpost.a
 	$(call QUIET,LINK)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # ---- what needs threads that race: with ThreadSanitizer ----
-TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c %/test_errand.c %/test_message.c %/test_worker.c %/test_guard.c %/test_verify.c %/test_sts.c %/test_directory.c %/tls/test_threads.c,$(UNITS))
+TSAN_UNITS := $(filter %/test_spsc.c %/test_mailbox.c %/test_errand.c %/test_message.c %/test_worker.c %/test_guard.c %/test_verify.c %/test_sts.c %/test_tlsrpt.c %/test_directory.c %/tls/test_threads.c,$(UNITS))
 TSANMAKE = $(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/tsan HARDEN= CFLAGS='-O1 -g1 -fno-omit-frame-pointer -fsanitize=thread'
 tsan:
 	@$(TSANMAKE) $(TSAN_UNITS:tests/%.c=$(BUILD)/tsan/unit/%)

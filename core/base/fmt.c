@@ -46,6 +46,14 @@ static void civil_from_days(uint64_t days, unsigned *year, unsigned *month, unsi
   *year = (unsigned)(year_of_era + era * 400 + (*month <= 2));
 }
 
+static void put_clock(struct fmt *f, uint64_t seconds) {
+  fmt_u64_padded(f, seconds / 3600 % 24, 2);
+  fmt_char(f, ':');
+  fmt_u64_padded(f, seconds / 60 % 60, 2);
+  fmt_char(f, ':');
+  fmt_u64_padded(f, seconds % 60, 2);
+}
+
 void fmt_date(struct fmt *f, uint64_t wall_ms) {
   static const char days[7][4] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"};
   static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
@@ -60,10 +68,20 @@ void fmt_date(struct fmt *f, uint64_t wall_ms) {
   fmt_char(f, ' ');
   fmt_u64(f, year);
   fmt_char(f, ' ');
-  fmt_u64_padded(f, seconds / 3600 % 24, 2);
-  fmt_char(f, ':');
-  fmt_u64_padded(f, seconds / 60 % 60, 2);
-  fmt_char(f, ':');
-  fmt_u64_padded(f, seconds % 60, 2);
+  put_clock(f, seconds);
   fmt_text(f, " +0000");
+}
+
+void fmt_timestamp(struct fmt *f, uint64_t wall_ms) {
+  uint64_t seconds = wall_ms / 1000;
+  unsigned year, month, day;
+  civil_from_days(seconds / 86400, &year, &month, &day);
+  fmt_u64_padded(f, year, 4);
+  fmt_char(f, '-');
+  fmt_u64_padded(f, month, 2);
+  fmt_char(f, '-');
+  fmt_u64_padded(f, day, 2);
+  fmt_char(f, 'T');
+  put_clock(f, seconds);
+  fmt_char(f, 'Z');
 }

@@ -45,5 +45,7 @@ void fmt_hex64(struct fmt *f, uint64_t value);
 void fmt_escaped(struct fmt *f, struct span s);
 /* RFC 5322 date in UTC, e.g. "Tue, 24 Nov 2026 01:47:19 +0000", from milliseconds since 1970. */
 void fmt_date(struct fmt *f, uint64_t wall_ms);
+/* The same as RFC 3339 writes it, e.g. "2026-11-24T01:47:19Z". */
+void fmt_timestamp(struct fmt *f, uint64_t wall_ms);
 
 #endif

@@ -45,3 +45,18 @@ size_t span_utf8_length(struct span s) {
     if ((s.at[i] & 0xc0) != 0x80) return 0;
   return len;
 }
+
+static bool is_blank(uint8_t c) { return c == ' ' || c == '\t'; }
+
+struct span span_trim(struct span s) {
+  while (s.len > 0 && is_blank(s.at[0])) s = span_skip(s, 1);
+  while (s.len > 0 && is_blank(s.at[s.len - 1])) s.len--;
+  return s;
+}
+
+struct span span_take_until(struct span *s, uint8_t byte) {
+  ptrdiff_t at = span_find(*s, byte);
+  struct span taken = span_first(*s, at < 0 ? s->len : (size_t)at);
+  *s = span_skip(*s, taken.len + (at < 0 ? 0 : 1));
+  return taken;
+}

@@ -48,6 +48,11 @@ static inline ptrdiff_t span_find(struct span s, uint8_t byte) {
   return hit == NULL ? -1 : hit - s.at;
 }
 
+/* Without blanks and tabs at both ends. */
+struct span span_trim(struct span s);
+/* What comes before the byte, which is taken too; all of it if there is none. */
+struct span span_take_until(struct span *s, uint8_t byte);
+
 /* Bytes of the well-formed UTF-8 character (RFC 3629 section 4) at the start of s; 0 if there is none. */
 size_t span_utf8_length(struct span s);
 

@@ -31,14 +31,6 @@ static struct span take_word(struct span *line) {
   return word;
 }
 
-/* The part before the next such octet, which is taken away with it. */
-static struct span take_until(struct span *text, uint8_t end) {
-  ptrdiff_t at = span_find(*text, end);
-  struct span part = at < 0 ? *text : span_first(*text, (size_t)at);
-  *text = span_skip(*text, at < 0 ? text->len : (size_t)at + 1);
-  return part;
-}
-
 static const char *read_password(struct span value, struct user *user, char *hash) {
   if (value.len > SECRET_HASH_MAX) return "password= is no hash of crypt(5)";
   memcpy(hash, value.at, value.len);
@@ -59,9 +51,10 @@ static const char *read_scram(struct span value, struct user *user, char *hash) 
   struct scram_keys *keys = &user->scram;
   uint64_t iterations;
   size_t salt_len;
-  if (!span_to_u64(take_until(&value, ':'), &iterations) || iterations < SCRAM_ITERATIONS_MIN || iterations > SCRAM_ITERATIONS_MAX) return wrong;
-  if (base64_decode(take_until(&value, ':'), keys->salt, sizeof keys->salt, &salt_len) != E_OK || salt_len < 8) return wrong;
-  if (!read_bytes(take_until(&value, ':'), keys->stored, sizeof keys->stored) || !read_bytes(value, keys->server, sizeof keys->server)) return wrong;
+  if (!span_to_u64(span_take_until(&value, ':'), &iterations) || iterations < SCRAM_ITERATIONS_MIN || iterations > SCRAM_ITERATIONS_MAX) return wrong;
+  if (base64_decode(span_take_until(&value, ':'), keys->salt, sizeof keys->salt, &salt_len) != E_OK || salt_len < 8) return wrong;
+  if (!read_bytes(span_take_until(&value, ':'), keys->stored, sizeof keys->stored) || !read_bytes(value, keys->server, sizeof keys->server))
+    return wrong;
   keys->iterations = (uint32_t)iterations;
   keys->salt_len = (uint8_t)salt_len;
   return NULL;
@@ -79,7 +72,7 @@ static const char *read_senders(struct span value, struct user *user, char *hash
   if (value.len > USERS_SENDERS_MAX) return "senders= is longer than 4096 bytes";
   user->senders = value;
   for (struct span pattern; value.len > 0;) {
-    pattern = take_until(&value, ',');
+    pattern = span_take_until(&value, ',');
     if (!is_pattern(pattern)) return "senders= must be addresses, @domains or patterns with *, with commas between";
   }
   return NULL;
@@ -147,7 +140,7 @@ const char *users_read_line(struct span line, struct user *user, char hash[SECRE
   if (has_control(line)) return "there is a control character in the line";
   for (struct span rest; (rest = take_word(&line)).len > 0;) {
     bool has_value = span_find(rest, '=') >= 0;
-    enum word word = word_of(take_until(&rest, '='));
+    enum word word = word_of(span_take_until(&rest, '='));
     if (word == WORDS || has_value != (word != DISABLED))
       return "it may have password=, scram=, senders=, per_minute=, per_hour=, per_day=, recipients=, tenant= and the word disabled; one of its "
              "words is none of these";
@@ -219,7 +212,7 @@ static int read_lines(struct users *users, const struct report *report) {
   char hash[SECRET_HASH_MAX + 1];
   for (unsigned number = 1; rest.len > 0; number++) {
     struct user user;
-    const char *wrong = users_read_line(take_until(&rest, '\n'), &user, hash);
+    const char *wrong = users_read_line(span_take_until(&rest, '\n'), &user, hash);
     if (wrong != NULL) return report_error(report, E_SYNTAX, number, "", "%s", wrong);
     if (user.name.len == 0) continue;
     if (users->count == USERS_MAX) return report_error(report, E_RANGE, number, "", "there are more than %d users", USERS_MAX);
@@ -363,6 +356,6 @@ bool users_may_send(const struct user *user, struct span address) {
   struct span rest = user->senders;
   if (rest.len == 0) return true;
   while (rest.len > 0)
-    if (allows(take_until(&rest, ','), address)) return true;
+    if (allows(span_take_until(&rest, ','), address)) return true;
   return false;
 }

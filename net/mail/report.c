@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "net/mail/mime.h"
+
 #define PIECES_MAX 6000   /* everything in a report but addresses and replies, generously */
 #define RECIPIENT_MAX 400 /* likewise for each recipient */
 #define TEXT_MAX 800      /* of a reply: a line has room for it (RFC 5321 4.5.3.1.6: 998) */
@@ -39,23 +41,13 @@ static void put_xtext(const struct report *report, struct fmt *out, struct span 
   }
 }
 
-static void put_boundary(const struct report *report, struct fmt *out) {
-  fmt_text(out, "=_report_");
-  fmt_hex64(out, report->id);
+static struct mime mime_of(const struct report *report) {
+  return (struct mime){.hostname = report->hostname, .id = report->id, .now_ms = report->now_ms};
 }
 
 static void begin_part(const struct report *report, struct fmt *out, const char *type) {
-  fmt_text(out, "\r\n--");
-  put_boundary(report, out);
-  fmt_text(out, "\r\nContent-Type: ");
-  fmt_text(out, type);
-  fmt_text(out, "\r\n");
-}
-
-static void put_date_field(struct fmt *out, const char *name, uint64_t ms) {
-  fmt_text(out, name);
-  fmt_date(out, ms);
-  fmt_text(out, "\r\n");
+  struct mime mime = mime_of(report);
+  mime_part(&mime, type, out);
 }
 
 static const struct words {
@@ -69,28 +61,17 @@ static const struct words {
 };
 
 static void put_header(const struct report *report, struct fmt *out) {
-  fmt_text(out, "Received: by ");
-  fmt_put(out, report->hostname);
-  fmt_text(out, " (Ringpost) id ");
-  fmt_hex64(out, report->id);
-  put_date_field(out, ";\r\n\t", report->now_ms);
+  struct mime mime = mime_of(report);
+  mime_received(&mime, out);
   fmt_text(out, "From: Mail Delivery System <MAILER-DAEMON@");
   fmt_put(out, report->hostname);
   fmt_text(out, ">\r\nTo: <");
   put_clean(report, out, report->to, report->to.len);
   fmt_text(out, ">\r\nSubject: ");
   fmt_text(out, words[report->action].subject);
-  put_date_field(out, "\r\nDate: ", report->now_ms);
-  fmt_text(out, "Message-ID: <");
-  fmt_hex64(out, report->id);
-  fmt_char(out, '@');
-  fmt_put(out, report->hostname);
-  /* RFC 3834: answered by no machine */
-  fmt_text(out, ">\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=");
-  fmt_text(out, report->utf8 ? "global-delivery-status" : "delivery-status");
-  fmt_text(out, ";\r\n\tboundary=\"");
-  put_boundary(report, out);
-  fmt_text(out, report->eight_bit || report->utf8 ? "\"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" : "\"\r\n\r\n");
+  fmt_text(out, "\r\n");
+  mime_head(&mime, report->utf8 ? "global-delivery-status" : "delivery-status", "auto-replied", out);
+  fmt_text(out, report->eight_bit || report->utf8 ? "Content-Transfer-Encoding: 8bit\r\n\r\n" : "\r\n");
   fmt_text(out, "This is a report in MIME format.\r\n");
 }
 
@@ -169,8 +150,8 @@ static void put_fields_of(const struct report *report, const struct report_recip
     fmt_char(out, ' ');
   }
   put_clean(report, out, r->text, TEXT_MAX);
-  put_date_field(out, "\r\nLast-Attempt-Date: ", report->now_ms);
-  if (report->action == REPORT_DELAYED) put_date_field(out, "Will-Retry-Until: ", report->until_ms);
+  mime_date("\r\nLast-Attempt-Date: ", report->now_ms, out);
+  if (report->action == REPORT_DELAYED) mime_date("Will-Retry-Until: ", report->until_ms, out);
 }
 
 static void put_fields(const struct report *report, struct fmt *out) {
@@ -186,7 +167,7 @@ static void put_fields(const struct report *report, struct fmt *out) {
   fmt_put(out, report->hostname);
   fmt_text(out, "\r\nX-Ringpost-Id: ");
   fmt_hex64(out, report->original_id);
-  put_date_field(out, "\r\nArrival-Date: ", report->arrived_ms);
+  mime_date("\r\nArrival-Date: ", report->arrived_ms, out);
   for (unsigned i = 0; i < report->recipients; i++) put_fields_of(report, &report->recipient[i], out);
 }
 
@@ -211,7 +192,7 @@ struct span status_report_returned(const struct report *report, struct span orig
 }
 
 void status_report_end(const struct report *report, bool whole, struct fmt *out) {
-  fmt_text(out, whole ? "\r\n--" : "\r\n\r\n--"); /* the line end before a boundary belongs to it (RFC 2046 5.1.1) */
-  put_boundary(report, out);
-  fmt_text(out, "--\r\n");
+  struct mime mime = mime_of(report);
+  if (!whole) fmt_text(out, "\r\n");
+  mime_end(&mime, out);
 }

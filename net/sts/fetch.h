@@ -1,8 +1,8 @@
 /*
- * fetch: gets policy files over HTTPS with libcurl, many at a time, on one thread (RFC 8461 section 3.3): the certificate must be one of an authority for
- * mta-sts.DOMAIN, redirects are not followed, nothing but 200 and text/plain counts, and what takes too long or is too large ends.
+ * fetch: gets policy files over HTTPS, many at a time, on one thread (RFC 8461 section 3.3), as net/https/https.h says: the certificate must be one of an authority
+ * for mta-sts.DOMAIN, redirects are not followed, nothing but 200 and text/plain counts, and what takes too long or is too large ends.
  *
- * Owner: one thread, but for sts_fetcher_wake. Names are resolved by the system, in threads of libcurl's.
+ * Owner: one thread, but for sts_fetcher_wake.
  *
  *   sts_fetcher_start(fetcher, "example.org", entry);   sts_fetcher_turn(fetcher, 1000);   // done(context, entry, E_OK, text, "")
  */

@@ -3,41 +3,10 @@
 #include <stdlib.h>
 
 #include "core/base/error.h"
-#include "dns/codec.h"
+#include "dns/name.h"
+#include "dns/tags.h"
 
-/* ---- words ---- */
-
-static bool is_blank(uint8_t c) { return c == ' ' || c == '\t'; }
-
-static struct span trim(struct span s) {
-  while (s.len > 0 && is_blank(s.at[0])) s = span_skip(s, 1);
-  while (s.len > 0 && is_blank(s.at[s.len - 1])) s.len--;
-  return s;
-}
-
-/* What comes before the byte, which is taken too; all of it if there is none. */
-static struct span take_until(struct span *text, uint8_t byte) {
-  ptrdiff_t at = span_find(*text, byte);
-  struct span taken = span_first(*text, at < 0 ? text->len : (size_t)at);
-  *text = span_skip(*text, taken.len + (at < 0 ? 0 : 1));
-  return taken;
-}
-
-/* RFC 8461 3.2: ALPHA / DIGIT, then also "_", "-", "."; 32 at most. */
-static bool is_key(struct span key) {
-  if (key.len == 0 || key.len > 32) return false;
-  for (size_t i = 0; i < key.len; i++) {
-    uint8_t c = key.at[i];
-    if (!ascii_is_alpha(c) && !ascii_is_digit(c) && (i == 0 || (c != '_' && c != '-' && c != '.'))) return false;
-  }
-  return true;
-}
-
-static bool has_controls(struct span s) {
-  for (size_t i = 0; i < s.len; i++)
-    if ((s.at[i] < ' ' && s.at[i] != '\t') || s.at[i] == 0x7f) return true;
-  return false;
-}
+#define VERSION SPAN("v=STSv1")
 
 /* ---- the text of a policy ---- */
 
@@ -91,11 +60,11 @@ static int read_line(struct reading *r, struct span line) {
     const char *key;
     int (*read)(struct reading *r, struct span value);
   } fields[] = {{"version", read_version}, {"mode", read_mode}, {"max_age", read_max_age}, {"mx", read_mx}};
-  if (has_controls(line)) return refuse(r, "there are control characters");
-  if (trim(line).len == 0) return E_OK;
+  if (tags_has_controls(line)) return refuse(r, "there are control characters");
+  if (span_trim(line).len == 0) return E_OK;
   if (span_find(line, ':') < 0) return refuse(r, "a line has no colon");
-  struct span key = trim(take_until(&line, ':')), value = trim(line);
-  if (!is_key(key)) return refuse(r, "a line begins with no key");
+  struct span key = span_trim(span_take_until(&line, ':')), value = span_trim(line);
+  if (!tags_name_is_valid(key)) return refuse(r, "a line begins with no key");
   for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
     if (span_equal(key, span_of_text(fields[i].key))) return fields[i].read(r, value);
   return E_OK;
@@ -104,7 +73,7 @@ static int read_line(struct reading *r, struct span line) {
 static int read_text(struct reading *r, struct span text) {
   if (text.len > STS_POLICY_BYTES_MAX) return refuse(r, "it is longer than 64 KiB");
   while (text.len > 0) {
-    struct span line = take_until(&text, '\n');
+    struct span line = span_take_until(&text, '\n');
     if (line.len > 0 && line.at[line.len - 1] == '\r') line.len--;
     int error = read_line(r, line);
     if (error != E_OK) return error;
@@ -188,34 +157,28 @@ static bool is_id(struct span value) {
 }
 
 /* "v=STSv1; id=20160831085700Z;" */
-int sts_record_parse(struct span text, char id[STS_ID_MAX + 1]) {
+static bool read_id(struct span text, char id[STS_ID_MAX + 1]) {
+  struct span name, value;
+  int error;
   id[0] = '\0';
-  if (!span_equal(trim(take_until(&text, ';')), SPAN("v=STSv1"))) return E_NOT_FOUND;
-  while (text.len > 0) {
-    struct span field = trim(take_until(&text, ';'));
-    if (field.len == 0 && text.len == 0) break;
-    if (has_controls(field) || span_find(field, '=') < 0) return E_SYNTAX;
-    struct span key = take_until(&field, '=');
-    if (!is_key(key)) return E_SYNTAX;
-    if (!span_equal(key, SPAN("id")) || id[0] != '\0') continue;
-    if (!is_id(field)) return E_SYNTAX;
-    memcpy(id, field.at, field.len);
-    id[field.len] = '\0';
+  while ((error = tags_next(&text, &name, &value)) == E_OK) {
+    if (!span_equal(name, SPAN("id")) || id[0] != '\0') continue;
+    if (!is_id(value)) return false;
+    memcpy(id, value.at, value.len);
+    id[value.len] = '\0';
   }
-  return id[0] != '\0' ? E_OK : E_SYNTAX;
+  return error == E_NOT_FOUND && id[0] != '\0';
+}
+
+int sts_record_parse(struct span text, char id[STS_ID_MAX + 1]) {
+  if (!tags_begin(&text, VERSION)) {
+    id[0] = '\0';
+    return E_NOT_FOUND;
+  }
+  return read_id(text, id) ? E_OK : E_SYNTAX;
 }
 
 bool sts_announced(const struct dns_answer *answer, char id[STS_ID_MAX + 1]) {
-  unsigned records = 0;
-  bool good = false;
-  if (answer->outcome != DNS_FOUND) return false;
-  for (unsigned i = 0; i < answer->count; i++) {
-    char found[STS_ID_MAX + 1];
-    int error = sts_record_parse(dns_answer_bytes(answer, i), found);
-    if (error == E_NOT_FOUND) continue;
-    records++;
-    good = error == E_OK;
-    memcpy(id, found, sizeof found);
-  }
-  return records == 1 && good;
+  struct span text;
+  return tags_announced(answer, VERSION, &text) && read_id(text, id);
 }

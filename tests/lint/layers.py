@@ -27,7 +27,9 @@ ALLOWED = {
     "net/mail": ["core/base"],
     "net/tls": ["core/base"],
     "net/auth": ["core/*"],
-    "net/sts": ["dns", "core/*"],
+    "net/https": ["core/base"],
+    "net/sts": ["net/https", "dns", "core/*"],
+    "net/tlsrpt": ["net/https", "net/sts", "net/auth", "net/smtp", "net/mail", "dns", "core/*"],
     "net/in": ["net/auth", "net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
     "net/out": ["net/sts", "net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
     "net/http": ["net/smtp", "net/mail", "net/tls", "queue", "queue/*", "dns", "core/*"],
@@ -40,7 +42,7 @@ ALLOWED = {
 FREE = ("tests", "bench")
 
 # Prefixes of paths whose files neither do I/O nor know the time, and the exceptions among them.
-PURE = ("core/base/", "core/event/event.", "dns/", "net/auth/base64.", "net/auth/sasl.", "net/auth/lockout.", "net/sts/policy.", "net/sts/demand.", "net/out/proof.", "net/smtp/", "net/mail/", "queue/policy/", "queue/spool/record.")
+PURE = ("core/base/", "core/event/event.", "dns/", "net/auth/base64.", "net/auth/sasl.", "net/auth/lockout.", "net/sts/policy.", "net/sts/demand.", "net/out/proof.", "net/tlsrpt/record.", "net/tlsrpt/policy.", "net/tlsrpt/tally.", "net/tlsrpt/report.", "net/tlsrpt/sender.", "net/smtp/", "net/mail/", "queue/policy/", "queue/spool/record.")
 IMPURE = ("dns/resolver.", "queue/policy/lease.")
 NOT_IN_PURE = {"liburing.h", "sys/socket.h", "time.h", "sys/time.h", "unistd.h", "pthread.h", "netinet/in.h", "arpa/inet.h", "sys/random.h"}
 

@@ -68,6 +68,9 @@ START_TEST(known_dates) {
   CHECK_FMT(fmt_date(&f, 4107542400000), "Mon, 1 Mar 2100 00:00:00 +0000"); /* by 100: no leap year */
   CHECK_FMT(fmt_date(&f, 4107542399000), "Sun, 28 Feb 2100 23:59:59 +0000");
   CHECK_FMT(fmt_date(&f, 253402300799000), "Fri, 31 Dec 9999 23:59:59 +0000");
+  CHECK_FMT(fmt_timestamp(&f, 0), "1970-01-01T00:00:00Z");
+  CHECK_FMT(fmt_timestamp(&f, 1795484839999), "2026-11-24T01:47:19Z");
+  CHECK_FMT(fmt_timestamp(&f, 253402300799000), "9999-12-31T23:59:59Z");
 }
 END_TEST
 

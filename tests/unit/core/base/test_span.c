@@ -59,6 +59,22 @@ START_TEST(finding_a_byte) {
 }
 END_TEST
 
+START_TEST(blanks_are_trimmed) {
+  ck_assert(span_equal(span_trim(text(" \t a b\t ")), text("a b")) && span_equal(span_trim(text("a\n")), text("a\n")));
+  ck_assert_uint_eq(span_trim(text(" \t")).len, 0);
+  ck_assert_uint_eq(span_trim(span_of(NULL, 0)).len, 0);
+}
+END_TEST
+
+START_TEST(pieces_are_taken_one_by_one) {
+  struct span s = text("a;;b");
+  ck_assert(span_equal(span_take_until(&s, ';'), text("a")) && span_equal(s, text(";b")));
+  ck_assert(span_take_until(&s, ';').len == 0 && span_equal(s, text("b")));
+  ck_assert(span_equal(span_take_until(&s, ';'), text("b")) && s.len == 0);
+  ck_assert_uint_eq(span_take_until(&s, ';').len, 0);
+}
+END_TEST
+
 START_TEST(decimal_numbers) {
   uint64_t value = 7;
   ck_assert(span_to_u64(text("0"), &value) && value == 0);
@@ -78,6 +94,8 @@ int main(void) {
   tcase_add_test(all, starts_and_ends);
   tcase_add_test(all, cutting);
   tcase_add_test(all, finding_a_byte);
+  tcase_add_test(all, blanks_are_trimmed);
+  tcase_add_test(all, pieces_are_taken_one_by_one);
   tcase_add_test(all, decimal_numbers);
   return unit_main("core/base/span", &all, 1);
 }
