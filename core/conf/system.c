@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 
 #define PATH_ROOM 4096
 
-enum { DNS_PORT = 53, SMALL_FILE_MAX = 65536 };
+enum { DNS_PORT = 53, SMALL_FILE_MAX = 65536, PIPE_WAIT_MS = 2000 };
 
 /* Reads into *bytes, which grows; *len is what came. */
 static int read_stream(FILE *file, size_t max, uint8_t **bytes, size_t *len) {
@@ -35,10 +36,22 @@ static int read_stream(FILE *file, size_t max, uint8_t **bytes, size_t *len) {
   }
 }
 
+/* A pipe may be given in place of a file, but one that nobody writes to must not hold us up: a relay that reads its configuration again would not even end. */
+static int open_to_read(const char *path) {
+  int handle = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  struct pollfd ready = {.fd = handle, .events = POLLIN};
+  if (handle < 0) return -1;
+  if (poll(&ready, 1, PIPE_WAIT_MS) > 0 && fcntl(handle, F_SETFL, 0) == 0) return handle;
+  close(handle);
+  errno = ETIMEDOUT;
+  return -1;
+}
+
 int system_read_file(const char *path, size_t max, uint8_t **bytes, size_t *len) {
   *bytes = NULL;
   *len = 0;
-  FILE *file = fopen(path, "re");
+  int handle = open_to_read(path);
+  FILE *file = handle < 0 ? NULL : fdopen(handle, "r");
   if (file == NULL) return error_from_errno(errno);
   int error = read_stream(file, max, bytes, len);
   fclose(file);

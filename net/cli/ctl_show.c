@@ -329,7 +329,8 @@ void show_done(const json_t *json) {
              is_set(json, "as_loaded") ? "and those that are meant are given up as they are loaded, unless the relay is restarted before"
                                        : "and were not looked at: say it again when they are loaded (`status`: messages unloaded)");
     } else if (is_left) {
-      printf("%" PRId64 " were ready or in flight already", (int64_t)json_integer_value(value));
+      const char *left = json_object_get(json, "bounced") != NULL ? "in flight" : "ready or in flight";
+      printf("%" PRId64 " were %s already", (int64_t)json_integer_value(value), left);
     } else {
       printf("%s: %" PRId64, key, (int64_t)json_integer_value(value));
     }

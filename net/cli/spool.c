@@ -10,14 +10,15 @@
 #include "net/smtp/address.h"
 #include "queue/spool/view.h"
 
-static const char usage[] = "usage: ringpost spool verify DIR\n"
-                            "       ringpost spool dump [--content ID] DIR\n"
+static const char usage[] = "usage: ringpost spool verify [--lazy] DIR\n"
+                            "       ringpost spool dump [--lazy] [--content ID] DIR\n"
                             "\n"
                             "Looks at a spool without changing it. DIR is spool.path, or the directory of one shard in it.\n"
                             "\n"
                             "  verify          says of each segment what it is, and what is damaged, where and why; not while a relay has the spool\n"
                             "  dump            writes each message that waits as one JSON object a line\n"
                             "  --content ID    writes the content of this message instead, as it came\n"
+                            "  --lazy          the relay has spool.durability lazy or memory: what follows a gap in the newest segment was never answered for\n"
                             "\n"
                             "Exit status: 0 sound, 1 something that counts is damaged (or ID is not there), 2 bad usage, or it cannot be read.\n";
 
@@ -33,6 +34,7 @@ struct look {
   uint64_t wanted;  /* the message whose content is asked for; 0: none */
   unsigned damaged; /* so far, in all directories */
   bool found;       /* the content was written */
+  bool lazy, in_use;
 };
 
 static int trouble(const char *path, int error) {
@@ -218,7 +220,7 @@ static void tell_part(const struct part *part) {
   if (segment->sequence != 0) printf(" sequence=%u", segment->sequence);
   if (is_live(part)) {
     printf(" used=%" PRIu64 " records=%u messages=%" PRIu64, segment->end, segment->records, part->messages);
-    if (segment->expected == 0) printf(" newest=1%s", segment->behind > 0 ? " behind=\"a commit that was not finished\"" : "");
+    if (segment->expected == 0) printf(" newest=1%s", segment->behind > 0 ? " behind=\"no records: a commit that was not finished, or what the file held before\"" : "");
   }
   printf("\n");
 }
@@ -291,6 +293,7 @@ static int read_spool(struct look *look, bool verifies) {
     fprintf(stderr, "ringpost spool: %.*s\n", (int)why.len, room);
     return EXIT_TROUBLE;
   }
+  if (!look->lazy && !look->in_use) view_expect_synced(look->view);
   census_init(&look->census, 0, 1);
   error = view_count(look->view, &look->census, &damaged, &why);
   if (error == E_OK && verifies) {
@@ -307,7 +310,7 @@ static int read_spool(struct look *look, bool verifies) {
 }
 
 static int look_at(struct look *look, bool verifies) {
-  bool in_use = view_is_in_use(look->io, look->path);
+  bool in_use = look->in_use = view_is_in_use(look->io, look->path);
   if (in_use && !verifies) fprintf(stderr, "ringpost spool: %s is in use: what follows is of no one moment\n", look->path);
   int status = verifies && in_use ? EXIT_TROUBLE : read_spool(look, verifies);
   if (!verifies || (!in_use && !view_is_in_use(look->io, look->path))) return status;
@@ -366,9 +369,9 @@ static int look_at_all(struct look *look, const char *directory, bool verifies) 
   return error == E_OK ? status : trouble(directory, error);
 }
 
-static int run(const char *directory, bool verifies, uint64_t wanted) {
+static int run(const char *directory, bool verifies, bool lazy, uint64_t wanted) {
   struct io_options options = {.sockets_max = 1, .receive_buffers = 1, .receive_buffer_size = 4096};
-  struct look look = {.wanted = wanted};
+  struct look look = {.wanted = wanted, .lazy = lazy};
   const char *why = "no ring";
   if (strlen(directory) >= PATH_ROOM - 64) return trouble(directory, E_TOO_LONG);
   if (io_open(&look.io, &options, &why) != E_OK) {
@@ -396,9 +399,10 @@ static bool read_id(const char *text, uint64_t *id) {
 }
 
 int spool_command(int count, char **arguments) {
-  static const struct option options[] = {{"content", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+  static const struct option options[] = {{"content", required_argument, NULL, 'c'}, {"lazy", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
   static char name[] = "ringpost spool";
   uint64_t wanted = 0;
+  bool lazy = false;
   arguments[-1] = name; /* what getopt says begins with it */
   optind = 0;           /* getopt starts anew, behind the word before */
   for (int option; (option = getopt_long(count + 1, arguments - 1, "h", options, NULL)) != -1;) {
@@ -406,6 +410,7 @@ int spool_command(int count, char **arguments) {
     case 'c':
       if (!read_id(optarg, &wanted)) return complain("--content takes an id of 16 hexadecimal digits");
       break;
+    case 'l': lazy = true; break;
     case 'h': fputs(usage, stdout); return EXIT_SOUND;
     default: fputs("Try `ringpost spool --help`.\n", stderr); return EXIT_TROUBLE;
     }
@@ -416,5 +421,5 @@ int spool_command(int count, char **arguments) {
   if (!verifies && !dumps) return complain("what is wanted is missing: verify or dump");
   if (words_count != 2) return complain(words_count < 2 ? "DIR is missing" : "unexpected argument");
   if (verifies && wanted != 0) return complain("--content goes with dump");
-  return run(words[1], verifies, wanted);
+  return run(words[1], verifies, lazy, wanted);
 }

@@ -220,6 +220,11 @@ static void explain_site(const struct site *site, struct fmt *why) {
   } else if (site->open >= site_limit(site)) {
     fmt_text(why, "all ");
     fmt_u64(why, site_limit(site));
+    if (site->outlet->o.conf->shards > 1) {
+      fmt_text(why, " that shard ");
+      fmt_u64(why, site->outlet->o.shard->index);
+      fmt_text(why, " has");
+    }
     fmt_text(why, " are in use");
   } else if (site->enough_until_ms > now_ms || backoff_probing(&site->backoff)) {
     fmt_text(why, "the site takes no more than the ");

@@ -233,6 +233,20 @@ def a_lower_limit_of_connections_holds_soon(t):
 
 
 @test
+def a_pipe_that_nobody_writes_to_holds_nobody_up(t):
+    """In place of the configuration: the reload is refused, and the relay still ends."""
+    relay = Ringpost(t, {"routes": [route("*", (free_address(), 25))]})
+    os.rename(relay.config_path, relay.config_path + ".away")
+    os.mkfifo(relay.config_path)
+    before = said(relay, REFUSED)
+    relay.process.signal(signal.SIGHUP)
+    until(lambda: said(relay, REFUSED) > before, "the refusal", timeout_s=20)
+    os.remove(relay.config_path)
+    os.rename(relay.config_path + ".away", relay.config_path)
+    relay.stop()
+
+
+@test
 def what_is_wrong_or_needs_a_restart_changes_nothing(t):
     address = free_address()
     mx = FakeMx(t, address, free_port(address))
