@@ -10,17 +10,18 @@
 #include "net/smtp/address.h"
 #include "queue/spool/view.h"
 
-static const char usage[] = "usage: ringpost spool verify [--lazy] DIR\n"
-                            "       ringpost spool dump [--lazy] [--content ID] DIR\n"
-                            "\n"
-                            "Looks at a spool without changing it. DIR is spool.path, or the directory of one shard in it.\n"
-                            "\n"
-                            "  verify          says of each segment what it is, and what is damaged, where and why; not while a relay has the spool\n"
-                            "  dump            writes each message that waits as one JSON object a line\n"
-                            "  --content ID    writes the content of this message instead, as it came\n"
-                            "  --lazy          the relay has spool.durability lazy or memory: what follows a gap in the newest segment was never answered for\n"
-                            "\n"
-                            "Exit status: 0 sound, 1 something that counts is damaged (or ID is not there), 2 bad usage, or it cannot be read.\n";
+static const char usage[] =
+    "usage: ringpost spool verify [--lazy] DIR\n"
+    "       ringpost spool dump [--lazy] [--content ID] DIR\n"
+    "\n"
+    "Looks at a spool without changing it. DIR is spool.path, or the directory of one shard in it.\n"
+    "\n"
+    "  verify          says of each segment what it is, and what is damaged, where and why; not while a relay has the spool\n"
+    "  dump            writes each message that waits as one JSON object a line\n"
+    "  --content ID    writes the content of this message instead, as it came\n"
+    "  --lazy          the relay has spool.durability lazy or memory: what follows a gap in the newest segment was never answered for\n"
+    "\n"
+    "Exit status: 0 sound, 1 something that counts is damaged (or ID is not there), 2 bad usage, or it cannot be read.\n";
 
 enum { EXIT_SOUND = 0, EXIT_DAMAGED = 1, EXIT_TROUBLE = 2 };
 
@@ -220,7 +221,8 @@ static void tell_part(const struct part *part) {
   if (segment->sequence != 0) printf(" sequence=%u", segment->sequence);
   if (is_live(part)) {
     printf(" used=%" PRIu64 " records=%u messages=%" PRIu64, segment->end, segment->records, part->messages);
-    if (segment->expected == 0) printf(" newest=1%s", segment->behind > 0 ? " behind=\"no records: a commit that was not finished, or what the file held before\"" : "");
+    if (segment->expected == 0)
+      printf(" newest=1%s", segment->behind > 0 ? " behind=\"no records: a commit that was not finished, or what the file held before\"" : "");
   }
   printf("\n");
 }
@@ -399,7 +401,8 @@ static bool read_id(const char *text, uint64_t *id) {
 }
 
 int spool_command(int count, char **arguments) {
-  static const struct option options[] = {{"content", required_argument, NULL, 'c'}, {"lazy", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+  static const struct option options[] = {
+      {"content", required_argument, NULL, 'c'}, {"lazy", no_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
   static char name[] = "ringpost spool";
   uint64_t wanted = 0;
   bool lazy = false;
